@@ -1,0 +1,77 @@
+"""The one exception for bad input, and how a command ends on it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class InputError(Exception):
+    """Bad input. Its text is one line that names the file, the key and the remedy.
+
+    Raised wherever data, a setting or a file given by the user can't be used; commands print it and exit with
+    code 2, without a traceback. An exception of any other kind is a bug of ours and keeps its traceback.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`" Did you mean X?"` for the known word closest to `word`, or nothing where none is close."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if not close:  # the last part of a dotted key is what people remember
+        tails = {key.rsplit(".", 1)[-1]: key for key in known}
+        close = [tails[tail] for tail in difflib.get_close_matches(word.rsplit(".", 1)[-1], tails, n=1, cutoff=0.6)]
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def one_line(text: object) -> str:
+    """`text` with every run of white space, line breaks included, made one blank."""
+    return re.sub(r"\s+", " ", str(text)).strip()
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line with the nearest option, and which accepts no abbreviations."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", message)
+        if unknown:
+            message += "." + nearest(unknown[1], (o for a in self._actions for o in a.option_strings))
+        raise InputError(f"{one_line(message)} (see --help)")
+
+
+def command(main: Callable[[list[str] | None], None]) -> Callable[..., None]:
+    """Wrap a command's `main`: bad input ends in one line on standard error and exit code 2, Ctrl-C in 130."""
+
+    @functools.wraps(main)
+    def wrapped(argv: list[str] | None = None) -> None:
+        name = main.__module__ if main.__module__ != "__main__" else _module_run()
+        try:
+            main(argv)
+        except InputError as error:
+            print(f"{name}: error: {one_line(error)}", file=sys.stderr)
+            sys.exit(BAD_INPUT)
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:  # `… | head`: nobody reads on, which is no error of ours
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return wrapped
+
+
+def _module_run() -> str:
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec else "catpose"
