@@ -24,13 +24,20 @@ class InputError(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`" Did you mean X?"` for the known word closest to `word`, or nothing where none is close."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if not close:  # the last part of a dotted key is what people remember
-        tails = {key.rsplit(".", 1)[-1]: key for key in known}
-        close = [tails[tail] for tail in difflib.get_close_matches(word.rsplit(".", 1)[-1], tails, n=1, cutoff=0.6)]
-    return f" Did you mean {close[0]}?" if close else ""
+    """`" Did you mean X?"` for the known word closest to `word`, or nothing where none is close.
+
+    Of dotted keys the last parts are compared, then the wholes: that is the part that people half remember.
+    """
+
+    def likeness(key: str) -> float:
+        said, right = word.rsplit(".", 1)[-1].lower(), key.rsplit(".", 1)[-1].lower()
+        tail = difflib.SequenceMatcher(None, said, right).ratio()
+        if len(said) > 2 and (right.startswith(said) or said.startswith(right)):
+            tail = max(tail, 0.9)
+        return tail + 0.2 * difflib.SequenceMatcher(None, word, key).ratio()
+
+    best = max(known, key=likeness, default="")
+    return f" Did you mean {best}?" if best and likeness(best) >= 0.7 else ""
 
 
 def one_line(text: object) -> str:

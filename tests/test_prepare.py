@@ -1,0 +1,210 @@
+"""The command that writes a data set: what users type, and what is there afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import made_up
+import pytest
+
+from catpose.data.checks import all_findings
+from catpose.data.coco import read_split
+from catpose.prepare import main
+
+
+def prepared(*argv: object) -> None:
+    main([str(word) for word in argv])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
+    with pytest.raises(SystemExit) as caught:
+        prepared(*argv)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+def test_ap10k(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up.ap10k_release(tmp_path / "ap-10k")
+    root = tmp_path / "cats"
+    prepared("ap10k", tmp_path / "ap-10k", "--sizes", 5, 1, 2, "--out", root)
+    assert "train           5 images      5 instances" in capsys.readouterr().out
+    assert sum(len(read_split(root, split).images) for split in ("train", "val", "test")) == 8
+    assert len(list((root / "images").iterdir())) == 8
+    assert all_findings(root) == []
+    before = contents(root)
+    prepared("ap10k", tmp_path / "ap-10k", "--sizes", 5, 1, 2, "--out", root)
+    assert "already there" in capsys.readouterr().out
+    for other in (["--sizes", 4, 2, 2], ["--sizes", 5, 1, 2, "--seed", 1], ["--sizes", 8, 1, 2, "--species", "all"]):
+        error = refused(capsys, "ap10k", tmp_path / "ap-10k", *other, "--out", root)
+        assert f"{root}: is there already with other data; remove it or give another folder with --out" in error
+    assert contents(root) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ap-10k", "cats"]  # nothing half is left
+
+
+def test_sizes_that_do_not_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up.ap10k_release(tmp_path / "ap-10k")
+    error = refused(capsys, "ap10k", tmp_path / "ap-10k", "--out", tmp_path / "cats")
+    assert "--sizes 1000 128 200: adds up to 1328, but there are 8 images" in error
+    error = refused(capsys, "ap10k", tmp_path / "ap-10k", "--sizes", 5, "two", 1, "--out", tmp_path / "cats")
+    assert "'two' is neither a number of images nor 'rest'" in error
+    assert not (tmp_path / "cats").exists()
+
+
+def test_two_people_get_the_same(tmp_path: Path) -> None:
+    made_up.ap10k_release(tmp_path / "ap-10k")
+    for name in ("mine", "yours"):
+        prepared("ap10k", tmp_path / "ap-10k", "--sizes", "rest", 1, 2, "--out", tmp_path / name, "--seed", 7)
+    prepared("ap10k", tmp_path / "ap-10k", "--sizes", "rest", 1, 2, "--out", tmp_path / "linked", "--seed", 7, "--link")
+    assert contents(tmp_path / "mine") == contents(tmp_path / "yours") == contents(tmp_path / "linked")
+    prepared("ap10k", tmp_path / "ap-10k", "--sizes", "rest", 1, 2, "--out", tmp_path / "other", "--seed", 8)
+    records = [json.loads((tmp_path / name / "split.json").read_text()) for name in ("mine", "other")]
+    assert records[0]["images_sha256"] == records[1]["images_sha256"]
+    assert records[0]["splits"] != records[1]["splits"]
+
+
+def test_all_for_pretraining(tmp_path: Path) -> None:
+    folder = made_up.animal_pose_release(tmp_path / "release")
+    root = tmp_path / "animals"
+    source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images", "--species", "dog", "cat"]
+    prepared(*source, "--sizes", "rest", 0, 0, "--out", root)
+    assert [file.name for file in (root / "annotations").iterdir()] == ["train.json"]
+    train = read_split(root, "train")
+    assert (len(train.images), len(train)) == (12, 13)
+
+
+def test_withheld_keypoints_make_the_test_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_up.animal_pose_release(tmp_path / "release", n_withheld=3)
+    source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images"]
+    prepared(*source, "--sizes", 4, 2, 3, "--out", tmp_path / "cats")
+    assert sorted(f.name for f in (tmp_path / "cats" / "annotations").iterdir()) == [
+        "test_info.json",
+        "train.json",
+        "val.json",
+    ]
+    assert [image.id for image in read_split(tmp_path / "cats", "test").images] == [7, 8, 9]
+    assert "note" not in capsys.readouterr().out
+    prepared(*source, "--sizes", 6, 2, 1, "--out", tmp_path / "more")
+    assert "note: 2 images outside the test split have no keypoint at all" in capsys.readouterr().out
+
+
+def test_given_test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_up.animal_pose_release(tmp_path / "release")
+    source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images"]
+    (tmp_path / "test.txt").write_text("pic_2.jpg\n7\n")
+    prepared(*source, "--sizes", "rest", 2, 2, "--test-ids", tmp_path / "test.txt", "--out", tmp_path / "cats")
+    assert [image.id for image in read_split(tmp_path / "cats", "test").images] == [2, 7]
+    # A COCO file of the same images, and so the same data set.
+    other = ["--test-ids", tmp_path / "cats" / "annotations" / "test.json", "--out", tmp_path / "cats"]
+    prepared(*source, "--sizes", "rest", 2, 2, *other)
+    assert "already there" in capsys.readouterr().out
+    error = refused(capsys, *source, "--sizes", 4, 2, 3, "--test-ids", tmp_path / "test.txt", "--out", tmp_path / "x")
+    assert "--sizes has 3 test images" in error
+    assert "names 2" in error
+    (tmp_path / "test.txt").write_text("pic_10.jpg\n")  # a dog
+    error = refused(capsys, *source, "--sizes", 4, 2, 3, "--test-ids", tmp_path / "test.txt", "--out", tmp_path / "x")
+    assert "test.txt: 'pic_10.jpg' is none of the 9 images" in error
+    assert not (tmp_path / "x").exists()
+
+
+def test_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cats", "again"):
+        prepared("drawn", "--sizes", 6, 2, 2, "--out", tmp_path / name)
+    assert contents(tmp_path / "cats") == contents(tmp_path / "again")
+    assert [len(read_split(tmp_path / "cats", split).images) for split in ("train", "val", "test")] == [6, 2, 2]
+    assert [finding for finding in all_findings(tmp_path / "cats") if finding.severity == "error"] == []
+    capsys.readouterr()
+    prepared("drawn", "--sizes", 6, 2, 2, "--out", tmp_path / "cats")
+    assert "already there" in capsys.readouterr().out
+    assert "other data" in refused(capsys, "drawn", "--sizes", 6, 2, 2, "--seed", 1, "--out", tmp_path / "cats")
+    assert "give three numbers" in refused(capsys, "drawn", "--sizes", "rest", 2, 2, "--out", tmp_path / "x")
+
+
+def test_a_damaged_data_set_is_not_taken_for_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up.ap10k_release(tmp_path / "ap-10k")
+    call = ["ap10k", tmp_path / "ap-10k", "--sizes", 5, 1, 2, "--out", tmp_path / "cats"]
+    prepared(*call)
+    (tmp_path / "cats" / "annotations" / "val.json").unlink()
+    assert "is there already with other data" in refused(capsys, *call)
+    (tmp_path / "cats" / "split.json").write_text("{")
+    assert "split.json: is not JSON" in refused(capsys, *call)
+
+
+def test_usage_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "SOURCE" in refused(capsys)
+    assert "invalid choice: 'ap-10k'" in refused(capsys, "ap-10k")
+    assert "Did you mean --species?" in refused(capsys, "ap10k", tmp_path, "--specie", "cat")
+    assert "--images" in refused(capsys, "animal-pose", tmp_path / "keypoints.json")
+    assert "keypoints.json: no such file" in refused(
+        capsys, "animal-pose", tmp_path / "keypoints.json", "--images", tmp_path
+    )
+    assert "ap10k-train-split1.json: no such file" in refused(capsys, "ap10k", tmp_path)
+
+
+def test_killed_in_the_middle_it_leaves_nothing_under_the_name(tmp_path: Path) -> None:
+    """The process dies by SIGKILL while it writes pictures; the same call then succeeds."""
+    made_up.ap10k_release(tmp_path / "ap-10k")
+    root = tmp_path / "cats"
+    dies = (
+        "import os, signal, shutil, sys; from catpose.prepare import main; copy = shutil.copyfile; n = [0]\n"
+        "def copyfile(*a):\n"
+        "    n[0] += 1\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if n[0] == 4 else copy(*a)\n"
+        "shutil.copyfile = copyfile; main(sys.argv[1:])"
+    )
+    call = ["ap10k", str(tmp_path / "ap-10k"), "--sizes", "5", "1", "2", "--out", str(root)]
+    assert subprocess.run([sys.executable, "-c", dies, *call], check=False).returncode == -9
+    assert not root.exists()
+    prepared(*call)
+    assert all_findings(root) == []
+
+
+def test_help_needs_neither_torch_nor_opencv() -> None:
+    for module in ("catpose.prepare", "catpose.check"):
+        code = (
+            f"import sys, {module} as m\n"
+            "try: m.main(['--help'])\nexcept SystemExit as e: assert e.code == 0\n"
+            "assert not {'torch', 'cv2', 'PIL'} & set(sys.modules)"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+        assert run.returncode == 0, run.stderr
+        assert "usage: python -m catpose" in run.stdout
+
+
+def test_no_torch_behind_the_commands() -> None:
+    code = (
+        "import sys, catpose.data.checks, catpose.data.sources, catpose.data.drawn; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.realdata
+def test_the_real_animal_pose(shared: Path, cats17: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keypoints = shared / "data" / "animal-pose-cats" / "keypoints.json"
+    source = ["animal-pose", keypoints, "--images", cats17 / "images"]
+    error = refused(capsys, *source, "--out", tmp_path / "cats")
+    assert "there are 1324 images; --sizes 1000 124 200 would fit" in error
+    given = ["--test-ids", cats17 / "annotations" / "test_info.json"]
+    prepared(*source, "--sizes", 1000, 124, 200, *given, "--out", tmp_path / "given")
+    prepared(*source, "--sizes", 1000, 124, 200, "--out", tmp_path / "drawn")
+    for root in (tmp_path / "given", tmp_path / "drawn"):
+        ours = {split: read_split(root, split) for split in ("train", "val", "test")}
+        theirs = {split: read_split(cats17, split) for split in ("train", "val", "test")}
+        assert [len(split.images) for split in ours.values()] == [1000, 124, 200]
+        assert len(ours["train"]) + len(ours["val"]) == len(theirs["train"]) + len(theirs["val"]) == 1236
+        assert not ours["test"].has_keypoints
+        for splits in (["train", "val"], ["test"]):
+            pools = [{image.file_name for split in splits for image in of[split].images} for of in (ours, theirs)]
+            assert pools[0] == pools[1]
+        # Copies of one picture: none in train and val, and those of test images are kept out of train.
+        twice = [f.split for f in all_findings(root) if f.kind == "same picture in two splits"]
+        assert twice == ["val+test_info"] * 4
