@@ -1,0 +1,253 @@
+"""A pose model: crops to keypoints, and how it is trained. One subclass per backbone."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from catpose.errors import InputError
+from catpose.model.codec import Codec, Unbiased
+from catpose.model.schedule import lr_factor
+from catpose.model.weights import load_weights
+
+Batch = dict[str, Tensor]
+
+#: Mean and standard deviation of ImageNet's red, green and blue, 0–255; what timm's weights were trained with.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+#: Every backbone's deepest map has a whole number of pixels where the crop's sides are multiples of this, px.
+SIZE_STEP = 32
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "adamax": torch.optim.Adamax,
+}
+
+#: What a prediction carries over from its batch, so that nobody has to match the two up again.
+CARRIED = ("annotation_id", "image_id", "category_id", "box", "area")
+
+
+class PoseModel(pl.LightningModule):
+    """A backbone, a head, a codec, and the training of the three.
+
+    A subclass makes its backbone and head and hands them to `super().__init__`, with its other arguments passed
+    through as `**kwargs`; its signature and this one are its settings.
+
+    Args:
+        backbone: (B, 3, H, W) to its feature map, or to a list with the map last.
+        head: the feature map to (B, 17, H/4, W/4), such as `DeconvolutionHead`.
+        codec: how keypoints become heatmaps and heatmaps keypoints.
+        weights: what the model starts from: "imagenet" (timm's, from the network or its cache), a file, null (random).
+        optimizer: adam, adamw or adamax, with torch's other defaults.
+        lr: the learning rate after the warm-up, for a global batch of `global_batch_size`.
+        weight_decay: of all parameters; decoupled with adamw, L2 otherwise.
+        warmup_iterations: optimiser steps of linear warm-up; 0 for none.
+        warmup_ratio: the part of the learning rate that the warm-up starts from, 0 to 1.
+        schedule: "multistep", or "cosine" to 0 at the run's end.
+        milestones: epochs (from 0) at whose start the learning rate is multiplied by `gamma`; multistep only.
+        gamma: see `milestones`.
+        global_batch_size: crops per optimiser step, over all devices, that `lr` belongs to.
+        scale_lr: multiply `lr` by the run's global batch over `global_batch_size` (Goyal et al., "Accurate, Large
+            Minibatch SGD", 2017), rather than only say that they differ.
+        flip_test: predict from the mean of the heatmaps of the crop and of its mirror image.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        codec: Codec = Unbiased(sigma=2.0),  # noqa: B008 (a codec has no state)
+        weights: str | None = "imagenet",
+        optimizer: Literal["adam", "adamw", "adamax"] = "adam",
+        lr: float = 1e-4,
+        weight_decay: float = 0.0,
+        warmup_iterations: int = 500,
+        warmup_ratio: float = 0.001,
+        schedule: Literal["multistep", "cosine"] = "multistep",
+        milestones: tuple[int, ...] = (170, 200),
+        gamma: float = 0.1,
+        global_batch_size: int = 32,
+        scale_lr: bool = False,
+        flip_test: bool = True,
+    ) -> None:
+        super().__init__()
+        _require(optimizer in OPTIMIZERS, "optimizer", optimizer, "adam, adamw or adamax")
+        _require(schedule in ("multistep", "cosine"), "schedule", schedule, "multistep or cosine")
+        _require(0 < lr < math.inf, "lr", lr, "a number above 0, such as 1e-4")
+        _require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "0 or a number above")
+        _require(warmup_iterations >= 0, "warmup_iterations", warmup_iterations, "0 (no warm-up) or more steps")
+        _require(0 <= warmup_ratio <= 1, "warmup_ratio", warmup_ratio, "a part of the learning rate from 0 to 1")
+        _require(0 < gamma <= 1, "gamma", gamma, "a factor above 0 and at most 1, such as 0.1")
+        _require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
+        rising = list(milestones) == sorted(set(milestones)) and all(epoch >= 1 for epoch in milestones)
+        _require(rising, "milestones", list(milestones), "rising epochs from 1, such as [170, 200]")
+        self.backbone = backbone
+        self.head = head
+        self.timm_name = _timm_name(backbone)
+        self.codec = codec
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_iterations = warmup_iterations
+        self.warmup_ratio = warmup_ratio
+        self.schedule = schedule
+        self.milestones = tuple(milestones)
+        self.gamma = gamma
+        self.global_batch_size = global_batch_size
+        self.scale_lr = scale_lr
+        self.flip_test = flip_test
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        # Metrics, since Lightning's own epoch mean truncates the count of samples where processes hold unequal shares.
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.val_loss = MeanMetric(nan_strategy="disable")
+        if weights is not None:
+            load_weights(self, weights)
+
+    def features(self, picture: Tensor) -> Tensor:
+        """(B, 3, H, W), normalised, to the feature map that the head takes; for backbones that aren't just called."""
+        maps = self.backbone(picture)
+        return maps[-1] if isinstance(maps, list | tuple) else maps
+
+    def forward(self, crop: Tensor) -> Tensor:
+        """Heatmaps (B, 17, H/4, W/4) of uint8 RGB crops (B, H, W, 3); H and W multiples of 32, else `InputError`."""
+        height, width = crop.shape[1:3]
+        if height % SIZE_STEP or width % SIZE_STEP:
+            raise InputError(f"data.input_size: {width} x {height} px; give multiples of {SIZE_STEP} (width, height)")
+        picture = crop.permute(0, 3, 1, 2).to(self.mean.dtype)  # (B, 3, H, W)
+        return self.head(self.features((picture - self.mean) / self.std))
+
+    def loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
+        """How far `heatmaps` (B, 17, h, w) are from those of the batch's keypoints."""
+        target, weight = self.codec.encode(  # (B, 17, h, w), (B, 17)
+            batch["keypoints_crop"], batch["visibility"], size_of_crop(batch), (heatmaps.shape[3], heatmaps.shape[2])
+        )
+        return heatmap_loss(heatmaps, target, weight)  # ()
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, 17, h, w)
+        loss = self.loss(heatmaps, batch)  # ()
+        self.train_loss.update(loss.detach().expand(len(heatmaps)))
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> Batch:
+        heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, 17, h, w)
+        self.val_loss.update(self.loss(heatmaps, batch).expand(len(heatmaps)))
+        self.log("val/loss", self.val_loss, on_step=False, on_epoch=True, prog_bar=True)
+        return self.poses(heatmaps, batch)
+
+    def predict_step(self, batch: Batch, batch_index: int = 0) -> Batch:
+        return self.poses(self(batch["crop"]), batch)
+
+    test_step = predict_step
+
+    def poses(self, heatmaps: Tensor, batch: Batch) -> Batch:
+        """Keypoints (B, 17, 2) in image px and confidence (B, 17), float32, with what is carried from the batch.
+
+        Args:
+            heatmaps: (B, 17, h, w) of the batch's crops; with `flip_test`, those of their mirror images are made here.
+        """
+        if self.flip_test:
+            mirrored = self.codec.unflip(self(batch["crop"].flip(2)))  # (B, 17, h, w)
+            heatmaps = (heatmaps.float() + mirrored.float()) / 2
+        keypoints_crop, confidence = self.codec.decode(heatmaps, size_of_crop(batch))  # (B, 17, 2), (B, 17)
+        keypoints = apply_affines(batch["crop_to_image"], keypoints_crop)  # (B, 17, 2)
+        return {"keypoints": keypoints, "confidence": confidence} | {name: batch[name] for name in CARRIED}
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Key dropout and its like by (seed, epoch, batch, rank): a run resumed at an epoch's end draws the same.
+
+        The seed is Lightning's, of `seed_everything`.
+        """
+        key = (int(os.environ.get("PL_GLOBAL_SEED", 0)), self.current_epoch, batch_index, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        self.trainer.fit_loop.setup_data()  # else the number of batches isn't known yet
+        total_steps = self.trainer.estimated_stepping_batches
+        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        if self.schedule == "cosine" and math.isinf(total_steps):
+            raise InputError("model.schedule: cosine needs to know the run's end; set trainer.max_epochs or max_steps")
+        optimizer = OPTIMIZERS[self.optimizer](
+            self.parameters(),
+            lr=self.lr * self.lr_scale(),  # type: ignore[call-arg]
+            weight_decay=self.weight_decay,
+        )
+
+        def factor(step: int) -> float:
+            return lr_factor(
+                step,
+                steps_per_epoch=steps_per_epoch,
+                total_steps=total_steps,
+                warmup_iterations=self.warmup_iterations,
+                warmup_ratio=self.warmup_ratio,
+                schedule=self.schedule,
+                milestones=self.milestones,
+                gamma=self.gamma,
+            )
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def lr_scale(self) -> float:
+        """What `lr` is multiplied by for the run's global batch: 1 unless `scale_lr`; a line where the two differ."""
+        loader: Any = self.trainer.train_dataloader
+        per_device = loader.batch_size or loader.batch_sampler.batch_size
+        batch = per_device * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        if batch == self.global_batch_size:
+            return 1.0
+        scale = batch / self.global_batch_size if self.scale_lr else 1.0
+        rank_zero_info(
+            f"model.lr {self.lr:g} belongs to a global batch of {self.global_batch_size}, this run's is {batch}: "
+            + (f"scaled to {self.lr * scale:g}" if self.scale_lr else "left as it is (model.scale_lr true scales it)")
+        )
+        return scale
+
+
+def size_of_crop(batch: Batch) -> tuple[int, int]:
+    """(width, height) of a batch's crops, px."""
+    return batch["crop"].shape[2], batch["crop"].shape[1]
+
+
+def heatmap_loss(heatmaps: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Visibility-weighted mean squared error: the mean over B, 17, h and w of weight·(heatmaps - target)², float32.
+
+    Keypoints of weight 0 count in the mean's denominator, as in MMPose's `KeypointMSELoss(use_target_weight=True)`. The
+    official SimpleBaseline and HRNet code halves it (which Adam doesn't notice).
+
+    Args:
+        heatmaps, target: (B, 17, h, w). weight: (B, 17).
+    """
+    return (weight[:, :, None, None] * (heatmaps.float() - target) ** 2).mean()
+
+
+def apply_affines(affines: Tensor, points: Tensor) -> Tensor:
+    """(B, K, 2) points taken through (B, 2, 3) affines; multiplied and added, since autocast rounds matrix products."""
+    return (affines[:, None, :, :2] * points[:, :, None, :]).sum(-1) + affines[:, None, :, 2]
+
+
+def _timm_name(backbone: nn.Module) -> str | None:
+    """timm's name of a backbone with the tag of its weights; None for one that isn't timm's."""
+    config: Any = getattr(backbone, "pretrained_cfg", None) or {}
+    return ".".join(part for part in (config.get("architecture"), config.get("tag")) if part) or None
+
+
+def _require(holds: bool, key: str, value: object, remedy: str) -> None:
+    if not holds:
+        raise InputError(f"model.{key}: {value!r} can't be used; give {remedy}")

@@ -1,0 +1,261 @@
+"""Starting a pose model from weights trained elsewhere: whose layout a file has, what fits, what doesn't."""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError, get_session
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
+
+from catpose.errors import InputError, one_line
+from catpose.model.tensor_file import read_tensors
+
+REMEDY = "give --model.weights FILE (a local file), or --model.weights null for a random start"
+
+# The hub's name for weights that have no safetensors yet.
+_OLD_FILE = "pytorch_model.bin"
+
+# Below this part of the backbone's elements, a file belongs to another network and is refused.
+LEAST_MATCH = 0.5
+
+# Rules (pattern, replacement), applied in order, turn a layout's names into ours: `backbone.` and timm's name, or
+# `head.deconv` and `head.final`. The layout that fills most of the model is taken; the first, where several do.
+Rules = list[tuple[str, str]]
+_HEAD: Rules = [
+    (r"^(?:keypoint_)?(?:head\.)?deconv_layers\.", "head.deconv."),
+    (r"^(?:keypoint_)?(?:head\.)?final_layer\.", "head.final."),
+]
+# Three ConvModules (Conv2d, BatchNorm2d) for the stem; no place-holder where layer1's shortcut would pool (MMPose 1.3,
+# mmpose/models/backbones/resnet.py).
+_DEEP_STEM: Rules = [
+    (r"^backbone\.stem\.0\.conv\.", "backbone.conv1.0."),
+    (r"^backbone\.stem\.0\.bn\.", "backbone.conv1.1."),
+    (r"^backbone\.stem\.1\.conv\.", "backbone.conv1.3."),
+    (r"^backbone\.stem\.1\.bn\.", "backbone.conv1.4."),
+    (r"^backbone\.stem\.2\.conv\.", "backbone.conv1.6."),
+    (r"^backbone\.stem\.2\.bn\.", "backbone.bn1."),
+    (r"^backbone\.layer1\.0\.downsample\.1\.", "backbone.layer1.0.downsample.2."),
+    (r"^backbone\.layer1\.0\.downsample\.0\.", "backbone.layer1.0.downsample.1."),
+]
+# One list of blocks for all stages, and the layers of a block by number (torchvision/models/mobilenetv2.py); the first
+# block has no expansion.
+_MOBILENET_BLOCKS = [(stage, i) for stage, blocks in enumerate((1, 2, 3, 4, 3, 3, 1)) for i in range(blocks)]
+_MOBILENET: Rules = [
+    (r"^features\.0\.0\.", "conv_stem."),
+    (r"^features\.0\.1\.", "bn1."),
+    *[(rf"^features\.{n}\.conv\.", f"blocks.{s}.{i}.") for n, (s, i) in enumerate(_MOBILENET_BLOCKS, start=1)],
+    (r"^blocks\.0\.0\.0\.0\.", "blocks.0.0.conv_dw."),
+    (r"^blocks\.0\.0\.0\.1\.", "blocks.0.0.bn1."),
+    (r"^blocks\.0\.0\.1\.", "blocks.0.0.conv_pw."),
+    (r"^blocks\.0\.0\.2\.", "blocks.0.0.bn2."),
+    (r"^(blocks\.[1-6]\.\d)\.0\.0\.", r"\1.conv_pw."),
+    (r"^(blocks\.[1-6]\.\d)\.0\.1\.", r"\1.bn1."),
+    (r"^(blocks\.[1-6]\.\d)\.1\.0\.", r"\1.conv_dw."),
+    (r"^(blocks\.[1-6]\.\d)\.1\.1\.", r"\1.bn2."),
+    (r"^(blocks\.[1-6]\.\d)\.2\.", r"\1.conv_pwl."),
+    (r"^(blocks\.[1-6]\.\d)\.3\.", r"\1.bn3."),
+    (r"^", "backbone."),
+]
+LAYOUTS: dict[str, Rules] = {
+    "timm or torchvision": [(r"^", "backbone.")],
+    "catpose": [],
+    "official HRNet or SimpleBaseline": [*_HEAD, (r"^(?!head\.)", "backbone.")],
+    "MMPose": [*_HEAD, (r"^backbone\.last_norm\.", "backbone.norm.")],
+    "MMPose with a deep stem": [*_HEAD, *_DEEP_STEM],
+    "torchvision MobileNetV2": _MOBILENET,
+}
+
+
+def load_weights(model: nn.Module, weights: str) -> str:
+    """Fill `model`'s backbone, and its head where shapes fit, from `weights`; print and return what went where.
+
+    Args:
+        model: has `backbone` (a timm network), `head` and `timm_name` (None for a network that isn't timm's).
+        weights: `imagenet` for the weights that timm knows under `timm_name`, another of their tags (`a1_in1k`), or
+            a file: timm's, torchvision's, a checkpoint of ours, of the official HRNet or SimpleBaseline code or of
+            MMPose, as `.safetensors`, `.pth`, `.ckpt` or `.npz`. Names and shapes decide; ViTPose, say, is a starting
+            point only, since it pads its patches and has no class token.
+
+    Raises:
+        InputError: no network and nothing cached; no usable file; values that aren't finite floats; or less than
+            `LEAST_MATCH` of the backbone in it. The model is as it was before.
+    """
+    file = _file(weights, getattr(model, "timm_name", None))
+    source = {_bare(name): tensor for name, tensor in _tensors(file, model).items() if "num_batches" not in name}
+    state = {_bare(name): tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    state = {name: tensor for name, tensor in state.items() if name.startswith(("backbone.", "head."))}
+
+    found = {layout: _in_our_names(source, rules, state, model) for layout, rules in LAYOUTS.items()}
+    layout = max(LAYOUTS, key=lambda layout: _agreement(found[layout], state))
+    named, fit = found[layout], _fitting(found[layout], state)
+    backbone = {name: tensor.numel() for name, tensor in state.items() if name.startswith("backbone.")}
+    part = sum(backbone[name] for name in fit if name in backbone) / sum(backbone.values())
+    if part < LEAST_MATCH:
+        raise InputError(
+            f"{file} fits {part:.0%} of the backbone's weights, so it belongs to another network "
+            f"(it holds {_groups(source)}); {REMEDY}"
+        )
+    values = {name: _checked(tensor, state[name], f"{file}: {name}") for name, tensor in fit.items()}
+    with torch.no_grad():
+        for name, value in values.items():
+            state[name].copy_(value)
+    report = "\n  ".join(_report(f"weights from {file} ({layout})", state, named, fit))
+    rank_zero_only(print)(report)
+    return report
+
+
+def _in_our_names(
+    source: dict[str, Tensor], rules: Rules, state: dict[str, Tensor], model: nn.Module
+) -> dict[str, Tensor]:
+    """`source` under our names, as `rules` have them; tensors that we have no name for keep theirs."""
+    renamed = {}
+    for name, tensor in source.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    # timm's feature networks flatten the first level of some architectures: stages.0.conv is stages_0.conv there.
+    flat = {name.replace(".", "_"): name for name in state}
+    return {flat.get(name.replace(".", "_"), name): tensor for name, tensor in _resampled(renamed, model).items()}
+
+
+def _resampled(named: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """`named` with a transformer's position and patch embeddings brought to this network's size, as timm does it."""
+    network = _network(model)
+    adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if adapt is None or not hasattr(network, "patch_embed"):
+        return named
+    own = {name.removeprefix("backbone."): tensor for name, tensor in named.items() if name.startswith("backbone.")}
+    try:
+        adapted = adapt(dict(own), network)
+    except Exception:  # names that fit, shapes that don't: these are reported like any other that don't
+        return named
+    rest = {name: tensor for name, tensor in named.items() if not name.startswith("backbone.")}
+    return rest | {f"backbone.{name}": tensor for name, tensor in adapted.items()}
+
+
+def _network(model: nn.Module) -> nn.Module:
+    backbone = model.get_submodule("backbone")
+    inner = getattr(backbone, "model", None)  # timm wraps transformers so, to take features from their blocks
+    return inner if isinstance(inner, nn.Module) else backbone
+
+
+def _bare(name: str) -> str:
+    """`name` without what wrappers (data parallel, compiled, Lightning, timm, DeepLabCut) put before it."""
+    name = re.sub(r"^((module|model|_orig_mod)\.)+", "", name.replace("._orig_mod.", "."))
+    return name.replace("backbone.model.", "backbone.", 1) if name.startswith("backbone.model.") else name
+
+
+def _fitting(named: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in named.items() if name in state and tensor.shape == state[name].shape}
+
+
+def _agreement(named: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[int, int]:
+    """How many numbers of `state` can be filled, and how many of its tensors are named, whatever their shape."""
+    fit = _fitting(named, state)
+    return sum(tensor.numel() for tensor in fit.values()), len(named.keys() & state.keys())
+
+
+def _checked(tensor: Tensor, ours: Tensor, where: str) -> Tensor:
+    if tensor.layout != torch.strided or tensor.is_meta or not tensor.is_floating_point():
+        raise InputError(f"{where} is {tensor.dtype}, quantised, sparse or empty; {REMEDY}")
+    tensor = tensor.to(ours.dtype)
+    if not tensor.isfinite().all():
+        raise InputError(f"{where} holds NaN or infinity: a training that diverged, or a damaged file; {REMEDY}")
+    return tensor
+
+
+def _report(title: str, state: dict[str, Tensor], named: dict[str, Tensor], fit: dict[str, Tensor]) -> list[str]:
+    def counted(prefix: str) -> str:
+        return f"{sum(k.startswith(prefix) for k in fit)} of {sum(k.startswith(prefix) for k in state)}"
+
+    lines = [f"{title}: {counted('backbone.')} backbone tensors, {counted('head.')} head tensors"]
+    misfits = [name for name in named if name in state and name not in fit]
+    shapes = [f"{name} is {tuple(named[name].shape)}, here {tuple(state[name].shape)}" for name in misfits]
+    if shapes:
+        lines.append(f"another shape: {'; '.join(shapes[:3])}{f'; and {len(shapes) - 3} more' if shapes[3:] else ''}")
+    if len(fit) < len(state):
+        lines.append(f"at their random start: {_groups(name for name in state if name not in fit)}")
+    unused = [name.removeprefix("backbone.") for name in named if name not in state]
+    if unused:
+        lines.append(f"not used: {_groups(unused)}")
+    return lines
+
+
+def _groups(names: Iterable[str]) -> str:
+    """`layer1 (60), head.final (2)`: modules up to their first number or parameter, with how many tensors each has."""
+    ends = r"\.\d+\.|\.(?:weight|bias|running_mean|running_var)$"
+    groups = Counter(re.split(ends, name, maxsplit=1)[0] for name in names)
+    shown = [f"{group} ({count})" for group, count in groups.most_common(6)]
+    return ", ".join(shown) + (f" and {len(groups) - 6} modules more" if len(groups) > 6 else "")
+
+
+def _tensors(file: Path, model: nn.Module) -> dict[str, Tensor]:
+    """`file`'s tensors; those of the vision transformers' original JAX release (`.npz`) as timm converts them."""
+    tensors = read_tensors(file)
+    network = _network(model)
+    if not any(name.endswith("embedding/kernel") for name in tensors) or not hasattr(network, "load_pretrained"):
+        return tensors
+    converted: Any = copy.deepcopy(network)
+    try:
+        converted.load_pretrained(str(file))
+    except Exception as error:  # it indexes the file's arrays by name and number, so any of its errors is the file's
+        raise InputError(
+            f"{file}: timm can't read it as a vision transformer ({one_line(error)[:100]}); {REMEDY}"
+        ) from None
+    return converted.state_dict()
+
+
+def _file(weights: str, timm_name: str | None) -> Path:
+    """The local file that `weights` means; timm's own are fetched from the Hugging Face hub, or found in its cache."""
+    path = Path(weights).expanduser()
+    if weights != "imagenet" and (timm_name is None or path.exists() or path.suffix or len(path.parts) > 1):
+        return path
+    if timm_name is None:
+        raise InputError(
+            f"model.weights=imagenet: this backbone isn't one of timm's, which have such weights; {REMEDY}"
+        )
+    if weights == "imagenet":
+        return _hub_file(timm_name, weights)
+    architecture = timm_name.split(".")[0]
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+    if weights not in tags:
+        known = ", ".join(tags) or "none"
+        raise InputError(f"model.weights={weights}: no such file, nor tag of timm's {architecture} ({known})")
+    return _hub_file(f"{architecture}.{weights}", weights)
+
+
+def _hub_file(name: str, weights: str) -> Path:
+    try:
+        pretrained = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # timm knows the architecture, but no such tag of it
+        raise InputError(f"model.weights={weights}: {one_line(error)} {REMEDY}") from None
+    if pretrained is None or not pretrained.has_weights:
+        raise InputError(f"model.weights={weights}: timm has no pretrained weights of {name}; {REMEDY}")
+    if not pretrained.hf_hub_id:
+        raise InputError(f"model.weights={weights}: fetch {pretrained.url} yourself, then {REMEDY}")
+    hub, file = pretrained.hf_hub_id, pretrained.hf_hub_filename or "model.safetensors"
+    for name in (file, _OLD_FILE):
+        cached = try_to_load_from_cache(hub, name)
+        if isinstance(cached, str):
+            return Path(cached)
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)  # asked once, since the download itself retries for 23 s
+        try:
+            return Path(hf_hub_download(hub, file))
+        except LocalEntryNotFoundError:  # the hub is out of reach after all
+            raise
+        except EntryNotFoundError:
+            return Path(hf_hub_download(hub, _OLD_FILE))
+    except Exception as error:  # of whichever HTTP library this version of the hub's client uses
+        reason = one_line(error.__cause__ or error)[:150]
+        raise InputError(f"model.weights={weights}: {hub} can't be fetched ({reason}); {REMEDY}") from None
