@@ -1,0 +1,242 @@
+"""Average precision and recall over OKS, COCO's protocol, in two steps.
+
+`match` compares detections with truth, image by image, once. `average_precision` then counts: over all images, or over
+any number of resamples of them at once, each given by how often it holds every image (a bootstrap: 1000 draws cost
+little more than a few evaluations, since no image is ever matched again).
+
+The protocol (pycocotools' `COCOeval` for keypoints is the reference, to the last digit): OKS thresholds 0.50:0.05:0.95,
+precision at 101 recalls, at most 20 detections an image and category, the mean over categories. It is applied to 20
+questions in one go: all instances, those of medium and of large size, and 17 times one keypoint alone, where truth has
+only that keypoint labelled, instances without it are ignored, and detections keep their score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from catpose.score.instances import Detections, Truth
+from catpose.score.oks import SIGMA_ARRAY, oks, oks_to_unlabelled, similarity
+from catpose.skeleton import KEYPOINTS
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+MAX_DETECTIONS = 20
+
+#: Areas in px², both ends included.
+SIZES = {"all": (0.0, 1e10), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+#: The questions, the first axis of everything in `Matches`.
+QUESTIONS = (*SIZES, *KEYPOINTS)
+_LOW, _HIGH = np.array([SIZES.get(question, SIZES["all"]) for question in QUESTIONS]).T
+
+_BLOCK = 4000  # instances compared at once: some tens of megabytes
+_CELLS = 50_000
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Who matched whom: Q questions, T thresholds, M detections of highest score first, K categories, I images."""
+
+    true: np.ndarray  # (Q, T, M) bool: matched to an instance that counts
+    counted: np.ndarray  # (Q, T, M) bool: true, or false; the rest is ignored
+    image: np.ndarray  # (M,) int64, index of its image in `Truth.images`
+    category: np.ndarray  # (M,) int64, index of its category in `Truth.categories`
+    detection: np.ndarray  # (M,) int64, index into the `Detections`; those beyond an image's best 20 are absent
+    instances: np.ndarray  # (Q, K, I) int64: how many instances count
+
+
+def match(truth: Truth, detections: Detections, sigmas: np.ndarray = SIGMA_ARRAY) -> Matches:
+    """Match every image's detections, best first, each with the most similar instance that is still free.
+
+    Args:
+        truth, detections: of one data set: the detections' images and categories are among the truth's.
+        sigmas: (17,), OKS falloff per keypoint.
+    """
+    n_images, n_units = len(truth.images), len(truth.images) * len(truth.categories)
+    truth_unit = _unit(truth.category_id, truth.image_id, truth)  # what is matched by itself: one category in one image
+    unit = _unit(detections.category_id, detections.image_id, truth)
+    truth_order = np.argsort(truth_unit, kind="stable")
+    order = np.lexsort((-detections.score, unit))  # stable: equal scores keep their order
+    rank = np.arange(len(order)) - np.searchsorted(unit[order], unit[order])
+    order = order[rank < MAX_DETECTIONS]
+    unit = unit[order]
+
+    ignored = _ignored(truth)
+    matched = np.zeros((len(QUESTIONS), len(THRESHOLDS), len(order)), dtype=bool)
+    excused = np.zeros_like(matched)
+    for i, j in _blocks(unit, truth_unit[truth_order], n_units):  # (B, D) into `order`, (B, G) into `truth_order`
+        d, g = order[i], truth_order[j]
+        similar = _oks(truth, detections, d, g, sigmas)
+        hit, ignored_hit = _greedy(similar, ignored[:, g].swapaxes(0, 1), truth.crowd[g])
+        matched[:, :, i] = hit.transpose(1, 2, 0, 3)
+        excused[:, :, i] = ignored_hit.transpose(1, 2, 0, 3)
+
+    area = detections.area[order]
+    elsewhere = (area < _LOW[:, None]) | (area > _HIGH[:, None])  # an unmatched detection of another size is ignored
+    counted = ~(excused | (~matched & elsewhere[:, None, :]))
+    units = truth_unit[truth_order]
+    instances = [np.bincount(units[~ignored[q, truth_order]], minlength=n_units) for q in range(len(QUESTIONS))]
+    best_first = np.lexsort((-detections.score[order], unit // n_images))
+    return Matches(
+        true=(matched & counted)[:, :, best_first],
+        counted=counted[:, :, best_first],
+        image=(unit % n_images)[best_first],
+        category=(unit // n_images)[best_first],
+        detection=order[best_first],
+        instances=np.array(instances).reshape(len(QUESTIONS), len(truth.categories), n_images),
+    )
+
+
+def _unit(category_id: np.ndarray, image_id: np.ndarray, truth: Truth) -> np.ndarray:
+    category = np.searchsorted(truth.categories, category_id)
+    return category * len(truth.images) + np.searchsorted(truth.images, image_id)
+
+
+def _ignored(truth: Truth) -> np.ndarray:
+    """(Q, N): which instances don't count: crowds and unlabelled ones, those of another size, without the keypoint."""
+    ignored = truth.ignored | (truth.area < _LOW[:, None]) | (truth.area > _HIGH[:, None])
+    ignored[len(SIZES) :] |= ~truth.labelled.T
+    return ignored
+
+
+def _blocks(
+    detection_unit: np.ndarray, truth_unit: np.ndarray, n_units: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Units with equal numbers of detections D and of instances G, B at a time: indices (B, D) and (B, G)."""
+    n_detections = np.bincount(detection_unit, minlength=n_units)
+    n_truth = np.bincount(truth_unit, minlength=n_units)
+    first_detection, first_truth = np.cumsum(n_detections) - n_detections, np.cumsum(n_truth) - n_truth
+    both = np.flatnonzero((n_detections > 0) & (n_truth > 0))
+    shapes = np.stack([n_detections[both], n_truth[both]], axis=1)
+    for d, g in np.unique(shapes, axis=0):
+        alike = both[(shapes == (d, g)).all(axis=1)]
+        step = max(1, _BLOCK // (d * g))
+        for some in (alike[start : start + step, None] for start in range(0, len(alike), step)):
+            yield first_detection[some] + np.arange(d), first_truth[some] + np.arange(g)
+
+
+def _oks(truth: Truth, detections: Detections, d: np.ndarray, g: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """(B, Q, D, G): the similarity of each block's detections `d` (B, D) to its instances `g` (B, G)."""
+    d, g = (np.ascontiguousarray(index) for index in np.broadcast_arrays(d[:, :, None], g[:, None, :]))
+    found, labelled = detections.keypoints[d], truth.labelled[g]
+    each = similarity(found, truth.keypoints[g], truth.area[g], sigmas)
+    stand_in = oks_to_unlabelled(found, truth.box[g], truth.area[g], sigmas)
+    similar = np.empty((len(d), len(QUESTIONS), *d.shape[1:]))
+    similar[:, : len(SIZES)] = np.where(labelled.any(axis=-1), oks(each, labelled), stand_in)[:, None]
+    similar[:, len(SIZES) :] = np.moveaxis(np.where(labelled, each, stand_in[..., None]), -1, 1)
+    return similar
+
+
+def _greedy(similar: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """COCO's matching. A detection takes the most similar free instance that counts, at or above the threshold; only
+    where there is none, one that is ignored. Of equally similar instances the last is taken. Crowds stay free.
+
+    Args:
+        similar: (B, Q, D, G), detections best first. ignored: (B, Q, G) bool. crowd: (B, G) bool.
+
+    Returns:
+        two bool arrays (B, Q, T, D): matched, and matched to an ignored instance.
+    """
+    blocks, questions, n_detections, n_truth = similar.shape
+    free = np.ones((blocks, questions, len(THRESHOLDS), n_truth), dtype=bool)
+    matched = np.zeros((blocks, questions, len(THRESHOLDS), n_detections), dtype=bool)
+    excused = np.zeros_like(matched)
+    counts, crowd, last = ~ignored[:, :, None, :], crowd[:, None, None, :], n_truth - 1
+    for d in range(n_detections):
+        value = similar[:, :, None, d, :]
+        able = (free | crowd) & (value >= THRESHOLDS[:, None])
+        proper = able & counts
+        able = np.where(proper.any(axis=-1, keepdims=True), proper, able)
+        chosen = last - np.where(able, value, -1.0)[..., ::-1].argmax(axis=-1, keepdims=True)
+        hit = np.take_along_axis(able, chosen, axis=-1)
+        matched[..., d] = hit[..., 0]
+        excused[..., d] = (hit & ~np.take_along_axis(np.broadcast_to(counts, able.shape), chosen, axis=-1))[..., 0]
+        free &= ~(hit & (chosen == np.arange(n_truth)))
+    return matched, excused
+
+
+def average_precision(matches: Matches, image_weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """AP and its relatives, each a fraction in 0..1, nan where no instance counts.
+
+    A draw with an image weighted m gives what pycocotools gives for a data set that holds this image m times over
+    (as images of their own). Of detections with equal scores, all copies of the one that comes first come first.
+
+    Args:
+        image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of `Truth.images`; once
+            where none are given.
+
+    Returns:
+        "AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L"; "AP/KEYPOINT" and "AR/KEYPOINT"
+        for each keypoint; and "n", "n_M", "n_L", the instances that AP, AP_M and AP_L rest on. float64 of shape ()
+        or (draws,).
+    """
+    n_images = matches.instances.shape[-1]
+    weights = np.ones(n_images) if image_weights is None else np.asarray(image_weights, dtype=np.float64)
+    if weights.ndim not in (1, 2) or weights.shape[-1] != n_images or (weights < 0).any():
+        raise ValueError(f"image_weights are (draws, {n_images}), 0 or more; these are {weights.shape}")
+    rows = np.atleast_2d(weights)
+    step = max(1, _CELLS // max(1, len(matches.image)))
+    parts = [_draws(matches, rows[start : start + step]) for start in range(0, max(len(rows), 1), step)]
+    return {key: np.concatenate([part[key] for part in parts]).reshape(weights.shape[:-1]) for key in parts[0]}
+
+
+def _draws(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """`average_precision` of a few draws: `weights` is (n, I), the values are (n,)."""
+    n, n_categories = len(weights), matches.instances.shape[1]
+    at50, at75 = 0, 5  # 0.5 and 0.75 among the thresholds
+    keys = ["AP", "AP_M", "AP_L", *(f"AP/{name}" for name in KEYPOINTS)]
+    by_category: dict[str, list[np.ndarray]] = {}
+    for k in range(n_categories):
+        of_category = matches.category == k
+        each = weights[:, matches.image[of_category]]  # (n, D): how often the draw holds the detection
+        for q, key in enumerate(keys):
+            n_instances = weights @ matches.instances[q, k]
+            precision, recall = np.empty((n, len(THRESHOLDS), len(RECALLS))), np.empty((n, len(THRESHOLDS)))
+            for t in range(len(THRESHOLDS)):
+                true, counted = matches.true[q, t, of_category], matches.counted[q, t, of_category]
+                precision[:, t], recall[:, t] = _precision_at_recalls(each, true, counted, n_instances)
+            values = {key: precision.reshape(n, -1).mean(axis=1), key.replace("AP", "AR"): recall.mean(axis=1)}
+            if key == "AP":
+                values |= {"AP50": precision[:, at50].mean(axis=1), "AP75": precision[:, at75].mean(axis=1)}
+                values |= {"AR50": recall[:, at50], "AR75": recall[:, at75]}
+            for name, value in values.items():
+                by_category.setdefault(name, []).append(np.where(n_instances > 0, value, np.nan))
+    result = {name: _mean_of_present(np.stack(values)) for name, values in by_category.items()}
+    for q, key in enumerate(("n", "n_M", "n_L")):
+        result[key] = weights @ matches.instances[q].sum(axis=0)
+    return result
+
+
+def _precision_at_recalls(
+    each: np.ndarray, true: np.ndarray, counted: np.ndarray, n_instances: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolated precision at the 101 recalls, (n, 101), and the recall reached, (n,).
+
+    Precision at a recall is the best at this or any higher recall, 0 beyond the highest. It rises only with a true
+    detection, so that the curve is needed at those alone.
+
+    Args:
+        each: (n, D), how often each draw holds each detection, best first. true, counted: (D,) bool.
+        n_instances: (n,), the instances to be found in each draw.
+    """
+    index = np.flatnonzero(true)
+    if not len(index):
+        return np.zeros((len(each), len(RECALLS))), np.zeros(len(each))
+    found = each[:, index].cumsum(axis=1)
+    recall = found / np.where(n_instances > 0, n_instances, 1)[:, None]
+    best = np.zeros((len(each), len(index) + 1))  # the 0 at the end: for recalls not reached
+    precision = found / ((each * counted).cumsum(axis=1)[:, index] + np.spacing(1))
+    np.maximum.accumulate(precision[:, ::-1], axis=1, out=best[:, -2::-1])
+    reached = np.full(best.shape, len(RECALLS))
+    reached[:, :-1] = RECALLS.searchsorted(recall, side="right")  # how many of the 101 lie at or below
+    lengths = reached.copy()
+    lengths[:, 1:] -= reached[:, :-1]
+    return best.ravel().repeat(lengths.ravel()).reshape(len(each), len(RECALLS)), recall[:, -1]
+
+
+def _mean_of_present(values: np.ndarray) -> np.ndarray:
+    """The mean over the first axis (categories) of what is not nan; nan where all are."""
+    present = ~np.isnan(values)
+    return np.where(present, values, 0.0).sum(axis=0) / np.where(present.any(axis=0), present.sum(axis=0), np.nan)

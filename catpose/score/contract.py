@@ -1,0 +1,99 @@
+"""The contract of a score: everything that two numbers must share before one may be subtracted from the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from catpose.errors import InputError, one_line
+from catpose.score.instances import Detections, Truth
+from catpose.score.oks import MIN_CONFIDENCE, NMS_OKS
+from catpose.skeleton import SIGMAS
+
+#: Score rules: of detections that we score, and of those that come with a score in a file of unknown making.
+MEAN_CONFIDENCE = f"mean of keypoint confidences above {MIN_CONFIDENCE}, OKS-NMS at {NMS_OKS}"
+AS_GIVEN = "as given in the results file"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What an AP means."""
+
+    split: str  # "val"
+    split_hash: str  # of the split's annotations
+    area_rule: str
+    box_source: str  # "ground truth", "whole image", a detector's name, "unknown"
+    flip_test: bool | None  # None where it is not known
+    score_rule: str
+    sigmas: tuple[float, ...] = SIGMAS
+
+    @classmethod
+    def of(
+        cls,
+        truth: Truth,
+        detections: Detections,
+        *,
+        split: str,
+        split_hash: str,
+        box_source: str,
+        flip_test: bool | None,
+        score_rule: str = MEAN_CONFIDENCE,
+    ) -> Contract:
+        """The contract of an evaluation; the area rule comes from what is compared."""
+        area_rule = f"truth: {truth.area_rule}; detections: {detections.area_rule}"
+        return cls(split, split_hash, area_rule, box_source, flip_test, score_rule)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Figures with the contract that they were made under. A figure that rests on no instance is nan, None in JSON."""
+
+    values: Mapping[str, float]
+    contract: Contract
+
+    def __sub__(self, other: Score) -> dict[str, float]:
+        """The differences of the figures that both have.
+
+        Raises:
+            InputError: where the contracts differ: such numbers may stand side by side, not be subtracted.
+        """
+        ours, theirs = dataclasses.asdict(self.contract), dataclasses.asdict(other.contract)
+        broken = [
+            f"{key} ({one_line(ours[key])} against {one_line(theirs[key])})" for key in ours if ours[key] != theirs[key]
+        ]
+        if broken:
+            raise InputError(
+                "two scores of different contracts can't be subtracted; they differ in "
+                f"{', '.join(broken)}; evaluate both in the same way"
+            )
+        return {key: value - other.values[key] for key, value in self.values.items() if key in other.values}
+
+    def write(self, path: Path) -> None:
+        """Write both as JSON, whole or not at all."""
+        values = {key: None if math.isnan(value) else float(value) for key, value in self.values.items()}
+        text = json.dumps({"score": values, "contract": dataclasses.asdict(self.contract)}, indent=2, allow_nan=False)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(text + "\n")
+        os.replace(temporary, path)
+
+    @classmethod
+    def read(cls, path: Path) -> Score:
+        """What `write` wrote.
+
+        Raises:
+            InputError: where the file is unreadable, or holds something else.
+        """
+        try:
+            content = json.loads(path.read_text())
+            values = {str(key): math.nan if value is None else float(value) for key, value in content["score"].items()}
+            contract = content["contract"]
+            return cls(values, Contract(**contract | {"sigmas": tuple(float(s) for s in contract["sigmas"])}))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: no score with its contract ({one_line(error)}); write it again with test"
+            ) from None

@@ -1,0 +1,113 @@
+"""The one metric of `fit`, `test` and any later evaluation: a thin stateful shell around `ap.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from catpose.score.ap import average_precision, match
+from catpose.score.instances import Detections, Truth
+from catpose.score.oks import instance_score, oks_nms
+from catpose.skeleton import KEYPOINTS, N_KEYPOINTS
+
+KEYS = (
+    *("AP", "AP50", "AP75", "AP_M", "AP_L", "AR"),
+    *("n", "n_M", "n_L"),
+    *(f"AP/{name}" for name in KEYPOINTS),
+)
+
+
+class KeypointAP(Metric):
+    """OKS AP of detections made from the boxes of annotated instances, over a whole data set.
+
+    Every instance of the truth has one fixed row in the state, whoever fills it. So a sample that comes twice (a
+    distributed sampler repeats some to make shares equal) counts once, the order is that of image and annotation id
+    however the samples were dealt out, and any number of processes gives the AP of one, bit for bit. Instances that
+    never come are missed ones, as in any other evaluation.
+
+    Detections are scored with `instance_score` and thinned with `oks_nms`, image by image, on the areas of their
+    boxes. Coordinates and confidences are kept in float32 (`set_dtype` changes that) and reckoned with in float64; a
+    keypoint that is not finite, as from a model that diverged, becomes (0, 0) with confidence 0.
+
+    Args:
+        truth: all instances of the split.
+        kwargs: torchmetrics' own.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    rows: Tensor  # (N, 1 + 17 * 3): whether the row is filled, then x, y, confidence of each keypoint
+
+    def __init__(self, truth: Truth, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.truth = truth
+        self.detections: Detections | None = None  # of the last compute(), of all processes, NMS done
+        self._order = np.lexsort((truth.annotation_id, truth.image_id))  # row of the state -> row of the truth
+        self._row_of = {int(a): row for row, a in enumerate(truth.annotation_id[self._order])}
+        self.add_state("rows", torch.zeros(len(truth), 1 + 3 * N_KEYPOINTS), dist_reduce_fx=_first_filled)
+
+    def update(self, keypoints: Tensor, confidence: Tensor, annotation_id: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            keypoints: (B, 17, 2), image px.
+            confidence: (B, 17).
+            annotation_id: (B,), from whose box each was made.
+
+        Raises:
+            KeyError: for an annotation that the truth doesn't have.
+        """
+        new: dict[int, int] = {}  # row of the state -> row of the batch; the first of equals stays
+        for i, annotation in enumerate(annotation_id.tolist()):
+            new.setdefault(self._row_of[annotation], i)
+        rows = torch.tensor(list(new), dtype=torch.long, device=self.rows.device)
+        batch = torch.tensor(list(new.values()), dtype=torch.long, device=keypoints.device)
+        detected = torch.cat([keypoints, confidence.unsqueeze(-1)], dim=-1)[batch].detach().to(self.rows)
+        detected = torch.where(detected.isfinite().all(dim=-1, keepdim=True), detected, 0).flatten(1)
+        filled = torch.cat([torch.ones_like(detected[:, :1]), detected], dim=1)
+        known = self.rows[rows]
+        self.rows = self.rows.index_copy(0, rows, torch.where(known[:, :1] > 0, known, filled))
+
+    def compute(self) -> dict[str, float]:
+        """The figures named in `KEYS`, of `average_precision`; nan where no instance counts."""
+        state = self.rows.cpu().numpy().astype(np.float64)
+        present = state[:, 0] > 0
+        self.detections = _score(self.truth, self._order[present], state[present, 1:].reshape(-1, N_KEYPOINTS, 3))
+        values = average_precision(match(self.truth, self.detections))
+        return {key: float(values[key]) for key in KEYS}
+
+    def reset(self) -> None:
+        super().reset()
+        self.detections = None
+
+
+def _first_filled(rows: Tensor) -> Tensor:
+    """(processes, N, 52) -> (N, 52): each row from the first process that has it."""
+    first = rows[..., 0].argmax(dim=0)
+    return rows[first, torch.arange(rows.shape[1], device=rows.device)]
+
+
+def _score(truth: Truth, index: np.ndarray, detected: np.ndarray) -> Detections:
+    """Detections (M, 17, 3) from the boxes of the instances `index` (M,), scored, and one of near-duplicates kept."""
+    keypoints, confidence = detected[..., :2], detected[..., 2]
+    score, area = instance_score(confidence), truth.box[index, 2] * truth.box[index, 3]
+    image_id, category_id = truth.image_id[index], truth.category_id[index]
+    kept = np.ones(len(index), dtype=bool)
+    _, starts, sizes = np.unique(image_id, return_index=True, return_counts=True)  # an image's rows are neighbours
+    for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
+        image = slice(start, start + size)
+        kept[image] = oks_nms(keypoints[image], score[image], area[image])
+    return Detections(
+        image_id[kept],
+        category_id[kept],
+        keypoints[kept],
+        confidence[kept],
+        score[kept],
+        truth.annotation_id[index][kept],
+    )

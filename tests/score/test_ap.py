@@ -1,0 +1,283 @@
+"""AP and AR: pycocotools is the judge, on thousands of small data sets full of hard cases, and on resamples of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import random_case
+
+from catpose.score import ap
+from catpose.score.ap import QUESTIONS, average_precision, match
+from catpose.score.instances import Detections, Truth
+from catpose.score.judge import judge, require_agreement
+from catpose.skeleton import KEYPOINTS
+
+
+def evaluate(coco: dict[str, Any], results: list[dict[str, Any]], weights: np.ndarray | None = None):
+    truth = Truth.from_coco(coco)
+    return average_precision(match(truth, Detections.from_results(results, truth)), weights)
+
+
+def compare(seeds: range, per_keypoint: bool) -> None:
+    for seed in seeds:
+        coco, results = random_case(seed)
+        ours, judged = evaluate(coco, results), judge(coco, results, per_keypoint=per_keypoint)
+        require_agreement(ours, judged, tolerance=0 if len(coco["categories"]) == 1 else 1e-15)
+
+
+def test_random_data_sets():
+    compare(range(400), per_keypoint=False)
+
+
+def test_each_keypoint_alone():
+    compare(range(1000, 1030), per_keypoint=True)
+
+
+@pytest.mark.slow
+def test_many_thousand_data_sets():
+    compare(range(2000, 12000), per_keypoint=False)
+    compare(range(12000, 13000), per_keypoint=True)
+
+
+def test_the_random_data_sets_are_what_they_claim():
+    """Each kind of hard case comes up, and the figures span the range, or agreement would mean little."""
+    values, kinds = [], dict.fromkeys(("tie", "crowd", "unlabelled", "beyond 20", "empty", "at the limit"), 0)
+    for seed in range(150):
+        coco, results = random_case(seed)
+        scores = [entry["score"] for entry in results]
+        per_image = [sum(entry["image_id"] == image["id"] for entry in results) for image in coco["images"]]
+        kinds["tie"] += len(set(scores)) < len(scores)
+        kinds["crowd"] += any(a.get("iscrowd") for a in coco["annotations"])
+        kinds["unlabelled"] += any(not any(a["keypoints"][2::3]) for a in coco["annotations"])
+        kinds["beyond 20"] += max(per_image) > 20
+        kinds["empty"] += min(per_image) == 0
+        kinds["at the limit"] += any(a["bbox"][2] in (32, 96) for a in coco["annotations"])
+        values.append(float(evaluate(coco, results)["AP"]))
+    assert min(kinds.values()) >= 10, kinds
+    known = [value for value in values if not math.isnan(value)]
+    assert len(known) < len(values)
+    assert min(known) == 0
+    assert max(known) == pytest.approx(1)
+    assert np.mean([0 < value < 0.99 for value in known]) > 0.5
+
+
+# Single cases, by name
+
+
+def instance(
+    image_id: int = 1, number: int = 1, side: float = 100.0, labelled: int = 17, **more: Any
+) -> dict[str, Any]:
+    points = np.column_stack([np.arange(17) * side / 20, np.arange(17)[::-1] * side / 20, np.arange(17) < labelled])
+    keypoints = points.ravel().tolist()
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": 1,
+        "bbox": [0.0, 0.0, side, side],
+        "keypoints": keypoints,
+        **more,
+    }
+
+
+def found(annotation: dict[str, Any], score: float = 1.0, missed: int = 0, **more: Any) -> dict[str, Any]:
+    """A detection on the truth, but for the first `missed` keypoints, which are far off."""
+    points = np.reshape(annotation["keypoints"], (17, 3)).copy()
+    points[:missed, :2] += 1e6
+    return {
+        "image_id": annotation["image_id"],
+        "category_id": 1,
+        "keypoints": points.ravel().tolist(),
+        "score": score,
+    } | more
+
+
+def both(annotations: list[dict[str, Any]], results: list[dict[str, Any]], n_images: int = 1) -> dict[str, float]:
+    """Our figures, after the judge has agreed."""
+    images = [{"id": i + 1} for i in range(n_images)]
+    coco = {"images": images, "annotations": annotations, "categories": [{"id": 1}]}
+    ours = evaluate(coco, results)
+    require_agreement(ours, judge(coco, results), tolerance=0)
+    return {key: float(value) for key, value in ours.items()}
+
+
+def test_truth_as_detection_is_one():
+    truth = [instance(1, 1), instance(2, 2, side=50.0), instance(3, 3, labelled=5)]
+    values = both(truth, [found(a) for a in truth], 4)
+    for key in ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR"):
+        assert values[key] == pytest.approx(1)  # pycocotools adds a tiny number to every denominator
+    assert (values["n"], values["n_M"], values["n_L"]) == (3, 1, 2)
+    assert all(values[f"AP/{name}"] == pytest.approx(1) for name in KEYPOINTS)
+
+
+def test_blank_where_no_instance_counts():
+    values = both([instance(labelled=3)], [])
+    assert (values["AP"], values["AR"], values["AP_L"]) == (0, 0, 0)
+    assert math.isnan(values["AP_M"])
+    assert values["n_M"] == 0
+    assert [math.isnan(values[f"AP/{name}"]) for name in KEYPOINTS] == [False] * 3 + [True] * 14
+    assert math.isnan(both([], [found(instance())])["AP"])
+    assert math.isnan(both([instance(iscrowd=1)], [found(instance())])["AP"])
+
+
+@pytest.mark.parametrize(("labelled", "missed", "reached"), [(2, 1, 0.5), (10, 4, 0.6), (4, 1, 0.75), (10, 1, 0.9)])
+def test_oks_exactly_at_a_threshold_counts(labelled: int, missed: int, reached: float):
+    truth = instance(labelled=labelled)
+    n_thresholds = np.count_nonzero((labelled - missed) / labelled >= ap.THRESHOLDS)
+    values = both([truth], [found(truth, missed=missed)])
+    assert values["AP"] == pytest.approx(n_thresholds / 10)
+    assert n_thresholds == round((reached - 0.45) / 0.05)
+
+
+@pytest.mark.parametrize(
+    ("side", "medium", "large"), [(31.99, 0, 0), (32, 1, 0), (95.9, 1, 0), (96, 1, 1), (96.1, 0, 1)]
+)
+def test_the_ends_of_a_size_range_belong_to_it(side: float, medium: int, large: int):
+    values = both([instance(side=side)], [found(instance(side=side))])
+    assert (values["n_M"], values["n_L"]) == (medium, large)
+
+
+def test_ignored_truth_excuses_detections():
+    cat, crowd, bare = instance(1, 1), instance(1, 2, iscrowd=1), instance(1, 3, num_keypoints=0)
+    assert both([cat, crowd], [found(cat, 0.5), *[found(crowd, 1.0)] * 3])["AP"] == pytest.approx(
+        1
+    )  # a crowd takes any number
+    assert both([cat, bare], [found(cat, 0.5), *[found(bare, 1.0)] * 2])["AP"] == pytest.approx(1)
+    assert both([cat, bare], [found(cat, 0.5), *[found(bare, 1.0)] * 3])["AP"] == pytest.approx(
+        1
+    )  # the third comes last
+    assert both([cat], [found(cat, 0.5), found(cat, 1.0, missed=17)])["AP"] == pytest.approx(0.5)
+
+
+def test_a_twentyfirst_detection_is_not_looked_at():
+    cat, junk = instance(), [found(instance(), 0.9, missed=17)] * 20
+    assert both([cat], [*junk[:19], found(cat, 0.1)])["AR"] == 1
+    assert both([cat], [*junk, found(cat, 0.1)])["AR"] == 0
+
+
+def test_duplicates_count_against_the_second():
+    cats = [instance(1, 1), instance(2, 2)]
+    assert both(cats, [found(cats[0], 0.9), found(cats[0], 0.8), found(cats[1], 0.7)], 2)["AP"] < 1
+    assert both(cats, [found(cats[0], 0.9), found(cats[1], 0.8), found(cats[0], 0.7)], 2)["AP"] == pytest.approx(1)
+
+
+def test_with_equal_scores_the_order_of_images_decides_not_of_the_file():
+    good, bad = found(instance(1, 1), 0.5), found(instance(2, 2), 0.5, missed=17)
+    first = both([instance(1, 1), instance(2, 2)], [good, bad], 2)
+    assert first["AP"] == both([instance(1, 1), instance(2, 2)], [bad, good], 2)["AP"]
+    swapped = both([instance(1, 1), instance(2, 2)], [good | {"image_id": 2}, bad | {"image_id": 1}], 2)
+    assert swapped["AP"] < first["AP"]
+
+
+# Resamples
+
+
+def repeated(coco: dict[str, Any], results: list[dict[str, Any]], times: np.ndarray):
+    """The data set with its i-th image (by id) there `times[i]` times, as images of their own, and no equal scores.
+
+    Scores become ranks in the order in which the detections are counted, so that every detection's copies stand
+    together: with equal scores the copies of two detections would alternate, image by image.
+    """
+    truth = Truth.from_coco(coco)
+    matches = match(truth, Detections.from_results(results, truth))
+    ranks = np.zeros(len(results))
+    ranks[matches.detection] = np.arange(len(matches.detection), 0, -1)
+    new: dict[int, list[int]] = {}
+    for image_id, n in zip(truth.images.tolist(), times.tolist(), strict=True):
+        new[image_id] = [100 * image_id + copy for copy in range(n)]
+    ranked = [r | {"score": float(rank)} for r, rank in zip(results, ranks, strict=True)]
+    annotations = [a | {"image_id": i} for a in coco["annotations"] for i in new[a["image_id"]]]
+    annotations = [a | {"id": n + 1} for n, a in enumerate(annotations)]
+    images = [{"id": i} for ids in new.values() for i in ids]
+    larger = {"images": images, "annotations": annotations, "categories": coco["categories"]}
+    return larger, [r | {"image_id": i} for r in ranked for i in new[r["image_id"]]]
+
+
+def test_a_draw_equals_pycocotools_on_the_repeated_images():
+    compared = 0
+    for seed in range(3000, 3080):
+        coco, results = random_case(seed)
+        rng = np.random.default_rng(seed)
+        n_images = len(coco["images"])
+        times = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=3)
+        drawn = evaluate(coco, results, times)
+        for i, draw in enumerate(times):
+            larger, more = repeated(coco, results, draw)
+            judged = judge(larger, more, per_keypoint=seed < 3005)
+            require_agreement({key: value[i] for key, value in drawn.items()}, judged, tolerance=1e-15)
+            compared += any(draw > 1)
+    assert compared > 80
+
+
+def test_weights_of_one_change_nothing_and_draws_do_not_meet(monkeypatch: pytest.MonkeyPatch):
+    coco, results = random_case(7, n_categories=1)
+    plain, rng = evaluate(coco, results), np.random.default_rng(0)
+    weights = rng.integers(0, 4, (9, len(coco["images"])))
+    weights[3] = 1
+    weights[5] = 0
+    together = evaluate(coco, results, weights)
+    monkeypatch.setattr(ap, "_CELLS", 1)  # one draw at a time
+    one_by_one, alone = evaluate(coco, results, weights), [evaluate(coco, results, w) for w in weights]
+    for key, value in plain.items():
+        np.testing.assert_array_equal(one_by_one[key], together[key])
+        np.testing.assert_array_equal([each[key] for each in alone], together[key])
+        np.testing.assert_array_equal(value, together[key][3])
+    assert together["AP"].shape == (9,)
+    assert plain["AP"].shape == ()
+    assert np.isnan(together["AP"][5])  # a draw without any instance is blank
+    assert together["n"][5] == 0
+
+
+@pytest.mark.parametrize("weights", [np.ones(3), np.ones((2, 3)), -np.ones(1), np.ones((1, 1, 1))])
+def test_weights_of_the_wrong_shape(weights: np.ndarray):
+    coco = {"images": [{"id": 1}], "annotations": [instance()], "categories": [{"id": 1}]}
+    with pytest.raises(ValueError, match="image_weights"):
+        evaluate(coco, [], weights)
+
+
+# What else is asked of it
+
+
+def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch):
+    for seed in range(20):
+        coco, results = random_case(seed)
+        truth = Truth.from_coco(coco)
+        detections = Detections.from_results(results, truth)
+        monkeypatch.setattr(ap, "_BLOCK", 4000)
+        whole = match(truth, detections)
+        monkeypatch.setattr(ap, "_BLOCK", 1)
+        pieces = match(truth, detections)
+        assert (whole.true == pieces.true).all()
+        assert (whole.counted == pieces.counted).all()
+
+
+def test_shapes():
+    coco, results = random_case(11)
+    truth = Truth.from_coco(coco)
+    matches = match(truth, Detections.from_results(results, truth))
+    n = len(matches.detection)
+    assert matches.true.shape == matches.counted.shape == (len(QUESTIONS), 10, n)
+    assert matches.instances.shape == (len(QUESTIONS), len(truth.categories), len(truth.images))
+    assert not (matches.true & ~matches.counted).any()
+    assert len(set(matches.detection.tolist())) == n
+
+
+@pytest.mark.realdata
+def test_real_cats(cats17: Path):
+    coco = json.loads((cats17 / "annotations" / "val.json").read_text())
+    rng = np.random.default_rng(0)
+    results = []
+    for annotation in coco["annotations"]:
+        points = np.reshape(annotation["keypoints"], (17, 3)).astype(float)
+        points[:, :2] += rng.normal(size=(17, 2)) * math.sqrt(annotation["area"]) * rng.gamma(2, 0.02)
+        points[:, 2] = rng.random(17)
+        keys = {key: annotation[key] for key in ("image_id", "category_id")}
+        results.append(keys | {"keypoints": points.ravel().tolist(), "score": float(points[:, 2].mean())})
+    ours = evaluate(coco, results)
+    require_agreement(ours, judge(coco, results), tolerance=0)
+    assert ours["n"] == 132
+    assert 0.2 < ours["AP"] < 0.9

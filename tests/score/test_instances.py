@@ -1,0 +1,148 @@
+"""Reading truth and results, and writing results: exact round trips, and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import random_case
+
+from catpose.errors import InputError
+from catpose.score.instances import Detections, Truth
+
+COCO = random_case(6, n_categories=1)[0]
+TRUTH = Truth.from_coco(COCO)
+ENTRY = {"image_id": COCO["images"][0]["id"], "category_id": 1, "keypoints": [1.5, 2, 0.5] * 17, "score": 0.5}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_results_survive_json_to_the_last_bit(seed: int):
+    coco, results = random_case(seed)
+    truth = Truth.from_coco(coco)
+    detections = Detections.from_results(results, truth)
+    again = Detections.from_results(json.loads(json.dumps(detections.to_results())), truth)
+    for name in ("image_id", "category_id", "keypoints", "confidence", "score", "annotation_id", "area"):
+        np.testing.assert_array_equal(getattr(detections, name), getattr(again, name))
+
+
+def test_the_annotation_travels_along():
+    results = [ENTRY | {"annotation_id": 7}, ENTRY]
+    detections = Detections.from_results(results, TRUTH)
+    assert detections.annotation_id.tolist() == [7, -1]
+    assert detections.to_results() == results
+
+
+def test_area_is_the_extent_or_the_box_given():
+    keypoints = np.zeros((17, 3))
+    keypoints[3, :2] = 4, 5
+    entry = ENTRY | {"keypoints": keypoints.ravel().tolist()}
+    assert Detections.from_results([entry], TRUTH).area.tolist() == [20]
+    boxed = Detections.from_results([entry | {"bbox": [0, 0, 3, 7]}], TRUTH)
+    assert boxed.area.tolist() == [21]
+    assert "box" in boxed.area_rule != Detections.from_results([entry], TRUTH).area_rule
+    assert boxed.to_results()[0]["bbox"] == [0, 0, 3, 7]
+    assert Detections.from_results([entry, entry | {"bbox": [0, 0, 3, 7]}], TRUTH).area.tolist() == [20, 20]
+
+
+def test_no_results():
+    assert len(Detections.from_results([], TRUTH)) == 0
+    assert Detections.from_results([], TRUTH).keypoints.shape == (0, 17, 2)
+
+
+def test_what_a_file_leaves_out_is_filled_in():
+    coco = copy.deepcopy(COCO)
+    for annotation in coco["annotations"]:
+        for key in ("area", "iscrowd", "num_keypoints"):
+            annotation.pop(key, None)
+    truth = Truth.from_coco(coco)
+    coco["annotations"][0]["area"] = None
+    np.testing.assert_array_equal(truth.area, truth.box[:, 2] * truth.box[:, 3])
+    assert truth.area_rule == "box width x height"
+    assert not truth.crowd.any()
+    np.testing.assert_array_equal(truth.ignored, ~truth.labelled.any(axis=1))
+    coco["annotations"][0]["area"] = 123.0
+    assert Truth.from_coco(coco).area_rule == "the annotation's area"
+
+
+def test_a_label_has_any_visibility_above_zero():
+    coco = copy.deepcopy(COCO)
+    coco["annotations"] = coco["annotations"][:1]
+    coco["annotations"][0]["keypoints"][2::3] = [0, 1, 2] + [0] * 14
+    assert Truth.from_coco(coco).labelled[0].tolist() == [False, True, True] + [False] * 14
+
+
+def fails(make: Callable[[], Any], *named: str) -> None:
+    with pytest.raises(InputError) as error:
+        make()
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 300
+    for part in named:
+        assert part in text
+
+
+BAD_RESULTS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "object": ({"annotations": []}, ("list",)),
+    "no object": ([3], ("entry 0",)),
+    "no image": ([{k: v for k, v in ENTRY.items() if k != "image_id"}], ("entry 0", "image_id")),
+    "image of text": ([ENTRY | {"image_id": "cat\n.jpg"}], ("entry 0", "image_id", "cat")),
+    "other images": ([ENTRY] + [ENTRY | {"image_id": i} for i in range(777, 790)], ("13 of 14", "777", "781", "…")),
+    "huge image": ([ENTRY | {"image_id": 10**30}], ("image_id",)),
+    "other category": ([ENTRY | {"category_id": 17}], ("entry 0", "category_id", "17", "[1]")),
+    "no keypoints": ([ENTRY, {k: v for k, v in ENTRY.items() if k != "keypoints"}], ("entry 1", "keypoints", "51")),
+    "17 pairs": ([ENTRY | {"keypoints": [1.0, 2.0] * 17}], ("keypoints", "34", "51")),
+    "text": ([ENTRY | {"keypoints": "x" * 51}], ("keypoints", "51")),
+    "nested": ([ENTRY | {"keypoints": [[1, 2, 3]] * 51}], ("keypoints", "[1, 2, 3]")),
+    "nan": ([ENTRY | {"keypoints": [math.nan] + [1.0] * 50}], ("keypoints", "nan")),
+    "infinite": ([ENTRY | {"keypoints": [1.0] * 50 + [math.inf]}], ("keypoints", "inf")),
+    "null": ([ENTRY | {"keypoints": [None] * 51}], ("keypoints", "None")),
+    "huge": ([ENTRY | {"keypoints": [10**400] + [1.0] * 50}], ("keypoints",)),
+    "no score": ([{k: v for k, v in ENTRY.items() if k != "score"}], ("score",)),
+    "score of nan": ([ENTRY | {"score": math.nan}], ("score", "nan")),
+    "score of truth": ([ENTRY | {"score": True}], ("score", "True")),
+    "box missing": ([ENTRY | {"bbox": [0, 0, 1, 1]}, ENTRY], ("entry 1", "bbox", "4")),
+    "box too short": ([ENTRY | {"bbox": [0, 0, 1]}], ("entry 0", "bbox", "4")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RESULTS)
+def test_bad_results(name: str):
+    results, named = BAD_RESULTS[name]
+    fails(lambda: Detections.from_results(results, TRUTH, file="preds.json"), "preds.json", *named)
+
+
+def test_a_missing_category_is_the_only_one_and_needed_with_several():
+    bare = {k: v for k, v in ENTRY.items() if k != "category_id"}
+    assert Detections.from_results([bare], TRUTH).category_id.tolist() == [1]
+    two = Truth.from_coco(COCO | {"categories": [{"id": 1}, {"id": 2}]})
+    fails(lambda: Detections.from_results([bare], two, file="preds.json"), "preds.json", "category_id", "[1, 2]")
+
+
+BAD_TRUTH: dict[str, tuple[dict[str, Any], str]] = {
+    "id twice": ({"id": COCO["annotations"][1]["id"]}, '"id"'),
+    "unknown image": ({"image_id": 999}, "image_id"),
+    "unknown category": ({"category_id": None}, "category_id"),
+    "no keypoints": ({"keypoints": []}, "keypoints"),
+    "20 keypoints": ({"keypoints": [1, 1, 1] * 20}, "keypoints"),
+    "no area": ({"area": 0, "iscrowd": 0, "keypoints": [1, 1, 1] * 17}, "area"),
+    "area of nan": ({"area": math.nan}, "area"),
+    "no box": ({"bbox": None}, "bbox"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TRUTH)
+def test_bad_truth(name: str):
+    change, key = BAD_TRUTH[name]
+    coco = copy.deepcopy(COCO)
+    coco["annotations"][0] |= change
+    fails(lambda: Truth.from_coco(coco, file="val.json"), "val.json", key, str(coco["annotations"][0]["id"]))
+
+
+@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
+def test_truth_without_a_list(key: str):
+    fails(lambda: Truth.from_coco(COCO | {key: None}, file="val.json"), "val.json", key)
