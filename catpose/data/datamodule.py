@@ -1,0 +1,180 @@
+"""The data side of a run: splits, crops and loaders, as settings."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import Any
+
+import cv2
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, DistributedSampler
+
+from catpose.data.augment import Augmentation
+from catpose.data.cache import Cache, open_pictures
+from catpose.data.coco import DEFAULT_ROOT, CocoSplit, read_split
+from catpose.data.dataset import CropDataset, collate, labelled
+from catpose.data.images import usable_cores
+from catpose.data.sampler import TrainSampler
+from catpose.errors import InputError
+
+MOST_WORKERS = 8
+PUBLISHED = Augmentation()
+
+
+class CatDataModule(LightningDataModule):
+    """Crops of ROOT/annotations/{train,val,test}.json and ROOT/images/ in batches.
+
+    Training takes the labelled instances of train.json, validation those of val.json; test and prediction take all
+    boxes of the test split. `train_split`, `val_split` and `test_split` hold what was read, once `setup` has run. A
+    batch is the dict that `catpose.data.dataset.collate` makes of `Sample`s.
+
+    Every sample depends on (seed, epoch, place in the split) alone: the number of workers changes nothing. Of several
+    processes each takes every n-th sample, and where that leaves some with one fewer, samples come again at the end:
+    whoever scores must count an annotation once. Training leaves nothing out, except a last batch of a single sample,
+    since normalisation over the batch can't learn from one (the order, and so the sample, differs between epochs).
+
+    Args:
+        root: The data folder.
+        input_size: Width and height of the crops, px.
+        batch_size: Samples in a batch on each device.
+        num_workers: Loading processes for each device; null is none on the CPU, else one a free core and at most 8.
+        cache: Where decoded pictures of train and val are kept, 4 bytes a pixel: "disk" (one file that all processes
+            share), "memory" (once for each device's process) or "off" (decoded each time).
+        cache_dir: The disk cache's folder; null is `catpose` in $XDG_CACHE_HOME or ~/.cache.
+        augment: Random changes of training samples.
+        seed: Seed of order and augmentation.
+
+    Raises:
+        InputError: a value that can't be, named `data.KEY`.
+    """
+
+    train_split: CocoSplit
+    val_split: CocoSplit
+    test_split: CocoSplit
+
+    def __init__(
+        self,
+        root: str = DEFAULT_ROOT,
+        input_size: tuple[int, int] = (256, 256),
+        batch_size: int = 32,
+        num_workers: int | None = None,
+        cache: Cache = "disk",
+        cache_dir: str | None = None,
+        augment: Augmentation = PUBLISHED,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = root
+        self.input_size = (
+            _whole("data.input_size", input_size[0], 16, 4096),
+            _whole("data.input_size", input_size[1], 16, 4096),
+        )
+        self.batch_size = _whole("data.batch_size", batch_size, 1, 2**20)
+        self.num_workers = None if num_workers is None else _whole("data.num_workers", num_workers, 0, 1024)
+        if cache not in ("disk", "memory", "off"):
+            raise InputError(f"data.cache: must be disk, memory or off, not {cache!r}")
+        self.cache: Cache = cache
+        self.cache_dir = cache_dir
+        self.augment = augment
+        self.seed = _whole("data.seed", seed, 0, 2**32 - 1)
+
+    def prepare_data(self) -> None:
+        """Fill the disk cache in one process of each machine, before the others look for it."""
+        if self.cache == "disk" and self.trainer is not None and self.trainer.state.fn == "fit":
+            self.setup("fit")
+
+    def setup(self, stage: str) -> None:
+        """Read the splits that a stage ("fit", "validate", "test", "predict") needs, and open their pictures.
+
+        Raises:
+            InputError: as `read_split` and `open_pictures`, or no labelled instance.
+        """
+        if stage == "fit":
+            self.train_split = read_split(self.root, "train")
+            self._train = self._crops(self.train_split, _some_labelled(self.train_split), self.cache, self.augment)
+        if stage in ("fit", "validate"):
+            self.val_split = read_split(self.root, "val")
+            self._val = self._crops(self.val_split, _some_labelled(self.val_split), self.cache)
+        if stage in ("test", "predict"):
+            self.test_split = read_split(self.root, "test")
+            self._test = self._crops(self.test_split, np.arange(len(self.test_split)), "off")
+
+    def train_dataloader(self) -> DataLoader:
+        rank, world = self._place()
+        sampler = TrainSampler(self._train, self.seed, rank, world)
+        lone = self.batch_size > 1 and len(sampler) > 1 and len(sampler) % self.batch_size == 1
+        return self._loader(self._train, sampler, drop_last=lone)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._in_order(self._val)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._in_order(self._test)
+
+    def predict_dataloader(self) -> DataLoader:
+        return self.test_dataloader()
+
+    def _crops(
+        self, split: CocoSplit, instances: np.ndarray, cache: Cache, augmentation: Augmentation | None = None
+    ) -> CropDataset:
+        pictures = open_pictures(split, split.image_index[instances].tolist(), cache, self.cache_dir)
+        return CropDataset(split, instances, pictures, self.input_size, augmentation, self.seed)
+
+    def _in_order(self, crops: CropDataset) -> DataLoader:
+        rank, world = self._place()
+        return self._loader(crops, DistributedSampler(crops, num_replicas=world, rank=rank, shuffle=False))
+
+    def _loader(self, crops: CropDataset, sampler: DistributedSampler, drop_last: bool = False) -> DataLoader:
+        device, local_devices = self._device()
+        workers = self.num_workers
+        if workers is None:
+            workers = 0 if device == "cpu" else min(MOST_WORKERS, max(1, usable_cores() // local_devices))
+        for_workers: dict[str, Any] = {}
+        if workers:
+            for_workers = {
+                "persistent_workers": True,
+                "prefetch_factor": 4,
+                "worker_init_fn": _start_worker,
+                "multiprocessing_context": "fork" if "fork" in multiprocessing.get_all_start_methods() else None,
+            }
+        return DataLoader(
+            crops,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=device == "cuda",
+            drop_last=drop_last,
+            **for_workers,
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """This process's number among all that take part, and how many they are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _device(self) -> tuple[str, int]:
+        """The type of device that batches go to, and how many of them this machine has in the run."""
+        if self.trainer is None:
+            return "cpu", 1
+        return self.trainer.strategy.root_device.type, max(1, self.trainer.num_devices)
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # torch keeps to one thread here by itself; OpenCV's pool of threads does not survive a fork
+
+
+def _some_labelled(split: CocoSplit) -> np.ndarray:
+    instances = labelled(split)
+    if not len(instances):
+        raise InputError(
+            f"{split.file}: no instance has a labelled keypoint, so there is nothing to train on or to score; "
+            f"see `python -m catpose.check`"
+        )
+    return instances
+
+
+def _whole(key: str, value: int, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise InputError(f"{key}: must be a whole number between {low} and {high}, not {value!r}")
+    return int(value)

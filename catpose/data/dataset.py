@@ -1,0 +1,109 @@
+"""Crops around annotated animals, one sample each."""
+
+from __future__ import annotations
+
+import random
+from typing import TypedDict
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from catpose.data.augment import Augmentation
+from catpose.data.cache import Pictures
+from catpose.data.coco import CocoSplit
+from catpose.geometry import apply, box_to_center_size, image_to_crop, invert
+from catpose.skeleton import FLIP
+
+_FLIP = np.array(FLIP)
+
+
+class Sample(TypedDict):
+    """One crop and what is known of it; px are indices (see `catpose.geometry`), images' or the crop's."""
+
+    crop: np.ndarray  # (height, width, 3) uint8 RGB
+    keypoints_crop: np.ndarray  # (17, 2) float32, crop px; 0 where not labelled; may lie outside the crop
+    visibility: np.ndarray  # (17,) int64: 0 not labelled, 1 labelled but hidden, 2 visible
+    crop_to_image: np.ndarray  # (2, 3) float32
+    annotation_id: int
+    image_id: int
+    category_id: int
+    box: np.ndarray  # (4,) float32: x, y, width, height, image px
+    area: np.float32  # image px²; width · height of the box where the file has none
+
+
+class CropDataset(Dataset[Sample]):
+    """Instances of a split as crops: box, padded to the crop's aspect, through one affine to the input size.
+
+    Args:
+        split: images and annotations.
+        instances: (N,) places in the split's arrays, in the order of the samples.
+        pictures: the decoded images by their place in `split.images`, see `catpose.data.cache.open_pictures`.
+        input_size: width and height of the crop, px.
+        augmentation: None: each crop is exactly the box's.
+        seed: of the augmentation, which is drawn from (seed, epoch, place of the sample) and nothing else.
+    """
+
+    def __init__(
+        self,
+        split: CocoSplit,
+        instances: np.ndarray,
+        pictures: Pictures,
+        input_size: tuple[int, int],
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.split = split
+        self.instances = np.asarray(instances)
+        self.pictures = pictures
+        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.augmentation = augmentation
+        self.seed = seed
+        self._pixel_changes = augmentation.pixel_changes() if augmentation else None
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        """The sample at a place, or that of (epoch, place); the epoch matters to augmentation only."""
+        epoch, place = key if isinstance(key, tuple) else (0, key)
+        i = int(self.instances[place])
+        split = self.split
+        box, visibility = split.boxes[i], split.visibility[i]
+        if self.augmentation:
+            rng = random.Random(self.seed << 64 | epoch << 32 | place)  # Python's own: numpy's takes longer to seed
+            region = self.augmentation.region(rng, box, split.keypoints[i], visibility, self.input_size)
+            affine, flip = image_to_crop(region.center, region.size, self.input_size, *region[2:]), region.flip
+        else:
+            affine, flip = image_to_crop(*box_to_center_size(box, self.input_size), self.input_size), False
+        picture = self.pictures[int(split.image_index[i])]
+        crop = cv2.warpAffine(picture, affine, self.input_size, flags=cv2.INTER_LINEAR)  # black beyond the image
+        crop = cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB)
+        if self._pixel_changes:
+            crop = self._pixel_changes(crop, rng)
+        keypoints = apply(affine, split.keypoints[i])
+        if flip:
+            keypoints, visibility = keypoints[_FLIP], visibility[_FLIP]
+        area = split.areas[i] if np.isfinite(split.areas[i]) else box[2] * box[3]
+        return Sample(
+            crop=crop,
+            keypoints_crop=np.where(visibility[:, None] > 0, keypoints, 0).astype(np.float32),
+            visibility=visibility,
+            crop_to_image=invert(affine).astype(np.float32),
+            annotation_id=int(split.annotation_ids[i]),
+            image_id=split.images[split.image_index[i]].id,
+            category_id=int(split.category_ids[i]),
+            box=box.astype(np.float32),
+            area=np.float32(area),
+        )
+
+
+def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
+    """Samples as one batch: every entry gets a first dimension, the numbers of ids and areas included."""
+    return {key: torch.from_numpy(np.stack([sample[key] for sample in samples])) for key in Sample.__annotations__}  # type: ignore[literal-required]
+
+
+def labelled(split: CocoSplit) -> np.ndarray:
+    """(N,) places of the instances to learn from or be scored on: not a crowd, at least one keypoint labelled."""
+    return np.flatnonzero(~split.crowd & (split.visibility > 0).any(axis=1))

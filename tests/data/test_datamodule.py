@@ -1,0 +1,293 @@
+"""Whole loaders: the same batches with any number of workers, after a resumption, and shared out among processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import made_up
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DistributedSampler
+
+from catpose.data.augment import Augmentation
+from catpose.data.datamodule import CatDataModule
+from catpose.errors import InputError
+
+Batch = dict[str, torch.Tensor]
+EVERYTHING = Augmentation(
+    translation_factor=0.1,
+    photometric_probability=0.5,
+    color_probability=0.5,
+    blur_probability=0.5,
+    noise_probability=0.5,
+    dropout_probability=0.5,
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 images with 16 instances to train on, 5 with 6 for validation, 4 for the test."""
+    return made_up.data_set(tmp_path_factory.mktemp("data") / "cats", (12, 5, 4))
+
+
+def data_module(root: Path, **settings: Any) -> CatDataModule:
+    defaults: dict[str, Any] = {"input_size": (48, 64), "batch_size": 5, "cache": "memory", "augment": EVERYTHING}
+    return CatDataModule(str(root), **{**defaults, **settings})
+
+
+def epochs(root: Path, count: int = 2, **settings: Any) -> list[list[Batch]]:
+    data = data_module(root, **settings)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    batches = []
+    for epoch in range(count):
+        loader.sampler.set_epoch(epoch)
+        batches.append(list(loader))
+    return batches
+
+
+def assert_same(one: list[Batch], other: list[Batch]) -> None:
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("cache", ["disk", "memory", "off"])
+def test_any_number_of_workers_gives_the_same_batches(root: Path, tmp_path: Path, cache: str) -> None:
+    settings = {"cache": cache, "cache_dir": str(tmp_path)}
+    alone = epochs(root, num_workers=0, **settings)
+    assert [len(batch["crop"]) for batch in alone[0]] == [5, 5, 5]  # the sixteenth would be a batch of its own
+    assert not torch.equal(alone[0][0]["crop"], alone[1][0]["crop"])
+    for workers in (1, 3):
+        for one, other in zip(alone, epochs(root, num_workers=workers, **settings), strict=True):
+            assert_same(one, other)
+    assert_same(alone[0], epochs(root, count=1, num_workers=0, cache="memory")[0])
+
+
+def test_the_seed_changes_order_and_augmentation(root: Path) -> None:
+    one, other = (epochs(root, count=1, seed=seed, batch_size=16)[0][0] for seed in (0, 1))
+    assert one["annotation_id"].tolist() != other["annotation_id"].tolist()
+    place = {int(i): k for k, i in enumerate(other["annotation_id"])}
+    again = torch.stack([other["crop"][place[int(i)]] for i in one["annotation_id"]])
+    assert (again != one["crop"]).flatten(1).any(dim=1).all()
+
+
+def test_validation_is_in_order_and_unchanged(root: Path) -> None:
+    data = data_module(root)
+    data.setup("validate")
+    first, second = list(data.val_dataloader()), list(data.val_dataloader())
+    assert_same(first, second)
+    ids = torch.cat([batch["annotation_id"] for batch in first])
+    assert ids.tolist() == data.val_split.annotation_ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "expected"), [(5, [5, 5, 5]), (15, [15]), (16, [16]), (3, [3] * 5), (6, [6, 6, 4]), (1, [1] * 16)]
+)
+def test_only_a_last_batch_of_one_is_left_out(root: Path, batch_size: int, expected: list[int]) -> None:
+    (batches,) = epochs(root, count=1, batch_size=batch_size)
+    assert [len(batch["crop"]) for batch in batches] == expected
+
+
+class Recorder(lightning.LightningModule):
+    """Learns one number, keeps what it was shown, and may be struck down in the middle of an epoch."""
+
+    def __init__(self, strike: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.strike = strike
+        self.seen: dict[tuple[int, int], Batch] = {}
+        self.validated: list[int] = []
+
+    def training_step(self, batch: Batch, i: int) -> torch.Tensor:
+        if (self.current_epoch, i) == self.strike:
+            raise RuntimeError("struck")
+        self.seen[self.current_epoch, i] = batch
+        return (self.weight - batch["crop"].float().mean()).square().sum()
+
+    def validation_step(self, batch: Batch, i: int) -> None:
+        self.validated += batch["annotation_id"].tolist()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+def train(root: Path, folder: Path, max_epochs: int, model: Recorder, at_train_end: bool) -> None:
+    last = folder / "last.ckpt"
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=max_epochs,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        callbacks=[ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=at_train_end)],
+    )
+    trainer.fit(model, data_module(root), ckpt_path=last if last.exists() else None)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("at_train_end", [False, True])
+@pytest.mark.parametrize("strike", [None, (2, 1)])
+def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(
+    root: Path, tmp_path: Path, at_train_end: bool, strike: tuple[int, int] | None
+) -> None:
+    """Stopped after its second epoch, or struck down in the third, and taken up from the second's checkpoint."""
+    whole = Recorder()
+    train(root, tmp_path / "whole", 4, whole, at_train_end)
+    first, second = Recorder(strike), Recorder()
+    if strike:
+        with pytest.raises(RuntimeError, match="struck"):
+            train(root, tmp_path / "parts", 4, first, at_train_end)
+    else:
+        train(root, tmp_path / "parts", 2, first, at_train_end)
+    train(root, tmp_path / "parts", 4, second, at_train_end)
+    assert {epoch for epoch, _ in second.seen} == {2, 3}
+    for key, batch in second.seen.items():
+        assert_same([batch], [whole.seen[key]])
+    assert first.seen.keys() | second.seen.keys() == whole.seen.keys()
+    assert torch.equal(second.weight, whole.weight)
+
+
+def shard(root: str, rank: int, world: int, port: int, folder: str) -> None:
+    """One of several processes of a real trainer; keeps the annotation ids it was shown."""
+    names = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": str(rank), "LOCAL_RANK": "0"}
+    os.environ.update(names | {"WORLD_SIZE": str(world)})
+    model = Recorder()
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        strategy="ddp",
+        devices=1,
+        num_nodes=world,  # Lightning's own sampler is not asked to stay away: ours has to hold its place
+    )
+    trainer.fit(model, data_module(Path(root), batch_size=3, cache="disk", cache_dir=folder))
+    seen = {key: batch["annotation_id"] for key, batch in model.seen.items()}
+    torch.save({"seen": seen, "validated": model.validated}, Path(folder) / f"{rank}.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_samples(root: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=shard, args=(str(root), rank, 2, port, str(tmp_path))) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(240)
+    assert [process.exitcode for process in processes] == [0, 0]
+    shares = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    alone = epochs(root, batch_size=6)
+    for epoch in range(2):
+        for i, batch in enumerate(alone[epoch]):
+            together = [share["seen"][epoch, i] for share in shares]
+            assert sorted(torch.cat(together).tolist()) == sorted(batch["annotation_id"].tolist())
+    data = data_module(root)
+    data.setup("validate")
+    truth = set(data.val_split.annotation_ids.tolist())
+    assert set(shares[0]["validated"]) | set(shares[1]["validated"]) == truth
+    assert len(shares[0]["validated"]) == len(shares[1]["validated"])
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_shares_together_hold_what_one_process_holds(root: Path, world: int) -> None:
+    """Validation: no sample is missing, all have equally many, and only the padding is there twice."""
+    data = data_module(root)
+    data.setup("validate")
+    dataset = data.val_dataloader().dataset
+    shares = [list(DistributedSampler(dataset, world, rank, shuffle=False)) for rank in range(world)]
+    assert len({len(share) for share in shares}) == 1
+    assert {place for share in shares for place in share} == set(range(len(dataset)))
+    assert sum(map(len, shares)) < len(dataset) + world
+
+
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("data.batch_size", {"batch_size": 0}),
+        ("data.batch_size", {"batch_size": 2.5}),
+        ("data.num_workers", {"num_workers": -1}),
+        ("data.input_size", {"input_size": (256, 0)}),
+        ("data.input_size", {"input_size": (1e3, 256)}),
+        ("data.cache", {"cache": "ram"}),
+        ("data.seed", {"seed": -3}),
+        ("data.seed", {"seed": 2**32}),
+    ],
+)
+def test_values_that_can_not_be(key: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=rf"^{key}: must be .*, not [^\n]*$"):
+        CatDataModule(**settings)
+
+
+def test_missing_data_say_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"catpose\.prepare"):
+        data_module(tmp_path / "nowhere").setup("fit")
+
+
+def test_nothing_labelled(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    text = (root / "annotations" / "train.json").read_text()
+    for split in ("train", "val"):
+        (tmp_path / "annotations" / f"{split}.json").write_text(text.replace('"iscrowd": 0', '"iscrowd": 1'))
+    with pytest.raises(InputError, match=r"train\.json: no instance has a labelled keypoint"):
+        data_module(tmp_path).setup("fit")
+
+
+def test_crowds_and_unlabelled_instances_are_left_out_of_training_only(root: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        content = json.loads((root / "annotations" / "train.json").read_text())
+        content["annotations"][0]["iscrowd"] = 1
+        content["annotations"][1] |= {"keypoints": [0] * 51, "num_keypoints": 0}
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / "annotations" / f"{split}.json").write_text(json.dumps(content))
+    (tmp_path / "annotations" / "val.json").write_text((root / "annotations" / "val.json").read_text())
+    (tmp_path / "images").symlink_to(root / "images")
+    data = data_module(tmp_path)
+    data.setup("fit")
+    data.setup("test")
+    everything = {entry["id"] for entry in content["annotations"]}
+    left_out = {entry["id"] for entry in content["annotations"][:2]}
+    taken = {int(i) for batch in data.train_dataloader() for i in batch["annotation_id"]}
+    assert taken <= everything - left_out
+    assert len(taken) >= len(everything) - 3
+    for loader in (data.test_dataloader(), data.predict_dataloader()):
+        assert {int(i) for batch in loader for i in batch["annotation_id"]} == everything
+
+
+def test_a_test_split_of_boxes_only(root: Path, tmp_path: Path) -> None:
+    content = json.loads((root / "annotations" / "test.json").read_text())
+    for entry in content["annotations"]:
+        del entry["keypoints"], entry["num_keypoints"]
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "test_info.json").write_text(json.dumps(content))
+    (tmp_path / "images").symlink_to(root / "images")
+    data = data_module(tmp_path)
+    data.setup("predict")
+    batches = list(data.predict_dataloader())
+    assert sum(len(batch["crop"]) for batch in batches) == len(content["annotations"])
+    assert all(not batch["visibility"].any() and not batch["keypoints_crop"].any() for batch in batches)
+
+
+def test_the_defaults_are_the_reports(root: Path) -> None:
+    data = CatDataModule()
+    assert data.input_size == (256, 256)
+    assert data.augment == Augmentation()
+    assert np.isclose(data.augment.rotation_factor, 40)
