@@ -59,6 +59,13 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{one_line(message)} (see --help)")
 
 
+def natural(text: str) -> int:
+    """A whole number from 1, as an option's `type`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1")
+    return int(text)
+
+
 def command(main: Callable[[list[str] | None], None]) -> Callable[..., None]:
     """Wrap a command's `main`: bad input ends in one line on standard error and exit code 2, Ctrl-C in 130."""
 

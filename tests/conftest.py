@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 # Set before numpy, torch and OpenCV start their pools: more threads than free cores slow a run tenfold.
@@ -10,6 +11,8 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ["WANDB_MODE"] = "offline"
+_cache = tempfile.TemporaryDirectory(prefix="catpose-tests-")
+os.environ["XDG_CACHE_HOME"] = _cache.name  # decoded pictures of tests are nobody's
 
 import pytest
 from jaxtyping import install_import_hook
@@ -41,6 +44,7 @@ trainer:
   accelerator: cpu
   enable_progress_bar: false
   enable_model_summary: false
+  log_every_n_steps: 1
 """
 
 

@@ -43,6 +43,8 @@ _INERT: list[Any] = [
     *[(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")],
 ]
 
+FETCH_AGAIN = "Fetch it again, or have the tool that wrote it save its weights alone, as .safetensors"
+
 # A zip archive that unpacks to more than this and to ten times its size is a bomb: weights hardly compress.
 _SMALL = 2**30
 
@@ -57,19 +59,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         InputError: `path` is missing, unreadable, damaged, of another format, without tensors, or its pickle asks for
             anything but tensors and plain data. None of it has been executed.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the file of weights in it")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; name an existing file of weights")
-    try:
-        content = _content(path)
-    except (
-        Exception
-    ) as error:  # these bytes are anybody's, and three parsers read them: whatever goes wrong is bad input
-        raise InputError(
-            f"{path} is not a sound file of tensors: {_reason(error)}. Nothing in it was executed. "
-            "Fetch it again, or have the tool that wrote it save its weights alone, as .safetensors"
-        ) from None
+    content = read_content(path)
     for _ in range(4):
         if not isinstance(content, dict) or any(isinstance(value, Tensor) for value in content.values()):
             break
@@ -80,6 +70,27 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         keys = ", ".join(str(name) for name, _ in list(named)[:5]) or "nothing at all"
         raise InputError(f"{path} holds no named tensors (but {keys}); save the weights as a dict of name to tensor")
     return tensors
+
+
+def read_content(path: Path, remedy: str = FETCH_AGAIN) -> object:
+    """What is in a file of tensors, plain data beside them included: a dict, mostly.
+
+    Args:
+        remedy: what to do about a file that can't be read.
+
+    Raises:
+        InputError: as `read_tensors`, but for content without tensors.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name an existing file")
+    try:
+        return _content(path)
+    except Exception as error:  # the bytes are anybody's, and three parsers read them: what goes wrong is bad input
+        raise InputError(
+            f"{path} is not a sound file of tensors: {_reason(error)}. Nothing in it was executed. {remedy}"
+        ) from None
 
 
 def _content(path: Path) -> object:
@@ -115,4 +126,5 @@ def _reason(error: Exception) -> str:
         return f"its pickle asks for {asked_for[1]}, which could run code"
     if isinstance(error, pickle.UnpicklingError):
         return "its pickle holds more than tensors"
-    return re.split(r"\. |: ", one_line(error), maxsplit=1)[0][:120].rstrip(".") or type(error).__name__
+    reason = re.split(r"\. |: ", one_line(error), maxsplit=1)[0][:120].rstrip(".")
+    return reason if " " in reason else "it is in no known format"

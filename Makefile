@@ -1,0 +1,9 @@
+.PHONY: test check slow quickstart
+test:        ## the fast tests
+	python -m pytest
+check:       ## style and types
+	ruff check . && ruff format --check . && mypy
+slow:        ## minutes: whole runs, killed runs, the real photographs where they are
+	python -m pytest -m "slow or realdata"
+quickstart:  ## draw cats, train on them
+	python -m catpose.prepare drawn && python -m catpose.fit --config experiments/quickstart.yaml

@@ -1,0 +1,29 @@
+"""`python -m catpose`: the list of commands."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import catpose
+
+COMMANDS = ("prepare", "check", "fit", "test", "predict")
+
+
+def first_line(command: str) -> str:
+    """The first line of a command's docstring, read without importing it."""
+    source = Path(__file__).with_name(f"{command}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0].split(": `python")[0].rstrip(".")
+
+
+def main() -> None:
+    print(f"catpose {catpose.__version__}: is this change to the cat pose model really better?\n")
+    for command in COMMANDS:
+        print(f"  python -m catpose.{command:8} {first_line(command)}")
+    print("\nEach takes --help.")
+    sys.exit(0 if len(sys.argv) == 1 or sys.argv[1] in ("-h", "--help") else 2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Train a model: `python -m catpose.fit --config experiments/hrnet.yaml --data.root DIR --model.lr 1e-4`.
+
+Any setting can be overridden; `--help` lists them, `--model.help HRNet` those of one model. The same command on the
+same folder (`--out`) goes on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from catpose.errors import command
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from catpose.run.training import train
+    from catpose.show.table import closing_table
+
+    trained = train(sys.argv[1:] if argv is None else argv)
+    print(closing_table(trained.metrics, trained.best_ap, trained.best_epoch, trained.run.path))
+
+
+if __name__ == "__main__":
+    main()

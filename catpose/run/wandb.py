@@ -1,0 +1,87 @@
+"""The Weights & Biases logger of a run: online with a key, offline without, never a prompt."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlparse
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
+
+
+def has_key() -> bool:
+    """Whether W&B would find a key: in WANDB_API_KEY, or in the netrc file for the server in use."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    named = os.environ.get("NETRC")
+    for file in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+        try:
+            if netrc.netrc(file).authenticators(host):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def wandb_logger(
+    directory: Path,
+    run_id: str,
+    project: str = "catpose",
+    entity: str | None = None,
+    name: str | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    tags: list[str] | None = None,
+    notes: str | None = None,
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+) -> WandbLogger | None:
+    """Lightning's W&B logger for a run, or None where it is disabled.
+
+    Args:
+        directory: the run's directory, below which W&B keeps its files.
+        run_id: the run's W&B id, the same for life.
+        project: the W&B project.
+        entity: the user or team that owns the project; W&B's default where null.
+        name: the run's name; the directory's where null.
+        group: runs of one group are drawn as one line with its spread.
+        job_type: what the run is within its group.
+        tags: words to filter by.
+        notes: a line or more about the run.
+        mode: `auto` is W&B's own WANDB_MODE where it is set, else online with a key and offline without.
+    """
+    if mode == "auto":
+        asked = os.environ.get("WANDB_MODE", "")
+        mode = {"online": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(
+            asked, "online" if has_key() else "offline"
+        )  # type: ignore[assignment]
+    if mode == "disabled":
+        return None
+    import wandb  # half a second, which runs without it don't pay
+    from lightning.pytorch.loggers import WandbLogger
+
+    return WandbLogger(
+        project=project,
+        entity=entity,
+        name=name or directory.name,
+        group=group,
+        job_type=job_type,
+        tags=tags,
+        notes=notes,
+        id=run_id,
+        save_dir=directory,
+        offline=mode == "offline",
+        mode=mode,
+        settings=wandb.Settings(console="off", silent=True, x_disable_meta=False),
+    )
+
+
+def close_wandb() -> None:
+    """End the W&B run of this process, where one has begun."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()

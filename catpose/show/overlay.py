@@ -1,0 +1,66 @@
+"""Keypoints and limbs drawn over a picture: the animal's left in orange, its right in blue, the middle in green."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from catpose.skeleton import KEYPOINTS, LIMBS
+
+LEFT, RIGHT, MIDDLE = (255, 140, 30), (40, 120, 255), (60, 220, 90)  # RGB; told apart by the colour-blind as well
+
+
+def side_color(name: str) -> tuple[int, int, int]:
+    return LEFT if name.startswith("left_") else RIGHT if name.startswith("right_") else MIDDLE
+
+
+def draw_pose(
+    picture: np.ndarray,
+    keypoints: np.ndarray,
+    shown: np.ndarray,
+    hollow: bool = False,
+) -> np.ndarray:
+    """A copy of `picture` with one animal's pose on it.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        keypoints: (17, 2), px.
+        shown: (17,) bool: the keypoints to draw; a limb is drawn where both of its ends are.
+        hollow: rings and thin limbs, which is how truth is told from a prediction in one picture.
+    """
+    canvas = picture.copy()
+    radius = max(2, round(max(canvas.shape[:2]) / 110))
+    width = max(1, radius // 3) if hollow else max(1, round(radius / 1.5))
+    points = np.nan_to_num(keypoints).round().clip(-1e4, 1e4).astype(int)
+    for a, b in LIMBS:
+        if shown[a] and shown[b]:
+            color = side_color(KEYPOINTS[b if KEYPOINTS[b].startswith(("left", "right")) else a])
+            cv2.line(canvas, points[a].tolist(), points[b].tolist(), color, width, cv2.LINE_AA)
+    for name, point, visible in zip(KEYPOINTS, points, shown, strict=True):
+        if visible:
+            if not hollow:
+                cv2.circle(canvas, point.tolist(), radius + 1, (255, 255, 255), -1, cv2.LINE_AA)
+            cv2.circle(canvas, point.tolist(), radius, side_color(name), width if hollow else -1, cv2.LINE_AA)
+    return canvas
+
+
+def draw_box(picture: np.ndarray, box: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+    """A copy of `picture` with a box (x, y, width, height; px) on it."""
+    canvas = picture.copy()
+    x, y, width, height = (round(float(value)) for value in box)
+    cv2.rectangle(canvas, (x, y), (x + width, y + height), color, 1, cv2.LINE_AA)
+    return canvas
+
+
+def contact_sheet(pictures: list[np.ndarray], columns: int, tile: int = 256) -> np.ndarray:
+    """Pictures side by side, each fitted into a square of `tile` px on white."""
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * tile, columns * tile, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        scale = tile / max(picture.shape[:2])
+        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        top = (i // columns) * tile + (tile - size[1]) // 2
+        left = (i % columns) * tile + (tile - size[0]) // 2
+        sheet[top : top + size[1], left : left + size[0]] = small
+    return sheet

@@ -1,0 +1,53 @@
+"""Results as plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from catpose.skeleton import KEYPOINTS
+
+
+def figure(value: float | None) -> str:
+    """A number of a table; blank where there is none."""
+    return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) <= 1 else f"{value:.4g}"
+
+
+def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> str:
+    """Rows of text under a header, columns aligned, the first to the left and the others to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        for row in [header, tuple("-" * width for width in widths), *rows]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def score_table(values: Mapping[str, float | None], prefix: str = "") -> str:
+    """AP and its family, then the AP of each keypoint; `values` by the names that the score gives them."""
+    family = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR")
+    rows = [(name, figure(values.get(prefix + name))) for name in family if prefix + name in values]
+    rows += [(f"  {name}", figure(values.get(f"{prefix}AP/{name}"))) for name in KEYPOINTS if f"{prefix}AP/{name}" in values]
+    return table(rows, ("", "value"))
+
+
+def closing_table(metrics: Mapping[str, float], best_ap: float, best_epoch: int, folder: Path) -> str:
+    """What `fit` ends with: the last epoch's score, the best epoch, and every file that was written."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and "wandb" not in file.relative_to(folder).parts)
+    offline = sorted((folder / "wandb").glob("offline-run-*"))
+    lines = [
+        "",
+        score_table(metrics, "val/"),
+        "",
+        f"validation AP: last epoch {figure(metrics.get('val/AP'))}, best {figure(best_ap)} in epoch {best_epoch}",
+        "files:",
+        *(f"  {file}  {size(file)}" for file in files),
+        *(f"  {run}  (W&B, offline; `wandb sync {run}` sends it)" for run in offline),
+    ]
+    return "\n".join(lines)
+
+
+def size(file: Path) -> str:
+    n = file.stat().st_size
+    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.1f} kB"
