@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from catpose.errors import InputError
-from catpose.model.codec import Codec, Unbiased
+from catpose.model.codec import Classic, Codec
 from catpose.model.schedule import lr_factor
 from catpose.model.weights import load_weights
 
@@ -71,7 +71,7 @@ class PoseModel(pl.LightningModule):
         backbone: nn.Module,
         head: nn.Module,
         *,
-        codec: Codec = Unbiased(sigma=2.0),  # noqa: B008 (a codec has no state)
+        codec: Codec = Classic(sigma=2.0),  # noqa: B008 (a codec has no state)
         weights: str | None = "imagenet",
         optimizer: Literal["adam", "adamw", "adamax"] = "adam",
         lr: float = 1e-4,

@@ -13,16 +13,16 @@ from catpose.model.pose import PoseModel
 from catpose.model.timm_backbone import create
 
 
-class TopDown(nn.Module):
-    """Maps of falling resolution to one at the finest: each brought to `channels`, doubled up and added to the next.
+class PyramidHead(DeconvolutionHead):
+    """Maps of falling resolution, each brought to `channels`, doubled up and added to the next; then 1x1 to heatmaps.
 
     Args:
-        in_channels: of each map, finest first.
-        channels: of the result.
+        in_channels: of each map, finest (stride 4) first.
+        channels: of the pyramid.
     """
 
     def __init__(self, in_channels: list[int], channels: int) -> None:
-        super().__init__()
+        super().__init__(channels, HEATMAP_STRIDE, channels)
         self.laterals = nn.ModuleList(
             nn.Sequential(nn.Conv2d(n, channels, kernel_size=1, bias=False), nn.BatchNorm2d(channels))
             for n in in_channels
@@ -37,14 +37,14 @@ class TopDown(nn.Module):
             for _ in in_channels
         )
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """[(B, C_i, H/s_i, W/s_i)], finest first, to (B, channels, H/s_0, W/s_0)."""
+    def forward(self, maps: list[Tensor]) -> Tensor:  # type: ignore[override]
+        """[(B, C_i, H/s_i, W/s_i)], finest first, to (B, 17, H/4, W/4)."""
         fused = self.smooth[-1](self.laterals[-1](maps[-1]))
         for lateral, smooth, finer in zip(
             reversed(self.laterals[:-1]), reversed(self.smooth[:-1]), reversed(maps[:-1]), strict=True
         ):
             fused = smooth(lateral(finer) + F.interpolate(fused, size=finer.shape[-2:], mode="nearest"))
-        return fused
+        return super().forward(fused)
 
 
 class FeaturePyramid(PoseModel):
@@ -65,10 +65,7 @@ class FeaturePyramid(PoseModel):
         if not levels or backbone.feature_info.reduction()[levels[0]] != HEATMAP_STRIDE:
             raise InputError(f"model.name: {name} has no map at stride {HEATMAP_STRIDE}; use TimmBackbone for it")
         backbone = create(name, features_only=True, out_indices=tuple(levels))
-        head = nn.Sequential()
-        head.add_module("pyramid", TopDown(backbone.feature_info.channels(), head_channels))
-        head.add_module("heatmaps", DeconvolutionHead(head_channels, HEATMAP_STRIDE))
-        super().__init__(backbone, head, timm_name=name, **kwargs)
+        super().__init__(backbone, PyramidHead(backbone.feature_info.channels(), head_channels), **kwargs)
 
     def features(self, picture: Tensor) -> list[Tensor]:  # type: ignore[override]
         return self.backbone(picture)
