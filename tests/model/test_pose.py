@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import pkgutil
 
@@ -429,5 +430,5 @@ def test_the_default_codec_is_a_setting_too():
         ["--model=catpose.model.resnet.ResNet", "--model.codec.sigma=1", "--model.weights=null"]
     )
     model = parser.instantiate_classes(settings).model
-    assert type(model.codec) is Unbiased
+    assert type(model.codec) is type(inspect.signature(PoseModel).parameters["codec"].default)
     assert model.codec.sigma == 1
