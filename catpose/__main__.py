@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import catpose
+from catpose.errors import BAD_INPUT, nearest
 
 COMMANDS = ("prepare", "check", "fit", "test", "predict")
 
@@ -18,11 +19,14 @@ def first_line(command: str) -> str:
 
 
 def main() -> None:
+    if sys.argv[1:] and sys.argv[1] not in ("-h", "--help"):
+        hint = nearest(sys.argv[1], (f"catpose.{command}" for command in COMMANDS))
+        print(f"catpose: error: a command is run as python -m catpose.NAME.{hint}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
     print(f"catpose {catpose.__version__}: is this change to the cat pose model really better?\n")
     for command in COMMANDS:
         print(f"  python -m catpose.{command:8} {first_line(command)}")
     print("\nEach takes --help.")
-    sys.exit(0 if len(sys.argv) == 1 or sys.argv[1] in ("-h", "--help") else 2)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., None]:
         name = main.__module__ if main.__module__ != "__main__" else _module_run()
         try:
             main(argv)
+            sys.stdout.flush()  # else a closed pipe would show only when the interpreter ends
         except InputError as error:
             print(f"{name}: error: {one_line(error)}", file=sys.stderr)
             sys.exit(BAD_INPUT)

@@ -1,4 +1,4 @@
-"""Predict keypoints on a COCO file's boxes or on whole images: `python -m catpose.predict cats/ --checkpoint best.ckpt`.
+"""Predict keypoints on a COCO file's boxes or on whole images: `python -m catpose.predict cats/ --checkpoint x.ckpt`.
 
 A COCO file gives boxes (its pictures are looked for in --images, or in ../images beside the file); of a folder or of
 single pictures the whole picture is the box. Writes a COCO results file, and with --overlays a picture for each.
@@ -40,8 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.run.pictures import write_overlays
 
     require_writable(arguments.out, "--out")
-    if arguments.out.exists() and any(arguments.out.samefile(file) for file in [arguments.checkpoint, split.file]):
-        raise InputError(f"--out {arguments.out}: is what is read; name another file for the results")
+    read = [arguments.checkpoint, split.file, *(image.path for image in split.images)]
+    if arguments.out.resolve() in {file.resolve() for file in read}:
+        raise InputError(f"--out {arguments.out}: is read itself; name another file for the results")
     if arguments.overlays:
         require_writable(arguments.overlays, "--overlays", folder=True)
         if arguments.overlays.resolve() in {image.path.parent.resolve() for image in split.images}:

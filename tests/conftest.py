@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -63,8 +64,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
     """A configuration that trains a small network on the drawn cats, in about a second an epoch."""
     folder = tmp_path_factory.mktemp("config")
     config = folder / "tiny.yaml"
-    config.write_text(TINY.replace("  input_size", f"  root: {drawn}\n  cache_dir: {folder}\n  input_size"), encoding="utf-8")
+    config.write_text(
+        TINY.replace("  input_size", f"  root: {drawn}\n  cache_dir: {folder}\n  input_size"), encoding="utf-8"
+    )
     return config
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
+    """The folder of a run that has learnt something, with what `fit` said on its standard output beside it."""
+    from catpose.fit import main
+
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    plain = [f"--data.augment.{name}=0" for name in ("rotation_factor", "scale_factor", "half_body_probability")]
+    with (out.parent / "stdout").open("w") as file, contextlib.redirect_stdout(file):
+        main(["--config", str(tiny), "--out", str(out), "--model.class_path", "FeaturePyramid", "--model.lr", "5e-3",
+              "--trainer.max_epochs", "15", "--wandb.mode", "disabled", *plain])  # fmt: skip
+    return out
 
 
 @pytest.fixture(scope="session")

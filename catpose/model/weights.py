@@ -230,7 +230,7 @@ def _file(weights: str, timm_name: str | None) -> Path:
     tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
     if weights not in tags:
         known = ", ".join(tags) or "none"
-        raise InputError(f"model.weights={weights}: no such file, nor tag of timm's {architecture} ({known})")
+        raise InputError(f"model.weights={weights}: no such file, nor tag of timm's {architecture} ({known}); {REMEDY}")
     return _hub_file(f"{architecture}.{weights}", weights)
 
 

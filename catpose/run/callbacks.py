@@ -17,9 +17,9 @@ from lightning.pytorch.loggers import WandbLogger
 from catpose.errors import InputError
 from catpose.geometry import apply, invert
 from catpose.run.directory import RunDirectory, atomic_write
+from catpose.score.instances import Truth
 from catpose.score.metric import KeypointAP
 from catpose.score.oks import MIN_CONFIDENCE
-from catpose.score.instances import Truth
 from catpose.show.overlay import draw_pose
 
 log = logging.getLogger("catpose")
@@ -95,7 +95,9 @@ class History(Callback):
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
-        seen = ", ".join(f"{name} {float(row[name]):.4g}" for name in ("train/loss", "val/loss", "val/AP") if name in row)
+        seen = ", ".join(
+            f"{name} {float(row[name]):.4g}" for name in ("train/loss", "val/loss", "val/AP") if name in row
+        )
         log.info("epoch %d: %s, %.1f s", trainer.current_epoch, seen, end - self.start)
 
 
@@ -119,7 +121,9 @@ class BestAndLast(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_ap, self.best_epoch = float(state_dict["best_ap"]), int(state_dict["best_epoch"])
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         checkpoint["catpose"] = self.settings
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -53,10 +53,7 @@ def load_model(path: Path, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, di
         described["init_args"] = {**described.get("init_args", {}), "weights": None}
         model: PoseModel = _build(described, PoseModel, trusted)
         model.load_state_dict(checkpoint["state_dict"])
-        model.eval()
-        width, height = settings["data"]["input_size"]
-        with torch.inference_mode():  # whether size, model and codec go together shows on one black crop
-            model.codec.decode(model(torch.zeros(1, height, width, 3, dtype=torch.uint8)), (width, height))
+        require_fit(model, tuple(settings["data"]["input_size"]))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # whatever a file of another make leads to
@@ -65,7 +62,7 @@ def load_model(path: Path, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, di
     broken = next((name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()), None)
     if broken:
         raise InputError(f"{path}: {broken} holds NaN or infinity: its training diverged; name another checkpoint")
-    return model, settings
+    return model.eval(), settings
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -84,6 +81,16 @@ def require_resumable(path: Path, model: PoseModel) -> None:
     there = {name: value.shape for name, value in states.items() if isinstance(value, Tensor)}
     if there != shapes or not checkpoint.keys() >= set(RESUMED):
         raise InputError(f"{path}: is not this run's last checkpoint; restore it or name another folder with --out")
+
+
+def require_fit(model: PoseModel, input_size: tuple[int, int]) -> None:
+    """InputError where crops of this width and height, px, don't suit the model: found out on a black one."""
+    width, height = input_size
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        model.codec.decode(model(torch.zeros(1, height, width, 3, dtype=torch.uint8)), (width, height))
+    model.train(training)
 
 
 def _settings(text: Any) -> dict[str, Any]:
@@ -120,8 +127,10 @@ def _build(value: Any, base: type, trusted: tuple[str, ...]) -> Any:
             " module with --import"
         )
     made = getattr(importlib.import_module(module), name, None)
-    if not isinstance(made, type) or (ours or base is PoseModel) and not issubclass(made, base):
-        raise InputError(f"its settings name {one_line(path)[:100]}, which is no {base.__name__}; use another checkpoint")
+    if not isinstance(made, type) or ((ours or base is PoseModel) and not issubclass(made, base)):
+        raise InputError(
+            f"its settings name {one_line(path)[:100]}, which is no {base.__name__}; use another checkpoint"
+        )
     asked = {key for part in arguments.values() if isinstance(part, dict) for key in LOADING & part.keys()}
     if asked:
         raise InputError(f"its settings have timm load a file ({', '.join(sorted(asked))}); use another checkpoint")

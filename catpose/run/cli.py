@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import re
@@ -18,9 +19,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import catpose.model
 from catpose.data.datamodule import CatDataModule
+from catpose.data.images import usable_cores
 from catpose.errors import InputError, one_line
 from catpose.model.codec import Codec
 from catpose.model.pose import PoseModel
+from catpose.run.checkpoint import require_fit
 from catpose.run.directory import RunDirectory, flatten
 from catpose.run.explain import explain
 from catpose.run.wandb import wandb_logger
@@ -29,7 +32,10 @@ for _module in pkgutil.iter_modules(catpose.model.__path__):  # so that `--model
     importlib.import_module(f"catpose.model.{_module.name}")
 
 DEFAULT_MODEL = "catpose.model.hrnet.HRNet"
+#: The groups of settings, each with one that is always in it.
 GROUPS = {"data": "root", "data.augment": "flip_probability", "trainer": "max_epochs", "wandb": "project"}
+#: The least that these of the trainer's settings can be, which Lightning doesn't look at.
+LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "gradient_clip_val": 0, "log_every_n_steps": 0}
 CLASSES = {
     "model": sorted(model.__name__ for model in PoseModel.__subclasses__()),
     "model.codec": [codec.__name__ for codec in Codec.__subclasses__()],
@@ -76,10 +82,15 @@ class SettingsParser(LightningArgumentParser):
         if named:
             known = {key: default for key, default in known.items() if not key.startswith("model.")}
         for model in named or models:
-            probe = LightningArgumentParser()
-            probe.add_class_arguments(model, "model")
-            known |= flatten(probe.get_defaults(skip_validation=True).as_dict())
+            known |= _settings_of(model)  # type: ignore[arg-type]  # a Module's hash, in torch's stubs
         return {key.replace(".init_args", ""): default for key, default in known.items()}
+
+
+@functools.cache
+def _settings_of(model: type[PoseModel]) -> dict[str, Any]:
+    probe = LightningArgumentParser()
+    probe.add_class_arguments(model, "model")
+    return flatten(probe.get_defaults(skip_validation=True).as_dict())
 
 
 class FitCLI(LightningCLI):
@@ -151,17 +162,35 @@ class FitCLI(LightningCLI):
             self.config.model.init_args.weights = None
         self.run = run
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": callbacks}
+        self._refuse_senseless()
         try:
             self.config.seed_everything = seed_everything(self.config.seed_everything, workers=True, verbose=False)
+        except ValueError as error:
+            raise InputError(f"seed_everything: {error}") from None
+        try:
             super().instantiate_classes()
-        except (MisconfigurationException, ValueError, TypeError) as error:
-            raise input_error(error) from error
+        except (MisconfigurationException, ImportError, RuntimeError, ValueError, TypeError) as error:
+            raise input_error(error, self.config.trainer) from error
+        devices, most = self.trainer.num_devices, max(8, usable_cores())
+        if self.trainer.strategy.root_device.type == "cpu" and devices > most:
+            raise InputError(f"trainer.devices: {devices} processes are too many for this machine; give {most} at most")
+
+    def _refuse_senseless(self) -> None:
+        """What Lightning takes, but no run can be made of."""
+        trainer = self.config.trainer
+        for key in ("max_epochs", "max_steps", "limit_train_batches", "val_check_interval"):
+            if trainer[key] == 0:
+                raise InputError(f"trainer.{key}: 0 can't be used; give more")
+        for key, least in LEAST.items():
+            if trainer[key] is not None and trainer[key] < least:
+                raise InputError(f"trainer.{key}: {trainer[key]} can't be used; give {least} or more")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        require_fit(self.model, self.datamodule.input_size)
         asked = self.config_init.trainer.logger  # null and true are our default, false is none
         loggers = list(asked) if isinstance(asked, list) else [] if isinstance(asked, bool | None) else [asked]
         if asked is not False:
-            run_id = self.run.wandb_id if rank_zero_only.rank == 0 else ""
+            run_id = self.run.wandb_id if rank_zero_only.rank == 0 else ""  # type: ignore[attr-defined]
             ours = wandb_logger(self.run.path, run_id, **self.config.wandb.as_dict())
             loggers += [ours] if ours else []
         if loggers:  # it refuses to run without one
@@ -182,7 +211,7 @@ def refuse_repeated_keys(node: yaml.Node | None) -> None:
         refuse_repeated_keys(part)
 
 
-def refuse_gaps(parser: SettingsParser, config: Namespace) -> None:
+def refuse_gaps(parser: LightningArgumentParser, config: Namespace) -> None:
     """InputError where a file has a null, or one plain value, in the place of settings: jsonargparse lets both pass."""
     for group, member in GROUPS.items():
         if not isinstance(config.get(group), Namespace) or member not in config[group]:
@@ -206,9 +235,20 @@ def _refuse_nulls(described: Namespace, key: str) -> None:
             _refuse_nulls(value, f"{key}.{argument}")
 
 
-def input_error(error: BaseException) -> InputError:
-    """The InputError that was behind an error of Lightning's or jsonargparse's, else their own words as one."""
+def input_error(error: BaseException, trainer: Namespace) -> InputError:
+    """The InputError that was behind an error of jsonargparse's or Lightning's, else their own words as one.
+
+    Args:
+        trainer: its settings, one of which is meant where it is named.
+    """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, InputError):
         cause = cause.__cause__
-    return cause or InputError(f"{one_line(error)[:300]} (a setting of model, data or trainer; see --help)")
+    if cause is not None:
+        return cause
+    line = one_line(error)[:200]
+    named = {found.start(): key for key in vars(trainer) if (found := re.search(rf"\b{key}\b", line))}
+    key = named[min(named)] if named else None
+    if key is None and str(trainer.accelerator) in line:
+        key = "accelerator"
+    return InputError(f"trainer.{key}: {line} (see --help)" if key else f"{line} (a setting of model, data or trainer)")

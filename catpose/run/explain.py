@@ -57,7 +57,9 @@ def explain(message: str, known: Mapping[str, Any], classes: Mapping[str, list[s
         return f"{key}: there is no such class as {wrong}.{remedy}"
     if key in classes:
         return f"{key}: give the name of a class ({', '.join(classes[key])}) as class_path, its settings as init_args"
-    value = re.search(r"Got value: (.*?)(?: - Expected|$)", line) or re.search(r".*Subtypes:.*?Given value: (\S+)", line)
+    value = re.search(r"Got value: (.*?)(?: - Expected|$)", line) or re.search(
+        r".*Subtypes:.*?Given value: (\S+)", line
+    )
     if value and key:
         given = {"None": "null"}.get(value[1], value[1][:80])
         default = known.get(key)

@@ -21,7 +21,7 @@ from catpose.run.callbacks import BestAndLast, History, Overlays, Score
 from catpose.run.checkpoint import require_resumable
 from catpose.run.cli import FitCLI, input_error
 from catpose.run.directory import RunDirectory
-from catpose.run.wandb import close_wandb
+from catpose.run.wandb import closed_wandb
 
 TERMINATED = 143  # 128 + SIGTERM, as a shell says it
 
@@ -48,7 +48,7 @@ def train(argv: list[str]) -> Trained:
     """
     cli = FitCLI(argv)
     run, settings = RunDirectory(cli.out), cli.resolved()
-    first = rank_zero_only.rank == 0
+    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     if first:
         run.check(settings)
     refuse_broken_data(Path(cli.config.data.root))
@@ -60,14 +60,13 @@ def train(argv: list[str]) -> Trained:
     try:
         if first:
             run.open(settings, argv)
-        with logged_to(run.log if first else None):
+        with logged_to(run.log if first else None), closed_wandb():
             for logger in cli.trainer.loggers:
                 logger.log_hyperparams(settings)
             fit(cli, run, resume)
             log.info("finished: best val/AP %.4f in epoch %d", best.best_ap, best.best_epoch)
     except InputError:
         if first:
-            close_wandb()
             run.discard()
         raise
     metrics = {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
@@ -91,7 +90,7 @@ def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
             f" ({cli.config.data.batch_size}), data.input_size or set trainer.precision to 16-mixed"
         ) from error
     except MisconfigurationException as error:
-        raise input_error(error) from error
+        raise input_error(error, cli.config.trainer) from error
 
 
 def refuse_broken_data(root: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import netrc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlparse
+
+from catpose.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
@@ -80,8 +84,19 @@ def wandb_logger(
     )
 
 
-def close_wandb() -> None:
-    """End the W&B run of this process, where one has begun."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish()
+@contextlib.contextmanager
+def closed_wandb() -> Iterator[None]:
+    """End this process's W&B run with the block; InputError where W&B refuses a setting or can't be reached."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.startswith(("wandb.", "pydantic")):
+            raise InputError(
+                f"wandb: {one_line(error)[:200]}; correct wandb.*, or set wandb.mode to offline"
+            ) from error
+        raise
+    finally:
+        wandb = sys.modules.get("wandb")
+        if wandb is not None and wandb.run is not None:
+            wandb.finish()
+            wandb.teardown()  # waits until W&B's own process has written all it holds

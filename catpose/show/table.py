@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from catpose.skeleton import KEYPOINTS
@@ -14,11 +14,11 @@ def figure(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) <= 1 else f"{value:.4g}"
 
 
-def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> str:
+def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> str:
     """Rows of text under a header, columns aligned, the first to the left and the others to the right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [
-        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True))])
         for row in [header, tuple("-" * width for width in widths), *rows]
     ]
     return "\n".join(line.rstrip() for line in lines)
@@ -28,13 +28,14 @@ def score_table(values: Mapping[str, float | None], prefix: str = "") -> str:
     """AP and its family, then the AP of each keypoint; `values` by the names that the score gives them."""
     family = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR")
     rows = [(name, figure(values.get(prefix + name))) for name in family if prefix + name in values]
-    rows += [(f"  {name}", figure(values.get(f"{prefix}AP/{name}"))) for name in KEYPOINTS if f"{prefix}AP/{name}" in values]
+    per_keypoint = {name: values.get(f"{prefix}AP/{name}") for name in KEYPOINTS if f"{prefix}AP/{name}" in values}
+    rows += [(f"  {name}", figure(value)) for name, value in per_keypoint.items()]
     return table(rows, ("", "value"))
 
 
 def closing_table(metrics: Mapping[str, float], best_ap: float, best_epoch: int, folder: Path) -> str:
     """What `fit` ends with: the last epoch's score, the best epoch, and every file that was written."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and "wandb" not in file.relative_to(folder).parts)
+    files = sorted(file for file in folder.glob("*") if file.is_file())
     offline = sorted((folder / "wandb").glob("offline-run-*"))
     lines = [
         "",

@@ -1,0 +1,189 @@
+"""`predict` as its user sees it: COCO files, folders and single pictures to COCO results and overlays."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from catpose import test
+from catpose.data.images import read_image
+from catpose.predict import main
+
+
+def predict(*argv: object) -> int:
+    """The exit code."""
+    try:
+        main([str(word) for word in argv])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def pictures(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three cats as JPEG, one as PNG, and a file that is no picture."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, file in enumerate(sorted((drawn / "images").iterdir())[:4]):
+        cv2.imwrite(str(folder / (f"cat_{i}.jpg" if i else "Cat.PNG")), cv2.imread(str(file)))
+    (folder / "notes.txt").write_text("not a cat")
+    return folder
+
+
+def results(file: Path) -> list[dict[str, Any]]:
+    content = json.loads(file.read_text())
+    for entry in content:
+        assert {"image_id", "category_id", "keypoints", "score"} <= entry.keys()
+        assert len(entry["keypoints"]) == 51
+        assert all(math.isfinite(value) for value in [*entry["keypoints"], entry["score"]])
+    return content
+
+
+def whole_boxes(folder: Path) -> dict[str, Any]:
+    """A COCO file of the pictures of a folder: each one box, the whole picture."""
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".jpg", ".png"))
+    sizes = [read_image(file).shape[1::-1] for file in files]
+    images = [
+        {"id": i, "file_name": file.name, "width": width, "height": height}
+        for i, (file, (width, height)) in enumerate(zip(files, sizes, strict=True), start=1)
+    ]
+    boxes = [{"id": i["id"], "image_id": i["id"], "bbox": [0, 0, i["width"], i["height"]]} for i in images]
+    return {
+        "images": images,
+        "annotations": [box | {"category_id": 1, "area": box["bbox"][2] * box["bbox"][3]} for box in boxes],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+
+
+def test_a_coco_files_boxes_are_predicted_as_test_predicts_them(trained: Path, drawn: Path, tmp_path: Path) -> None:
+    file = drawn / "annotations" / "val.json"
+    assert predict(file, "--checkpoint", trained / "best.ckpt", "--out", tmp_path / "ours.json") == 0
+    test.main(["--checkpoint", str(trained / "best.ckpt"), "--data", str(drawn), "--out", str(tmp_path)])
+    ours = results(tmp_path / "ours.json")
+    assert ours == results(tmp_path / "results_val.json")
+    truth = json.loads(file.read_text())
+    of = {entry["id"]: entry["image_id"] for entry in truth["annotations"]}
+    assert {entry["image_id"] for entry in ours} == {image["id"] for image in truth["images"]}
+    assert all(of[entry["annotation_id"]] == entry["image_id"] for entry in ours)
+    assert len({entry["annotation_id"] for entry in ours}) == len(ours)
+
+
+def test_pycocotools_takes_the_results(trained: Path, drawn: Path, tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    file = drawn / "annotations" / "test.json"
+    assert predict(file, "--checkpoint", trained / "best.ckpt", "--out", tmp_path / "results.json") == 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(file))
+        found = truth.loadRes(str(tmp_path / "results.json"))
+        evaluation = COCOeval(truth, found, "keypoints")
+        evaluation.params.kpt_oks_sigmas = np.full(17, 0.1)
+        evaluation.evaluate()
+    assert len(found.getAnnIds()) == len(results(tmp_path / "results.json"))
+
+
+def test_labels_play_no_part(trained: Path, drawn: Path, tmp_path: Path) -> None:
+    """A file of boxes only, as test_info.json is, gives what the labelled one gives; --images names its pictures."""
+    file = drawn / "annotations" / "test.json"
+    content = json.loads(file.read_text())
+    for entry in content["annotations"]:
+        del entry["keypoints"], entry["num_keypoints"]
+    (tmp_path / "test_info.json").write_text(json.dumps(content))
+    common = ("--checkpoint", trained / "best.ckpt")
+    assert predict(file, *common, "--out", tmp_path / "labelled.json") == 0
+    images = ("--images", drawn / "images")
+    assert predict(tmp_path / "test_info.json", *images, *common, "--out", tmp_path / "boxes.json") == 0
+    assert results(tmp_path / "boxes.json") == results(tmp_path / "labelled.json")
+
+
+def test_a_folders_pictures_are_whole_boxes(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    common = ("--checkpoint", trained / "best.ckpt")
+    assert predict(pictures, *common, "--out", tmp_path / "folder.json") == 0
+    (tmp_path / "boxes.json").write_text(json.dumps(whole_boxes(pictures)))
+    images = ("--images", pictures)
+    assert predict(tmp_path / "boxes.json", *images, *common, "--out", tmp_path / "coco.json") == 0
+    folder = results(tmp_path / "folder.json")
+    names = [entry.pop("file_name") for entry in folder]
+    assert names == [str(pictures / name) for name in ("Cat.PNG", "cat_1.jpg", "cat_2.jpg", "cat_3.jpg")]
+    assert [entry["image_id"] for entry in folder] == [1, 2, 3, 4]
+    assert folder == results(tmp_path / "coco.json")
+
+
+def test_a_single_picture_is_predicted_as_in_its_folder(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    common = ("--checkpoint", trained / "best.ckpt", "--batch-size", "1")
+    assert predict(pictures, *common, "--out", tmp_path / "folder.json") == 0
+    assert predict(pictures / "cat_2.jpg", pictures / "Cat.PNG", *common, "--out", tmp_path / "some.json") == 0
+    of = {entry["file_name"]: entry["keypoints"] for entry in results(tmp_path / "folder.json")}
+    some = results(tmp_path / "some.json")
+    assert [Path(entry["file_name"]).name for entry in some] == ["cat_2.jpg", "Cat.PNG"]
+    for entry in some:
+        assert entry["keypoints"] == of[entry["file_name"]]
+
+
+def test_an_overlay_a_picture_with_the_keypoints_on_it(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    before = {file: file.read_bytes() for file in pictures.iterdir()}
+    common = (pictures, "--checkpoint", trained / "best.ckpt", "--out", tmp_path / "r.json")
+    assert predict(*common, "--overlays", tmp_path / "all", "--shown-above", "-1") == 0
+    assert predict(*common, "--overlays", tmp_path / "none", "--shown-above", "99") == 0
+    names = ["Cat.jpg", "cat_1.jpg", "cat_2.jpg", "cat_3.jpg"]
+    for folder in ("all", "none"):
+        assert sorted(file.name for file in (tmp_path / folder).iterdir()) == names
+    for entry in results(tmp_path / "r.json"):
+        source = read_image(entry["file_name"]).astype(int)
+        height, width = source.shape[:2]
+        name = f"{Path(entry['file_name']).stem}.jpg"
+        drawn, plain = (read_image(tmp_path / folder / name).astype(int) for folder in ("all", "none"))
+        assert drawn.shape == plain.shape == source.shape
+        assert np.abs(plain - source).mean() < 6  # what the JPEG takes
+        points = np.array(entry["keypoints"]).reshape(17, 3)[:, :2].round().astype(int)
+        inside = points[(points >= 0).all(axis=1) & (points < [width, height]).all(axis=1)]
+        assert len(inside) >= 8
+        changed = [np.abs(drawn[y, x] - plain[y, x]).max() > 30 for x, y in inside]
+        assert np.mean(changed) > 0.8
+    assert {file: file.read_bytes() for file in pictures.iterdir()} == before
+
+
+def test_a_coco_files_overlays_show_its_boxes(trained: Path, drawn: Path, tmp_path: Path) -> None:
+    file = drawn / "annotations" / "val.json"
+    out = ("--out", tmp_path / "r.json", "--overlays", tmp_path / "o", "--shown-above", "99")
+    assert predict(file, "--checkpoint", trained / "best.ckpt", *out) == 0
+    content = json.loads(file.read_text())
+    name = {image["id"]: image["file_name"] for image in content["images"]}
+    assert len(list((tmp_path / "o").iterdir())) == len(name)
+    detected = {entry["annotation_id"] for entry in results(tmp_path / "r.json")}
+    for entry in content["annotations"]:
+        if entry["id"] in detected:
+            picture = read_image(tmp_path / "o" / f"{Path(name[entry['image_id']]).stem}.jpg")
+            x, y, width, _ = (round(value) for value in entry["bbox"])
+            assert picture[max(y, 0), x + 5 : x + width - 5].mean() > 180  # the upper edge, white
+
+
+def test_the_overlays_of_one_name_keep_apart(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "cat.jpg").write_bytes((pictures / "cat_1.jpg").read_bytes())
+    out = ("--out", tmp_path / "r.json", "--overlays", tmp_path / "o")
+    assert predict(tmp_path / "a", tmp_path / "b", "--checkpoint", trained / "best.ckpt", *out) == 0
+    assert len(list((tmp_path / "o").iterdir())) == 2
+
+
+def test_an_empty_folder_and_a_stray_coco_file_are_refused(
+    trained: Path, drawn: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    common = ("--checkpoint", trained / "best.ckpt", "--out", tmp_path / "r.json")
+    assert predict(tmp_path / "empty", *common) == 2
+    assert "holds no picture" in capsys.readouterr().err
+    assert predict(pictures, drawn / "annotations" / "val.json", *common) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "val.json: a COCO file is predicted alone" in error
+    assert not (tmp_path / "r.json").exists()

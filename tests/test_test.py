@@ -1,0 +1,144 @@
+"""`test` as its user sees it: the score of `fit` again, from a checkpoint and from the results that it wrote."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catpose.data.coco import read_split, split_hash
+from catpose.score.contract import Score
+from catpose.skeleton import SIGMAS
+from catpose.test import main
+
+
+def score(*argv: object) -> int:
+    """The exit code."""
+    try:
+        main([str(word) for word in argv])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def scored(trained: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `test --out` wrote of the best checkpoint on the validation split."""
+    out = tmp_path_factory.mktemp("scored")
+    assert score("--checkpoint", trained / "best.ckpt", "--data", drawn, "--out", out) == 0
+    return out
+
+
+def epoch(run: Path, best: bool) -> dict[str, str]:
+    """The validation's figures of the best epoch, or of the last one, as metrics.csv has them."""
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    row = max(rows, key=lambda row: float(row["val/AP"])) if best else rows[-1]
+    return {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
+
+
+def as_in_csv(values: dict[str, float]) -> dict[str, str]:
+    """Figures as metrics.csv keeps them: in float32, those without a number left out."""
+    return {name: f"{float(np.float32(value)):.8g}" for name, value in values.items() if not np.isnan(value)}
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+@pytest.mark.parametrize("batch_size", [32, 5])
+def test_a_checkpoints_score_is_that_of_fit(
+    name: str, batch_size: int, trained: Path, drawn: Path, tmp_path: Path
+) -> None:
+    checkpoint = trained / f"{name}.ckpt"
+    assert score("--checkpoint", checkpoint, "--data", drawn, "--out", tmp_path, "--batch-size", batch_size) == 0
+    ours = as_in_csv(dict(Score.read(tmp_path / "score_val.json").values))
+    fits = {key: value for key, value in epoch(trained, name == "best").items() if key != "loss"}
+    assert len(fits) >= 22
+    assert {key: ours[key] for key in fits} == fits
+    assert float(fits["AP50"]) > 0
+
+
+def test_the_contract_is_written_beside_the_numbers(scored: Path, drawn: Path) -> None:
+    contract = Score.read(scored / "score_val.json").contract
+    assert contract.split == "val"
+    assert contract.split_hash == split_hash(read_split(drawn, "val"))
+    assert contract.flip_test is True
+    assert contract.box_source == "ground truth"
+    assert contract.sigmas == SIGMAS
+    assert "box width x height" in contract.area_rule
+    assert "0.2" in contract.score_rule
+    assert "0.9" in contract.score_rule
+
+
+def test_the_written_results_score_the_same(scored: Path, drawn: Path, tmp_path: Path) -> None:
+    results = scored / "results_val.json"
+    before = results.read_bytes()
+    assert score("--predictions", results, "--data", drawn, "--out", tmp_path) == 0
+    first, again = (Score.read(folder / "score_val.json") for folder in (scored, tmp_path))
+    np.testing.assert_equal(dict(again.values), dict(first.values))
+    assert again.contract.flip_test is None
+    assert results.read_bytes() == before
+    assert json.loads((tmp_path / "results_val.json").read_text()) == json.loads(before)
+
+
+def test_what_is_printed_is_what_is_written(
+    scored: Path, drawn: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert score("--predictions", scored / "results_val.json", "--data", drawn) == 0
+    output = capsys.readouterr().out
+    printed = dict(line.split() for line in output.splitlines() if len(line.split()) == 2)
+    for name, value in Score.read(scored / "score_val.json").values.items():
+        if name.removeprefix("AP/") in printed:
+            assert float(printed[name.removeprefix("AP/")]) == pytest.approx(value, abs=5e-5), name
+    assert {"AP", "AP50", "AR", "left_eye", "right_back_paw"} <= printed.keys()
+    assert "pycocotools agrees" in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_truth_itself_scores_1(drawn: Path, tmp_path: Path) -> None:
+    truth = json.loads((drawn / "annotations" / "val.json").read_text())
+    perfect = [
+        {key: entry[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 1.0}
+        for entry in truth["annotations"]
+    ]
+    (tmp_path / "perfect.json").write_text(json.dumps(perfect))
+    assert score("--predictions", tmp_path / "perfect.json", "--data", drawn, "--out", tmp_path) == 0
+    values = Score.read(tmp_path / "score_val.json").values
+    assert values["AP"] == values["AR"] == 1
+
+
+def test_the_test_split_is_scored_where_it_has_labels(trained: Path, drawn: Path, tmp_path: Path) -> None:
+    assert score("--checkpoint", trained / "best.ckpt", "--data", drawn, "--split", "test", "--out", tmp_path) == 0
+    scored = Score.read(tmp_path / "score_test.json")
+    assert scored.contract.split == "test"
+    assert scored.contract.split_hash == split_hash(read_split(drawn, "test"))
+    results = json.loads((tmp_path / "results_test.json").read_text())
+    images = json.loads((drawn / "annotations" / "test.json").read_text())["images"]
+    assert {entry["image_id"] for entry in results} <= {image["id"] for image in images}
+
+
+def test_a_split_without_labels_is_refused(
+    trained: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cats" / "annotations").mkdir(parents=True)
+    (tmp_path / "cats" / "images").symlink_to(drawn / "images")
+    content = json.loads((drawn / "annotations" / "test.json").read_text())
+    for entry in content["annotations"]:
+        del entry["keypoints"], entry["num_keypoints"]
+    (tmp_path / "cats" / "annotations" / "test_info.json").write_text(json.dumps(content))
+    argv = ("--checkpoint", trained / "best.ckpt", "--data", tmp_path / "cats", "--split", "test")
+    assert score(*argv, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "test_info.json: holds no keypoints" in error
+    assert "catpose.predict" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_either_a_checkpoint_or_predictions(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert score("--data", drawn) == 2
+    assert score("--data", drawn, "--checkpoint", "a.ckpt", "--predictions", "b.json") == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "--checkpoint --predictions is required" in first
+    assert "not allowed with" in second
