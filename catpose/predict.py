@@ -75,10 +75,11 @@ def read_sources(sources: list[Path], images: Path | None):  # type: ignore[no-u
     from catpose.data.coco import read_coco
     from catpose.data.images import split_of_images
 
-    if any(source.suffix.lower() == ".json" for source in sources):
+    coco = next((source for source in sources if source.suffix.lower() == ".json"), None)
+    if coco:
         if len(sources) > 1:
-            raise InputError(f"{sources[0]}: a COCO file is predicted alone; give it without other sources")
-        return read_coco(sources[0], images or sources[0].parent.parent / "images")
+            raise InputError(f"{coco}: a COCO file is predicted alone; give it without other sources")
+        return read_coco(coco, images or coco.parent.parent / "images")
     files: list[Path] = []
     for source in sources:
         if not source.exists():

@@ -81,7 +81,8 @@ def _read(root: Path) -> tuple[dict[str, CocoSplit], list[Finding]]:
     files = sorted((root / "annotations").glob("*.json"), key=lambda file: (_rank(file.stem), file.stem))
     if not files:
         raise InputError(
-            f"{root / 'annotations'}: no such folder or no .json in it; make the data with `python -m catpose.prepare`"
+            f"{root / 'annotations'}: no such folder or no .json in it; make the data (drawn cats:"
+            f" `python -m catpose.prepare drawn --out {root}`)"
         )
     splits: dict[str, CocoSplit] = {}
     findings: list[Finding] = []

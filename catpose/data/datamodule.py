@@ -71,7 +71,7 @@ class CatDataModule(LightningDataModule):
             _whole("data.input_size", input_size[1], 16, 4096),
         )
         self.batch_size = _whole("data.batch_size", batch_size, 1, 2**20)
-        self.num_workers = None if num_workers is None else _whole("data.num_workers", num_workers, 0, 1024)
+        self.num_workers = None if num_workers is None else _whole("data.num_workers", num_workers, 0, 64)
         if cache not in ("disk", "memory", "off"):
             raise InputError(f"data.cache: must be disk, memory or off, not {cache!r}")
         self.cache: Cache = cache

@@ -122,11 +122,11 @@ class FitCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--out", type=str | None, default=None, help="The run's folder; runs/NAME_OF_CONFIG.")
         parser.add_function_arguments(wandb_logger, "wandb", skip={"directory", "run_id"})
-        parser.set_defaults({"model": {"class_path": DEFAULT_MODEL}})
         parser.link_arguments("seed_everything", "data.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(args)
+        # Not the parser's default: its arguments would stay on as values of whichever class is named in its place.
+        self.config = parser.parse_args(["--model", DEFAULT_MODEL, *args])
         refuse_gaps(parser, self.config)
 
     def instantiate_classes(self) -> None:

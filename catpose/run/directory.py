@@ -47,7 +47,6 @@ FREE = (
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
     "trainer.log_every_n_steps",
-    "trainer.limit_val_batches",
     "trainer.profiler",
     "trainer.logger",
     "trainer.callbacks",

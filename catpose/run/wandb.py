@@ -86,17 +86,17 @@ def wandb_logger(
 
 @contextlib.contextmanager
 def closed_wandb() -> Iterator[None]:
-    """End this process's W&B run with the block; InputError where W&B refuses a setting or can't be reached."""
+    """End this process's W&B run, if any, with the block; what W&B refuses is an InputError."""
+    exit_code = 1
     try:
         yield
+        exit_code = 0
     except Exception as error:
         if type(error).__module__.startswith(("wandb.", "pydantic")):
-            raise InputError(
-                f"wandb: {one_line(error)[:200]}; correct wandb.*, or set wandb.mode to offline"
-            ) from error
+            raise InputError(f"wandb: {one_line(error)[:200]}; correct it, or set wandb.mode to offline") from error
         raise
     finally:
         wandb = sys.modules.get("wandb")
         if wandb is not None and wandb.run is not None:
-            wandb.finish()
+            wandb.finish(exit_code=exit_code)
             wandb.teardown()  # waits until W&B's own process has written all it holds

@@ -301,7 +301,7 @@ def test_all_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_data(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no such folder or no \.json in it; make the data with"):
+    with pytest.raises(InputError, match=r"no such folder or no \.json in it; make the data \(drawn cats"):
         quick_findings(tmp_path)
 
 

@@ -78,7 +78,9 @@ def test_names_of_other_splits_and_of_what_is_there(tmp_path: Path) -> None:
         read_split(root, "val")
     with pytest.raises(InputError, match=r"no \.\./x.json"):
         read_split(root, "../x")
-    with pytest.raises(InputError, match=r"no such folder; make the data with `python -m catpose\.prepare`"):
+    with pytest.raises(
+        InputError, match=r"no such folder; make the data \(drawn cats: `python -m catpose\.prepare drawn --out"
+    ):
         read_split(tmp_path / "nowhere", "train")
 
 
