@@ -74,8 +74,8 @@ def split_file(root: str | Path, split: str) -> Path:
     folder = Path(root) / "annotations"
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: no such folder; make the data (drawn cats: `python -m catpose.prepare drawn --out {root}`, other "
-            f"sources: `python -m catpose.prepare --help`) or name the folder that holds annotations/"
+            f"{folder}: no such folder; make the data (drawn cats: `python -m catpose.prepare drawn --out {root}`,"
+            f" other sources: `python -m catpose.prepare --help`) or name the folder that holds annotations/"
         )
     names = [split, "test_info"] if split == "test" else [split]
     for name in names:
