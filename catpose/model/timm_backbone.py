@@ -11,6 +11,9 @@ from catpose.errors import InputError, nearest, one_line
 from catpose.model.head import DeconvolutionHead
 from catpose.model.pose import PoseModel
 
+#: Options of `timm.create_model` that read a file or fetch one.
+LOADING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
+
 
 class TimmBackbone(PoseModel):
     """The last feature map of a timm backbone, and as many deconvolutions as lead to stride 4.
@@ -42,6 +45,9 @@ def create(name: str, **options: Any) -> Any:
     """`timm.create_model` without weights; a name or an option that timm refuses is an `InputError`."""
     if not timm.is_model(name):
         raise InputError(f"model.name: timm has no backbone {name!r}.{nearest(name.split('.')[0], timm.list_models())}")
+    loading = sorted(LOADING & options.keys())
+    if loading:  # timm would unpickle whatever the file holds
+        raise InputError(f"model.options: {', '.join(loading)} would have timm load a file; use model.weights for that")
     try:
         return timm.create_model(name, pretrained=False, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, IndexError) as error:

@@ -131,7 +131,7 @@ class BestAndLast(Checkpoint):
         if loss is not None and not torch.isfinite(loss):
             raise InputError(
                 f"{self.run.path}: the training loss is {float(loss)} in epoch {trainer.current_epoch};"
-                " lower model.lr or lengthen model.warmup_iterations (the last checkpoint is from the epoch before)"
+                " lower model.lr or lengthen model.warmup_iterations (no checkpoint was made of this epoch)"
             )
         ap = float(trainer.callback_metrics.get("val/AP", -math.inf))
         if ap > self.best_ap:

@@ -23,8 +23,6 @@ from catpose.model.tensor_file import read_content
 
 #: What Lightning needs to go on.
 RESUMED = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
-#: Options by which timm fetches or reads a file, whose pickle it might run.
-LOADING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
 LONGEST_SETTINGS = 10_000  # characters; those of `fit` are some two thousand
 
 
@@ -131,9 +129,6 @@ def _build(value: Any, base: type, trusted: tuple[str, ...]) -> Any:
         raise InputError(
             f"its settings name {one_line(path)[:100]}, which is no {base.__name__}; use another checkpoint"
         )
-    asked = {key for part in arguments.values() if isinstance(part, dict) for key in LOADING & part.keys()}
-    if asked:
-        raise InputError(f"its settings have timm load a file ({', '.join(sorted(asked))}); use another checkpoint")
     return made(**{key: _build(part, Codec, trusted) for key, part in arguments.items()})
 
 
