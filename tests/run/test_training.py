@@ -98,7 +98,12 @@ def test_a_stopped_run_says_so_and_goes_on(
 ) -> None:
     out = tmp_path / "stopped"
     process = subprocess.Popen(
-        command(tiny, out, "--trainer.max_epochs", "4"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(tiny, out, "--trainer.max_epochs", "4"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in the background deaf to Ctrl-C, and so would be what these tests start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.time() + 300
     while time.time() < deadline and not (out / "last.ckpt").exists():
