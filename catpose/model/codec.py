@@ -30,7 +30,9 @@ class Codec(ABC):
 
     def __init__(self, sigma: float = 2.0) -> None:
         if not 0 < sigma <= 100:
-            raise InputError(f"model.codec.sigma: {sigma} is no width in heatmap px; give one from 0 to 100, such as 2")
+            raise InputError(
+                f"model.codec.sigma: {sigma} is no width in heatmap px; give a number above 0, at most 100"
+            )
         self.sigma = float(sigma)
 
     def __repr__(self) -> str:

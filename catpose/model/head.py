@@ -34,7 +34,7 @@ class DeconvolutionHead(nn.Module):
                 "stride must be 4, 8, 16, 32 or 64 (a ViT of patch 14 is built with patch_size 16)"
             )
         if not 1 <= channels <= 4096:
-            raise InputError(f"model.head_channels: {channels} channels; give 1 to 4096 (256 in the papers)")
+            raise InputError(f"model.head_channels: {channels} channels; give 1 or more, at most 4096")
         self.deconv = nn.Sequential()
         for _ in range(int(math.log2(stride / HEATMAP_STRIDE))):
             deconvolution = nn.ConvTranspose2d(in_channels, channels, kernel_size=4, stride=2, padding=1, bias=False)
