@@ -33,7 +33,6 @@ def detect(
     split: CocoSplit,
     input_size: tuple[int, int],
     batch_size: int = 32,
-    num_workers: int = 0,
     accelerator: str = "auto",
     labelled_only: bool = False,
 ) -> tuple[Detections, dict[str, float]]:
@@ -53,7 +52,7 @@ def detect(
     """
     instances = labelled(split) if labelled_only else np.arange(len(split))
     dataset = CropDataset(split, instances, open_pictures(split, split.image_index[instances], "off", None), input_size)
-    loader = DataLoader(dataset, batch_size, collate_fn=collate, num_workers=num_workers)
+    loader = DataLoader(dataset, batch_size, collate_fn=collate)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
