@@ -14,9 +14,13 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import WandbLogger
 
+from catpose.data.coco import split_hash
 from catpose.errors import InputError
 from catpose.geometry import apply, invert
-from catpose.run.directory import RunDirectory, atomic_write
+from catpose.run.directory import RunDirectory, atomic_write, write_json
+from catpose.score.ap import own_oks
+from catpose.score.contract import Contract
+from catpose.score.contract import Score as Figures
 from catpose.score.instances import Truth
 from catpose.score.metric import KeypointAP
 from catpose.score.oks import MIN_CONFIDENCE
@@ -30,12 +34,19 @@ N_OVERLAYS = 4
 class Score(Callback):
     """Validation AP, overall and per keypoint, at the end of each validation; logged as `val/AP`, `val/AP/left_eye`, …
 
-    Every process computes the score of all samples, so that all know it and none has to be told.
+    Every process computes the score of all samples, so that all know it and none has to be told. The first of them
+    keeps the detections with their OKS, and the score with its contract: no question about them needs the model again.
     """
 
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        split = trainer.datamodule.val_split  # type: ignore[attr-defined]
+        self.truth, self.split_hash = Truth.from_coco(split.coco), split_hash(split)
+
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        truth = Truth.from_coco(trainer.datamodule.val_split.coco)  # type: ignore[attr-defined]
-        self.metric = KeypointAP(truth).to(pl_module.device)
+        self.metric = KeypointAP(self.truth).to(pl_module.device)
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -43,10 +54,28 @@ class Score(Callback):
         self.metric.update(outputs["keypoints"], outputs["confidence"], outputs["annotation_id"])
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        values = {f"val/{name}": value for name, value in self.metric.compute().items() if not math.isnan(value)}
+        score = self.metric.compute()
+        if trainer.is_global_zero:
+            self.keep(score, pl_module.flip_test)  # type: ignore[arg-type]
+        values = {f"val/{name}": value for name, value in score.items() if not math.isnan(value)}
         pl_module.log_dict(values, rank_zero_only=False, sync_dist=False)
         trainer.progress_bar_metrics["AP"] = values.get("val/AP", math.nan)
         del self.metric
+
+    def keep(self, score: dict[str, float], flip_test: bool) -> None:
+        """Write `val_results.json` and `val_score.json` of the validation just done."""
+        detections = self.metric.detections
+        assert detections is not None
+        write_json(self.run.val_results, detections.to_results(own_oks(self.truth, detections)), indent=None)
+        contract = Contract.of(
+            self.truth,
+            detections,
+            split="val",
+            split_hash=self.split_hash,
+            box_source="ground truth",
+            flip_test=flip_test,
+        )
+        Figures(score, contract).write(self.run.val_score)
 
 
 class History(Callback):

@@ -121,7 +121,7 @@ class FitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--out", type=str | None, default=None, help="The run's folder; runs/NAME_OF_CONFIG.")
-        parser.add_function_arguments(wandb_logger, "wandb", skip={"directory", "run_id"})
+        parser.add_function_arguments(wandb_logger, "wandb", skip={"directory"})
         parser.link_arguments("seed_everything", "data.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -191,7 +191,7 @@ class FitCLI(LightningCLI):
         loggers = list(asked) if isinstance(asked, list) else [] if isinstance(asked, bool | None) else [asked]
         if asked is not False:
             run_id = self.run.wandb_id if rank_zero_only.rank == 0 else ""  # type: ignore[attr-defined]
-            ours = wandb_logger(self.run.path, run_id, **self.config.wandb.as_dict())
+            ours = wandb_logger(self.run.path, **self.config.wandb.as_dict() | {"id": run_id})
             loggers += [ours] if ours else []
         if loggers:  # it refuses to run without one
             self.trainer_defaults["callbacks"] = [*self.trainer_defaults["callbacks"], LearningRateMonitor("step")]

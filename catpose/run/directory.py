@@ -5,6 +5,7 @@
     metrics.csv     one row an epoch
     log.txt         one line an event
     best.ckpt       the epoch of the best validation AP      last.ckpt   the last finished epoch
+    val_results.json, val_score.json      the last epoch's detections, and their score with its contract
     wandb/          W&B's own files
 
 The same command on the same directory goes on where it stopped. Other settings in a directory that is in use are
@@ -124,11 +125,16 @@ def provenance(argv: list[str]) -> dict[str, Any]:
 
 
 class RunDirectory:
-    """The directory of one run; `open` makes it or takes it up again, `path / name` are its files."""
+    """The directory of one run; `open` makes it or takes it up again, `path / name` are its files.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the folder.
+        wandb_id: of a new run; made up where none is given.
+    """
+
+    def __init__(self, path: Path, wandb_id: str | None = None) -> None:
         self.path = path
-        self._new_id = secrets.token_hex(4)
+        self._new_id = wandb_id or secrets.token_hex(4)
         self._made: list[Path] | None = None  # the folders that this start made, innermost first; None where it resumes
 
     @property
@@ -142,6 +148,14 @@ class RunDirectory:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.csv"
+
+    @property
+    def val_results(self) -> Path:
+        return self.path / "val_results.json"
+
+    @property
+    def val_score(self) -> Path:
+        return self.path / "val_score.json"
 
     @property
     def log(self) -> Path:
@@ -190,7 +204,7 @@ class RunDirectory:
         """Take back what `open` and this start wrote, where it made the run and no epoch was finished."""
         if self._made is None or self.last.exists():
             return
-        for name in ("config.yaml", "run.json", "log.txt", "metrics.csv"):
+        for name in ("config.yaml", "run.json", "log.txt", "metrics.csv", "val_results.json", "val_score.json"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / "wandb", ignore_errors=True)
         with contextlib.suppress(OSError):  # somebody else's file in it keeps a folder

@@ -47,14 +47,14 @@ def train(argv: list[str]) -> Trained:
         SystemExit: interrupted by Ctrl-C (130) or SIGTERM (143); the same command goes on.
     """
     cli = FitCLI(argv)
-    run, settings = RunDirectory(cli.out), cli.resolved()
+    run, settings = RunDirectory(cli.out, cli.config.wandb.id), cli.resolved()
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     if first:
         run.check(settings)
     refuse_broken_data(Path(cli.config.data.root))
     resume = run.last.exists()
     best = BestAndLast(run, yaml.safe_dump(settings, sort_keys=False))
-    cli.build(run, [Score(), Overlays(), History(run), best], resume)
+    cli.build(run, [Score(run), Overlays(), History(run), best], resume)
     if resume:
         require_resumable(run.last, cli.model)
     try:

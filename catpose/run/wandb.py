@@ -16,6 +16,8 @@ from catpose.errors import InputError, one_line
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
 
+Mode = Literal["auto", "online", "offline", "disabled"]
+
 
 def has_key() -> bool:
     """Whether W&B would find a key: in WANDB_API_KEY, or in the netrc file for the server in use."""
@@ -32,9 +34,23 @@ def has_key() -> bool:
     return False
 
 
+def wandb_mode(mode: Mode = "auto") -> Literal["online", "offline", "disabled"]:
+    """What `mode` stands for: `auto` is W&B's own WANDB_MODE where set, else online with a key and offline without."""
+    if mode != "auto":
+        return mode
+    match os.environ.get("WANDB_MODE"):
+        case "online":
+            return "online"
+        case "offline" | "dryrun":
+            return "offline"
+        case "disabled":
+            return "disabled"
+    return "online" if has_key() else "offline"
+
+
 def wandb_logger(
     directory: Path,
-    run_id: str,
+    id: str | None = None,
     project: str = "catpose",
     entity: str | None = None,
     name: str | None = None,
@@ -42,13 +58,14 @@ def wandb_logger(
     job_type: str | None = None,
     tags: list[str] | None = None,
     notes: str | None = None,
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+    config: dict[str, str | int | float | bool | None] | None = None,
+    mode: Mode = "auto",
 ) -> WandbLogger | None:
     """Lightning's W&B logger for a run, or None where it is disabled.
 
     Args:
         directory: the run's directory, below which W&B keeps its files.
-        run_id: the run's W&B id, the same for life.
+        id: the run's W&B id, the same for life; a new one is made and kept in `run.json` where null.
         project: the W&B project.
         entity: the user or team that owns the project; W&B's default where null.
         name: the run's name; the directory's where null.
@@ -56,13 +73,10 @@ def wandb_logger(
         job_type: what the run is within its group.
         tags: words to filter by.
         notes: a line or more about the run.
+        config: what the run's config says beside its settings, such as the trial of a study that it is.
         mode: `auto` is W&B's own WANDB_MODE where it is set, else online with a key and offline without.
     """
-    if mode == "auto":
-        asked = os.environ.get("WANDB_MODE", "")
-        mode = {"online": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(
-            asked, "online" if has_key() else "offline"
-        )  # type: ignore[assignment]
+    mode = wandb_mode(mode)
     if mode == "disabled":
         return None
     import wandb  # half a second, which runs without it don't pay
@@ -76,7 +90,8 @@ def wandb_logger(
         job_type=job_type,
         tags=tags,
         notes=notes,
-        id=run_id,
+        id=id,
+        config=config,
         save_dir=directory,
         offline=mode == "offline",
         mode=mode,

@@ -157,6 +157,18 @@ def _greedy(similar: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tupl
     return matched, excused
 
 
+def own_oks(truth: Truth, detections: Detections) -> np.ndarray:
+    """OKS in 0..1 of each detection, (M,), to the instance from whose box it was made; nan where that has no keypoint
+    labelled, or isn't known."""
+    row_of = {int(annotation): row for row, annotation in enumerate(truth.annotation_id)}
+    rows = np.array([row_of.get(int(annotation), -1) for annotation in detections.annotation_id], dtype=np.int64)
+    known = rows >= 0
+    of, result = rows[known], np.full(len(detections), np.nan)
+    similar = similarity(detections.keypoints[known], truth.keypoints[of], truth.area[of], SIGMA_ARRAY)
+    result[known] = oks(similar, truth.labelled[of])
+    return result
+
+
 def average_precision(matches: Matches, image_weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """AP and its relatives, each a fraction in 0..1, nan where no instance counts.
 

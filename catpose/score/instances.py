@@ -179,11 +179,12 @@ class Detections:
             box=_stack([entry["bbox"] for entry in results], (4,)) if boxed else None,
         )
 
-    def to_results(self) -> list[dict[str, Any]]:
+    def to_results(self, oks: np.ndarray | None = None) -> list[dict[str, Any]]:
         """Entries of a COCO results file, of plain numbers that JSON keeps to the last digit.
 
-        Beside COCO's four keys each says its `annotation_id`, where known. `bbox` is there only where the detections
-        came with boxes: by it pycocotools reckons a detection's area, and so AP(M) and AP(L), otherwise.
+        Beside COCO's four keys each says its `annotation_id`, where known, and its `oks`, where given as a number.
+        `bbox` is there only where the detections came with boxes: by it pycocotools reckons a detection's area, and
+        so AP(M) and AP(L), otherwise.
         """
         triples = np.concatenate([self.keypoints, self.confidence[..., None]], axis=-1).reshape(-1, 3 * N_KEYPOINTS)
         columns = (self.image_id, self.category_id, triples, self.score, self.annotation_id)
@@ -194,6 +195,8 @@ class Detections:
         if self.box is not None:
             for entry, box in zip(results, self.box.tolist(), strict=True):
                 entry["bbox"] = box
+        for entry, value in zip(results, [] if oks is None else oks.tolist(), strict=oks is not None):
+            entry |= {} if math.isnan(value) else {"oks": value}
         return results
 
 

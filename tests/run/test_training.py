@@ -11,11 +11,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from catpose.data.coco import read_split, split_hash
 from catpose.run.checkpoint import read_checkpoint
+from catpose.score.ap import average_precision, match
+from catpose.score.contract import Score
+from catpose.score.instances import Detections, Truth
+from catpose.skeleton import SIGMAS
 
 FROZEN = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}  # where frozen.py is found
 
@@ -56,7 +62,8 @@ def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_every_file_that_it_promises_and_names_them(whole: Path) -> None:
     stdout = (whole.parent / "stdout").read_text()
-    for name in ("config.yaml", "run.json", "metrics.csv", "log.txt", "best.ckpt", "last.ckpt"):
+    kept = ("val_results.json", "val_score.json")
+    for name in ("config.yaml", "run.json", "metrics.csv", "log.txt", "best.ckpt", "last.ckpt", *kept):
         assert (whole / name).stat().st_size > 0
         assert str(whole / name) in stdout
     assert "left_back_paw" in stdout
@@ -184,3 +191,19 @@ def test_two_processes_resume_after_a_kill(tiny: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert same_weights(killed / "last.ckpt", whole / "last.ckpt")
     assert numbers(killed) == numbers(whole)
+
+
+def test_the_detections_kept_are_those_that_the_last_epoch_was_scored_by(trained: Path, drawn: Path) -> None:
+    split = read_split(drawn, "val")
+    truth = Truth.from_coco(split.coco)
+    entries = json.loads((trained / "val_results.json").read_text())
+    score, last = Score.read(trained / "val_score.json"), rows(trained)[-1]
+    again = average_precision(match(truth, Detections.from_results(entries, truth)))
+    assert float(again["AP"]) == pytest.approx(float(last["val/AP"]), abs=1e-6)
+    assert score.values["AP"] == pytest.approx(float(again["AP"]), abs=1e-12)
+    assert score.contract.split_hash == split_hash(split)
+    for entry in entries:  # one cat a picture: OKS by its definition
+        i = truth.annotation_id.tolist().index(entry["annotation_id"])
+        distance = np.linalg.norm(np.reshape(entry["keypoints"], (17, 3))[:, :2] - truth.keypoints[i], axis=1)
+        similar = np.exp(-(distance**2) / (2 * truth.area[i] * (2 * np.array(SIGMAS)) ** 2))
+        assert entry["oks"] == pytest.approx(similar[truth.labelled[i]].mean(), abs=1e-9)

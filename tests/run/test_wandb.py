@@ -20,7 +20,8 @@ def resumed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs that was started twice, an epoch each, with names for W&B."""
     out = tmp_path_factory.mktemp("runs") / "named"
     named = ["--wandb.project=cats", "--wandb.group=study", "--wandb.job_type=arm", "--wandb.tags=[a, b]"]
-    common = ["--config", str(tiny), "--out", str(out), *named, "--wandb.notes=why"]
+    given = ["--wandb.id=cat0", '--wandb.config={"trial": 3, "arm": "1e-4"}']
+    common = ["--config", str(tiny), "--out", str(out), *named, "--wandb.notes=why", *given]
     for epochs in ("1", "2"):
         train([*common, "--trainer.max_epochs", epochs])
         import wandb
@@ -46,20 +47,21 @@ def files(run: Path) -> list[Path]:
 def test_both_starts_are_one_run_with_the_names_given(resumed: Path) -> None:
     runs = [r.run for file in files(resumed) for r in records(file) if r.WhichOneof("record_type") == "run"]
     assert len(files(resumed)) == 2
-    assert {run.run_id for run in runs} == {json.loads((resumed / "run.json").read_text())["wandb_id"]}
+    assert {run.run_id for run in runs} == {json.loads((resumed / "run.json").read_text())["wandb_id"]} == {"cat0"}
     for run in runs:
         assert (run.project, run.run_group, run.job_type, run.notes) == ("cats", "study", "arm", "why")
         assert run.display_name == "named"
         assert list(run.tags) == ["a", "b"]
 
 
-def test_the_config_is_the_resolved_one(resumed: Path) -> None:
+def test_the_config_is_the_resolved_one_with_what_was_added(resumed: Path) -> None:
     config: dict[str, object] = {}
     for record in records(files(resumed)[-1]):
         for update in (record.run.config.update, record.config.update):
             config |= {item.key: json.loads(item.value_json) for item in update if item.key}
     expected = yaml.safe_load((resumed / "config.yaml").read_text())
     assert {key: config.get(key) for key in expected} == expected
+    assert (config["trial"], config["arm"]) == (3, "1e-4")
 
 
 def test_every_name_that_the_readme_promises_is_logged(resumed: Path) -> None:
