@@ -103,6 +103,7 @@ class History(Callback):
         self.validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics  # an exchange between the processes, so before the first one is left alone
         if not trainer.is_global_zero:
             return
         end = time.perf_counter()
@@ -115,7 +116,7 @@ class History(Callback):
             "epoch_seconds": round(end - self.start, 4),
             "images_per_second": round(self.images / trained, 2),
         }
-        for name, value in sorted(trainer.callback_metrics.items()):
+        for name, value in sorted(metrics.items()):
             if self.validated or not name.startswith("val/"):
                 row[name] = f"{float(value):.8g}"
         self.rows.append(row)
@@ -167,6 +168,26 @@ class BestAndLast(Checkpoint):
             self.best_ap, self.best_epoch = ap, trainer.current_epoch
             trainer.save_checkpoint(self.run.best, weights_only=False)
         trainer.save_checkpoint(self.run.last, weights_only=False)
+
+
+class StopWhenAsked(Callback):
+    """Ends the training with the epoch in which a file named `stop` was made in the run's directory.
+
+    All processes end together: Lightning's way to pass on a SIGTERM, a broadcast from within the signal's handler, can
+    cross with what the processes are exchanging.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.strategy.broadcast(self.run.stop.exists()):
+            trainer.should_stop = True
+            log.info("stopped after epoch %d, as asked", trainer.current_epoch)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.run.stop.unlink(missing_ok=True)
 
 
 class Overlays(Callback):

@@ -6,6 +6,7 @@
     log.txt         one line an event
     best.ckpt       the epoch of the best validation AP      last.ckpt   the last finished epoch
     val_results.json, val_score.json      the last epoch's detections, and their score with its contract
+    stop            made by whoever wants the run to end after its epoch; gone when it has
     wandb/          W&B's own files
 
 The same command on the same directory goes on where it stopped. Other settings in a directory that is in use are
@@ -150,6 +151,10 @@ class RunDirectory:
         return self.path / "metrics.csv"
 
     @property
+    def stop(self) -> Path:
+        return self.path / "stop"
+
+    @property
     def val_results(self) -> Path:
         return self.path / "val_results.json"
 
@@ -196,6 +201,7 @@ class RunDirectory:
         else:
             self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         started["starts"].append(provenance(argv))
+        self.stop.unlink(missing_ok=True)  # meant an earlier start
         with atomic_write(self.path / "config.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         write_json(record, started)

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from catpose.data.checks import quick_findings
 from catpose.data.coco import split_file
 from catpose.errors import INTERRUPTED, InputError
-from catpose.run.callbacks import BestAndLast, History, Overlays, Score
+from catpose.run.callbacks import BestAndLast, History, Overlays, Score, StopWhenAsked
 from catpose.run.checkpoint import require_resumable
 from catpose.run.cli import FitCLI, input_error
 from catpose.run.directory import RunDirectory
@@ -54,7 +54,7 @@ def train(argv: list[str]) -> Trained:
     refuse_broken_data(Path(cli.config.data.root))
     resume = run.last.exists()
     best = BestAndLast(run, yaml.safe_dump(settings, sort_keys=False))
-    cli.build(run, [Score(run), Overlays(), History(run), best], resume)
+    cli.build(run, [Score(run), Overlays(), History(run), best, StopWhenAsked(run)], resume)
     if resume:
         require_resumable(run.last, cli.model)
     try:

@@ -1,0 +1,100 @@
+"""What a pose model costs: multiply–adds, parameters, time a picture."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from catpose.model.pose import PoseModel
+
+#: Passes before the first one that is timed: allocators and kernel searches settle in them.
+WARM_UP_PASSES = 3
+
+
+def gmacs(model: PoseModel, input_size: tuple[int, int]) -> float:
+    """Billions of multiply–adds from one crop to its heatmaps, without the flip test's second pass.
+
+    Counted, by fvcore, with those of attention added: convolutions, linear layers and other matrix products, attention,
+    normalisation layers and upsampling. Not counted, as in fvcore's own figures: bias, activations, pooling, additions
+    and the crop's normalisation, about 0.2 % of a ResNet, which MMPose's "FLOPs" (multiply–adds too) include.
+
+    Args:
+        input_size: (width, height) of the crop, px, multiples of 32.
+    """
+    with warnings.catch_warnings():  # of what the import compiles
+        warnings.simplefilter("ignore")
+        from fvcore.nn import FlopCountAnalysis  # here, since every command imports this package's modules
+
+    crop = torch.zeros(1, input_size[1], input_size[0], 3, dtype=torch.uint8, device=model.device)
+    with evaluated(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that tracing turns shapes into constants is what we want
+        count = FlopCountAnalysis(model, crop).set_op_handle("aten::scaled_dot_product_attention", attention_macs)
+        count.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        return count.total() / 1e9
+
+
+def params_m(model: PoseModel) -> float:
+    """Millions of parameters, the head's included."""
+    return sum(parameter.numel() for parameter in model.parameters()) / 1e6
+
+
+def latency_ms(
+    model: PoseModel, input_size: tuple[int, int], device: torch.device | str = "cpu", repeats: int = 30
+) -> float:
+    """Median time of a single crop's forward pass, ms: from the crop on the device to the heatmaps there.
+
+    In the model's own precision, with as many threads as torch is set to; decoding and the flip test's second pass are
+    left out. Comparable between models timed on one machine that does nothing else.
+
+    Args:
+        input_size: (width, height) of the crop, px, multiples of 32.
+        device: where to time it; the model goes back to where it was.
+        repeats: passes timed, after three that are not; 1 or more.
+    """
+    device, home = torch.device(device), model.device
+    crop = torch.zeros(1, input_size[1], input_size[0], 3, dtype=torch.uint8, device=device)
+    times = []
+    with evaluated(model):
+        try:
+            model.to(device)
+            for _ in range(WARM_UP_PASSES + repeats):
+                start = time.perf_counter()
+                model(crop)
+                if device.type != "cpu":
+                    torch.accelerator.synchronize(device)  # else only the launch is timed
+                times.append(time.perf_counter() - start)
+        finally:
+            model.to(home)
+    return 1000 * statistics.median(times[WARM_UP_PASSES:])
+
+
+@contextlib.contextmanager
+def evaluated(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards each part trains or doesn't, as before."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def attention_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """Multiply–adds of torch's fused attention, as fvcore takes them: queries by keys, and weights by values.
+
+    Args:
+        inputs: the traced query (..., L, E), key (..., S, E) and value (..., S, V), and more.
+        outputs: the traced result (..., L, V).
+    """
+    query, key, value = (each.type().sizes() for each in inputs[:3])
+    return Counter(attention=math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1]))
