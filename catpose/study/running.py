@@ -1,0 +1,200 @@
+"""Opening a study in its storage, and running it with the workers of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from jsonargparse import Namespace
+
+from catpose.data.coco import read_split, split_hash
+from catpose.errors import INTERRUPTED, InputError, one_line
+from catpose.run.cli import FitCLI
+from catpose.run.directory import FREE, atomic_write, flatten, require_writable
+from catpose.study.file import Study
+from catpose.study.ledger import Ledger
+from catpose.study.rows import mirror
+from catpose.study.storage import masked, open_engine, open_study
+from catpose.study.worker import Crew, fit_runner
+
+#: Settings that may differ between the workers of a study: a trial's numbers don't come from them. The data's hashes
+#: stand for its place.
+LOCAL = ({*FREE} - {"trainer.max_epochs"}) | {"data.root", "seed_everything", "data.seed"}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study in its storage."""
+
+    ledger: Ledger
+    id: str  # the study's own, made when it was created
+    root: Path  # the data folder
+    wandb: dict[str, Any]  # W&B's settings, as of a run
+
+
+def facts_of(study: Study) -> tuple[dict[str, Any], Namespace]:
+    """What makes a study this one beside its space, and its data folder.
+
+    Returns:
+        {"settings": those shared by all arms, "data": hashes of the splits, "metrics"}; and all the base's settings.
+
+    Raises:
+        InputError: the experiment, a setting, every arm or the data can't be used.
+    """
+    base = FitCLI(study.words({"words": []}, 0))
+    settings = flatten(base.resolved())
+    varied = study.space.keys
+    shared = {
+        key: value
+        for key, value in settings.items()
+        if not any(key == free or key.startswith(free + ".") for free in LOCAL | varied)
+    }
+    _require_an_arm(study)
+    root = Path(base.config.data.root)
+    data = {split: split_hash(read_split(root, split)) for split in ("train", "val")}
+    return {"settings": shared, "data": data, "metrics": study.metrics}, base.config
+
+
+def _require_an_arm(study: Study) -> None:
+    """InputError, the first, where no arm's settings can be read: a misspelt name is in all of them."""
+    first: InputError | None = None
+    for arm in study.space.arms() if study.space.is_grid else [study.space.probe()]:
+        try:
+            FitCLI(study.words(arm, 0))
+            return
+        except InputError as error:
+            first = first or InputError(f"{study.file}: arm {arm['label']}: {error}")
+    assert first is not None
+    raise first
+
+
+def open_ledger(study: Study, url: str, create: bool) -> Opened:
+    """The study in its storage, checked to be this one.
+
+    Args:
+        create: plan the study where it isn't there yet.
+
+    Raises:
+        InputError: the storage can't be used, holds another study of this name, or none where none is to be created.
+    """
+    facts, config = facts_of(study)
+    file = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+    if file is not None and not file.exists():
+        if not create:
+            raise InputError(f"{file}: no such study; run it first: python -m catpose.sweep --config {study.file}")
+        require_writable(file.parent, "--out", folder=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(open_engine(url), study.name, study.grace)
+    if not create and not ledger.trials():
+        raise InputError(f"{masked(url)}: holds no study {study.name}; run it first, or name another with --name")
+    kept = ledger.facts({"id": secrets.token_hex(8), **facts})
+    differing = [
+        f"{key} {one_line(kept['settings'].get(key, 'absent'))} → {one_line(facts['settings'].get(key, 'absent'))}"
+        for key in sorted({*facts["settings"], *kept["settings"]})
+        if facts["settings"].get(key, "absent") != kept["settings"].get(key, "absent")
+    ]
+    differing += [f"data of {split}" for split in facts["data"] if facts["data"][split] != kept["data"][split]]
+    differing += ["metric"] if kept["metrics"] != study.metrics else []
+    if differing:
+        shown = ", ".join(differing[:4]) + (f" and {len(differing) - 4} more" if len(differing) > 4 else "")
+        raise InputError(
+            f"study {study.name}: its storage {masked(url)} has it with other settings ({shown}); give it another name"
+            " with --name"
+        )
+    if create:
+        ledger.plan(study.points, study.seeds)
+    return Opened(ledger, kept["id"], Path(config.data.root), config.wandb.as_dict())
+
+
+def run(study: Study, url: str, out: Path, workers: int, retry_failed: bool, command: Sequence[str]) -> Opened:
+    """Create the study or go on with it, until all its trials are finished.
+
+    Raises:
+        InputError: as `open_ledger`.
+        SystemExit: stopped by SIGTERM or SIGUSR2 (143) or Ctrl-C (130); trials were given back.
+    """
+    with stopped_by_signals() as stopping:
+        sampler, pruner = made_by_optuna(study, "sampler"), made_by_optuna(study, "pruner")
+        require_writable(out, "--out", folder=True)
+        opened = open_ledger(study, url, create=True)
+        ledger = opened.ledger
+        record = open_study(url, study.name, [*study.metrics.values()], sampler, pruner)
+        if retry_failed:
+            print(f"{ledger.retry_failed()} failed trials are tried again")
+        mirror(record, ledger, [*study.metrics], study.space.distributions())
+        with atomic_write(out / "study.yaml") as temporary:
+            said = f"# python -m catpose.sweep {' '.join(command)}\n"
+            temporary.write_text(said + study.file.read_text(encoding="utf-8"), encoding="utf-8")
+        total = len(ledger.trials())
+        print(f"study {study.name}: {total} trials, {ledger.unfinished()} to come; storage {masked(url)}, files {out}/")
+        crew = Crew(study, ledger, record, fit_runner(study, opened.id, out, workers))
+        stopping.append(crew.stop)
+        crew.work(workers)
+    return opened
+
+
+def made_by_optuna(study: Study, what: str) -> Any:
+    """The sampler or pruner that the study asks for, None where it asks for none.
+
+    Raises:
+        InputError: Optuna has none of this name, or refuses its settings.
+    """
+    import optuna
+
+    described = getattr(study, what)
+    if described is None:
+        if what == "pruner":
+            return optuna.pruners.NopPruner()
+        return None if study.trials is None else optuna.samplers.TPESampler(constant_liar=True)
+    module = optuna.samplers if what == "sampler" else optuna.pruners
+    base = optuna.samplers.BaseSampler if what == "sampler" else optuna.pruners.BasePruner
+    made = getattr(module, described["name"], None)
+    if not isinstance(made, type) or not issubclass(made, base):
+        known = sorted(
+            name for name in module.__all__ if name.endswith(what.capitalize()) and not name.startswith("Base")
+        )
+        raise InputError(
+            f"{study.file}: {what}: Optuna has no {one_line(described['name'])}; it has {', '.join(known)}"
+        )
+    try:
+        return made(**{key: value for key, value in described.items() if key != "name"})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{study.file}: {what}: {described['name']}: {one_line(error)[:200]}") from None
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[list[Any]]:
+    """On SIGTERM, SIGUSR2 or Ctrl-C call what was put into the list, then leave with the signal's exit code.
+
+    A second signal ends at once.
+    """
+    calls: list[Any] = []
+    received: list[int] = []
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        if len(received) > 1 or not calls:
+            sys.exit(code(signum))
+        print("stopping: running trials end and are given back; the same command goes on", file=sys.stderr)
+        for call in calls:
+            call()
+
+    def code(signum: int) -> int:
+        return INTERRUPTED if signum == signal.SIGINT else 128 + signal.SIGTERM
+
+    signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2]
+    before = {signum: signal.signal(signum, handle) for signum in signals}
+    try:
+        yield calls
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    if received:
+        sys.exit(code(received[0]))

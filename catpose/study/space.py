@@ -1,0 +1,199 @@
+"""What a study varies: dimensions, the arms that they span, and an arm as words of `fit`'s command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from catpose.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Scalar = str | int | float | bool | None
+RANGE_KEYS = ("low", "high", "log", "step")
+MOST_ARMS = 10_000
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A few options, each with the settings that it stands for; `options` are by what Optuna and tables call them."""
+
+    name: str
+    options: Mapping[Scalar, tuple[str, ...]]
+
+    def distribution(self) -> BaseDistribution:
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(list(self.options))
+
+    def words(self, value: Scalar) -> tuple[str, ...]:
+        return self.options[value]
+
+
+@dataclass(frozen=True)
+class Range:
+    """All numbers from low to high, both included; whole ones where both are whole."""
+
+    name: str
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int) and isinstance(self.step, int | None)
+
+    def distribution(self) -> BaseDistribution:
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def words(self, value: Scalar) -> tuple[str, ...]:
+        return (word(self.name, value),)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The dimensions of a study, in the order of its file."""
+
+    dimensions: tuple[Choices | Range, ...]
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether the arms can be counted."""
+        return all(isinstance(dimension, Choices) for dimension in self.dimensions)
+
+    @property
+    def keys(self) -> set[str]:
+        """The settings that are varied, as the command line names them."""
+        words = [w for d in self.dimensions for w in ([d.words(None)] if isinstance(d, Range) else d.options.values())]
+        return {each.split("=")[0].removeprefix("--") for some in words for each in some}
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Optuna's view, by dimension."""
+        return {dimension.name: dimension.distribution() for dimension in self.dimensions}
+
+    def arm(self, params: Mapping[str, Scalar]) -> dict[str, Any]:
+        """One point of the space: {"label", "params", "words"}, as the ledger keeps it."""
+        labels = [label(params[dimension.name]) for dimension in self.dimensions]
+        if len(labels) > 1:
+            names = [dimension.name.rsplit(".", 1)[-1] for dimension in self.dimensions]
+            labels = [f"{name} {text}" for name, text in zip(names, labels, strict=True)]
+        words = [each for dimension in self.dimensions for each in dimension.words(params[dimension.name])]
+        return {"label": ", ".join(labels), "params": dict(params), "words": words}
+
+    def arms(self) -> list[dict[str, Any]]:
+        """All points of a grid, the last dimension varying fastest."""
+        names = [dimension.name for dimension in self.dimensions]
+        options = [list(dimension.options) for dimension in self.dimensions if isinstance(dimension, Choices)]
+        return [self.arm(dict(zip(names, values, strict=True))) for values in itertools.product(*options)]
+
+    def probe(self) -> dict[str, Any]:
+        """An arm to try the settings' names with: first choices, lower ends."""
+        first = {d.name: d.low if isinstance(d, Range) else next(iter(d.options)) for d in self.dimensions}
+        return self.arm(first)
+
+
+def word(key: str, value: object) -> str:
+    """A setting as one word of `fit`'s command line."""
+    return f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def label(value: Scalar) -> str:
+    """A value as tables show it: numbers short, the rest as it is."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def read_space(described: object, where: str) -> Space:
+    """The `space` of a sweep file.
+
+    Args:
+        described: what YAML made of it. where: the file and the key, for messages.
+
+    Raises:
+        InputError: it is no mapping of dimensions, or one of them is none of the three kinds.
+    """
+    if not isinstance(described, dict) or not described:
+        raise InputError(
+            f"{where}: is no list of dimensions; write KEY: [VALUE, VALUE], such as model.lr: [1e-5, 1e-4]"
+        )
+    dimensions = tuple(_dimension(str(name), values, f"{where}.{name}") for name, values in described.items())
+    space = Space(dimensions)
+    lists = [d for d in dimensions if isinstance(d, Choices)]
+    if space.is_grid and math.prod(len(d.options) for d in lists) > MOST_ARMS:
+        raise InputError(f"{where}: spans more than {MOST_ARMS} arms; leave some out, or give a range to be sampled")
+    if len(set(space.keys)) < sum(len(_keys(d)) for d in dimensions):
+        raise InputError(f"{where}: two dimensions vary the same setting; give it to one of them")
+    return space
+
+
+def _keys(dimension: Choices | Range) -> set[str]:
+    return Space((dimension,)).keys
+
+
+def _dimension(name: str, values: object, where: str) -> Choices | Range:
+    if isinstance(values, dict) and values and all(isinstance(group, dict) and group for group in values.values()):
+        options: dict[Scalar, tuple[str, ...]] = {
+            label(key): tuple(word(k, v) for k, v in group.items()) for key, group in values.items()
+        }
+        _refuse_few(options, len(values), where)
+        bad = next((k for group in values.values() for k in group if not _is_key(k)), None)
+        if bad is not None:
+            raise InputError(f"{where}: {one_line(bad)} is no setting; name one as on fit's command line (model.lr)")
+        return Choices(name, options)
+    if not _is_key(name):
+        raise InputError(f"{where}: is no setting of fit; give choices by name ({{NAME: {{model.lr: 1e-4}}, …}})")
+    if isinstance(values, dict):
+        return _range(name, values, where)
+    if not isinstance(values, list):
+        raise InputError(f"{where}: give a list of values, {{low: …, high: …}}, or choices by name")
+    listed = {_scalar(value): (word(name, value),) for value in values}
+    _refuse_few(listed, len(values), where)
+    return Choices(name, listed)
+
+
+def _refuse_few(options: Mapping[Scalar, tuple[str, ...]], given: int, where: str) -> None:
+    if len({label(option) for option in options}) < given:
+        raise InputError(f"{where}: holds a choice twice; give each once")
+    if given < 2:
+        raise InputError(f"{where}: needs two choices or more; to fix a setting, write it under settings")
+
+
+def _is_key(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"(model|data|trainer)(\.\w+)*", name) is not None
+
+
+def _scalar(value: Any) -> Scalar:
+    """A value as Optuna can keep it: lists and mappings by their text."""
+    if isinstance(value, list) and value and all(isinstance(part, int) for part in value):
+        return "×".join(map(str, value))
+    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
+
+
+def _range(name: str, given: dict[str, Any], where: str) -> Range:
+    unknown = next((key for key in given if key not in RANGE_KEYS), None)
+    if unknown is not None:
+        raise InputError(f"{where}: {one_line(unknown)} is not known; a range has {', '.join(RANGE_KEYS)}")
+    low, high, step = given.get("low"), given.get("high"), given.get("step")
+    for key, value in (("low", low), ("high", high), *([("step", step)] if "step" in given else [])):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"{where}.{key}: {one_line(value)} is no number; a range needs low and high")
+    log = given.get("log", False)
+    assert isinstance(low, int | float)
+    assert isinstance(high, int | float)
+    if not isinstance(log, bool):
+        raise InputError(f"{where}.log: is true or false")
+    if low >= high or (log and low <= 0) or (step is not None and (step <= 0 or log)):
+        raise InputError(f"{where}: needs low < high (above 0 where log is true), and a step above 0 only without log")
+    return Range(name, low, high, log, step)

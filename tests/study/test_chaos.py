@@ -1,0 +1,178 @@
+"""Workers killed with -9 and a database server that goes away, all of it real: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from catpose.study.ledger import Ledger
+from catpose.study.storage import normal_url, open_engine
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+REPOSITORY = Path(__file__).parents[2]
+KILLS = 12
+GRACE = 6.0
+EPOCHS = 3
+
+
+class Postgres:
+    """A PostgreSQL server of one's own on a free port of loopback, that can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin, self.data = BINARIES[-1], folder / "data"
+        self.as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        folder.chmod(0o777)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        secret = folder / "secret"
+        secret.write_text("s3cret")
+        secret.chmod(0o644)
+        self._do("initdb", "-D", self.data, "-U", "cat", "-A", "scram-sha-256", "--pwfile", secret)
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(
+                f"\nport = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\n"
+            )
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://cat:s3cret@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        self._do("pg_ctl", "-D", self.data, "-w", "-l", self.data / "log", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        self._do("pg_ctl", "-D", self.data, "-w", "-m", mode, "stop")
+
+    def _do(self, program: str, *words: object) -> None:
+        command = [*self.as_user, str(self.bin / program), *map(str, words)]
+        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+
+
+@pytest.fixture
+def server() -> Iterator[Postgres]:
+    if not BINARIES or (os.geteuid() == 0 and not shutil.which("runuser")):
+        pytest.skip("no PostgreSQL server is installed (Debian: postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="catpose-pg-"))
+    made = Postgres(folder)
+    made.start()
+    yield made
+    with contextlib.suppress(subprocess.SubprocessError):
+        made.stop("immediate")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def study_file(folder: Path, tiny: Path) -> Path:
+    """24 trials of a few seconds: 12 arms, 2 seeds."""
+    rates = ", ".join(f"{0.001 * (i + 1):.3f}" for i in range(12))
+    file = folder / "chaos.yaml"
+    file.write_text(
+        f"# Question: does anything get lost?\nexperiment: {tiny}\n"
+        f"settings: {{trainer.max_epochs: {EPOCHS}, wandb.mode: offline}}\n"
+        f"space:\n  model.lr: [{rates}]\nseeds: 2\ngrace: {GRACE}\n"
+    )
+    return file
+
+
+def worker(file: Path, out: Path, url: str, log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "catpose.sweep", "--config", str(file), "--out", str(out)]
+    with log.open("ab") as said:
+        environment = {**os.environ, "CATPOSE_STORAGE": url}
+        return subprocess.Popen(command, cwd=REPOSITORY, stdout=said, stderr=said, env=environment)
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.servers
+def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgres, tiny: Path, tmp_path: Path) -> None:
+    out, log = tmp_path / "out", tmp_path / "workers.log"
+    file = study_file(tmp_path, tiny)
+    crew = [worker(file, out, server.url, log) for _ in range(4)]
+    dice = random.Random(0)
+    killed, outages, started = 0, 0, time.monotonic()
+    try:
+        while any(process.poll() is None for process in crew):
+            assert time.monotonic() - started < 3000, log.read_text()[-3000:]
+            done = finished(server.url)
+            # A kill for every two trials that are finished, a server that goes away after 5, 11 and 17 of them.
+            if killed < KILLS and done >= 2 * killed and (victims := busy(crew)):
+                time.sleep(dice.uniform(0, 2))
+                victim = dice.choice(victims)
+                victim.send_signal(signal.SIGKILL)
+                victim.wait()
+                killed += 1
+                crew[crew.index(victim)] = worker(file, out, server.url, log)
+            if outages < 3 and done >= (5, 11, 17)[outages]:
+                server.stop("immediate" if outages == 1 else "fast")
+                time.sleep(0 if outages < 2 else 2 * GRACE)  # restarted twice, away for longer than all patience once
+                server.start()
+                outages += 1
+            time.sleep(0.3)
+    finally:
+        for process in crew:
+            process.kill()
+    said = log.read_text()
+    assert [process.returncode for process in crew] == [0, 0, 0, 0], said[-3000:]
+    assert (killed, outages) == (KILLS, 3)
+    assert "the storage is away" in said
+    assert "s3cret" not in said
+
+    trials = Ledger(open_engine(server.url), "chaos", GRACE).trials()
+    assert len(trials) == 24
+    assert {trial.state for trial in trials} == {"complete"}
+    study = optuna.load_study(study_name="chaos", storage=normal_url(server.url))
+    complete = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    assert len(complete) == 24
+    assert {(row.user_attrs["point"], row.user_attrs["seed"]) for row in complete} == {
+        (point, seed) for point in range(12) for seed in range(2)
+    }
+    assert not study.get_trials(states=[optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING])
+
+    resumed = 0
+    for trial in trials:
+        assert trial.outcome is not None
+        run = Path(trial.outcome["run"])
+        assert [row["epoch"] for row in rows_of(run)] == [str(epoch) for epoch in range(EPOCHS)]
+        assert float(rows_of(run)[-1]["val/AP"]) == trial.outcome["values"]["val/AP"]
+        record = json.loads((run / "run.json").read_text())
+        assert record["wandb_id"] == trial.outcome["wandb_id"]
+        resumed += "resumed in" in (run / "log.txt").read_text()
+        assert trial.lost <= len(record["starts"])
+    assert sum(trial.lost for trial in trials) >= KILLS - 2  # a worker may have died between two trials
+    assert resumed >= 3
+    for path in out.rglob("*"):
+        assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
+
+
+def finished(url: str) -> int:
+    try:
+        return sum(trial.state == "complete" for trial in Ledger(open_engine(url), "chaos", GRACE).trials())
+    except Exception:  # the server isn't there, or nobody has made the tables yet
+        return 0
+
+
+def busy(crew: list[subprocess.Popen[bytes]]) -> list[subprocess.Popen[bytes]]:
+    """The workers that have a trial's process."""
+    with_child = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            with_child.add(int(stat.read_text().rpartition(")")[2].split()[1]))
+    return [process for process in crew if process.poll() is None and process.pid in with_child]

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from catpose.errors import InputError
+from catpose.study.file import read_study
+
+REPOSITORY = Path(__file__).parents[2]
+GRID = """# Question: which?
+experiment: experiments/baseline.yaml
+space:
+  model.lr: [1e-5, 1e-4, 5e-4]
+"""
+SAMPLED = GRID.replace("[1e-5, 1e-4, 5e-4]", "{low: 1e-5, high: 1e-2, log: true}")
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(REPOSITORY)
+    return tmp_path / "lr.yaml"
+
+
+def test_a_study_of_three_lines_has_defaults(file: Path) -> None:
+    file.write_text(GRID)
+    study = read_study(file)
+    assert (study.name, study.question, study.seeds) == ("lr", "which?", (0,))
+    assert study.metrics == {"val/AP": "maximize"}
+    assert [arm and arm["label"] for arm in study.points] == ["1e-05", "0.0001", "0.0005"]
+    assert (study.reference, study.published, study.grace) == ("1e-05", (None, None, None), 120)
+    words = study.words(study.space.arms()[1], 7)
+    assert words == ["--config", "experiments/baseline.yaml", "--model.lr=0.0001", "--seed_everything=7"]
+
+
+def test_what_can_be_said_is_heard(file: Path) -> None:
+    more = (
+        "settings: {trainer.max_epochs: 20, data.input_size: [64, 64]}\npublished: [0.153, null, 0.228]\n"
+        "reference: 5e-4\nseeds: [3, 5]\nmetric: {val/AP: maximize, GMACs: minimize}\ntime_limit: 90m\ngrace: 6\n"
+        "slurm: {partition: gpu}\n"
+    )
+    file.write_text(GRID + more)
+    study = read_study(file, overrides=["--data.root=x"])
+    assert study.settings == ("--trainer.max_epochs=20", "--data.input_size=[64, 64]", "--data.root=x")
+    assert (study.published, study.reference, study.seeds) == ((0.153, None, 0.228), "0.0005", (3, 5))
+    assert study.metrics == {"val/AP": "maximize", "GMACs": "minimize"}
+    assert (study.time_limit, study.grace, study.slurm) == (5400, 6, {"partition": "gpu"})
+
+
+def test_a_range_is_sampled_so_many_times(file: Path) -> None:
+    file.write_text(SAMPLED + "trials: 5\nsampler: {name: TPESampler, n_startup_trials: 2}\npruner: MedianPruner\n")
+    study = read_study(file)
+    assert study.points == [None] * 5
+    assert (study.sampler, study.pruner) == (
+        {"name": "TPESampler", "n_startup_trials": 2},
+        {"name": "MedianPruner"},
+    )
+
+
+def test_another_experiment_takes_its_place_and_names_the_study(file: Path) -> None:
+    file.write_text(GRID)
+    study = read_study(file, Path("experiments/mobilenet.yaml"))
+    assert (study.name, study.experiment) == ("lr-mobilenet", Path("experiments/mobilenet.yaml"))
+    assert read_study(file, Path("experiments/baseline.yaml")).name == "lr"
+    assert read_study(file, name="mine").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "no study"),
+        ("- 1", "no study"),
+        ("a: [", "no YAML"),
+        ("\x00", "no YAML"),
+        (GRID + "seed: 3", "Did you mean seeds"),
+        (GRID + "seeds: 0", "seeds"),
+        (GRID + "seeds: [1, 1]", "seeds"),
+        (GRID + "seeds: true", "seeds"),
+        (GRID + "space: {}", "twice"),
+        (GRID + "  model.lr: [1, 2]", "twice"),
+        (GRID.replace("experiments/baseline.yaml", "nowhere.yaml"), "nowhere.yaml"),
+        (GRID.replace("experiment:", "#"), "experiment is missing"),
+        (GRID + "trials: 5", "name a sampler"),
+        (GRID + "sampler: TPESampler", "trials is missing"),
+        (SAMPLED, "trials is missing"),
+        (SAMPLED + "trials: -1", "trials"),
+        (SAMPLED + "trials: 5\nreference: 1", "reference"),
+        (GRID + "reference: 2", "no arm"),
+        (GRID + "published: [1]", "one number an arm"),
+        (GRID + "published: [1, 2, x]", "x is no number"),
+        (GRID + "metric: AP", "metric"),
+        (GRID + "metric: {val/AP: up}", "maximize or minimize"),
+        (GRID + "metric: {val/AP: maximize, GMACs: minimize}\npruner: MedianPruner", "can't prune"),
+        (GRID + "settings: {model.lr: 1}", "what this study varies"),
+        (GRID + "settings: {seed_everything: 1}", "seeds"),
+        (GRID + "settings: [1]", "settings"),
+        (GRID + "time_limit: soon", "time_limit"),
+        (GRID + "grace: 0", "grace"),
+        (GRID + "name: a/b", "name"),
+        (GRID + "slurm: gpu", "slurm"),
+        (GRID + "sampler: [1]", "sampler"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_the_files_name(file: Path, text: str, named: str) -> None:
+    file.write_text(text)
+    with pytest.raises(InputError) as error:
+        read_study(file)
+    assert named in str(error.value)
+    assert "nowhere.yaml" in str(error.value) or str(error.value).startswith(str(file))
+    assert "\n" not in str(error.value)
+
+
+def test_an_option_of_what_is_varied_is_refused(file: Path) -> None:
+    file.write_text(GRID)
+    for words in (["--model.lr", "1e-3"], ["--model.lr=1e-3"], ["--model.init_args.lr=1"], ["--seed_everything=3"]):
+        with pytest.raises(InputError, match="the command line"):
+            read_study(file, overrides=words)

@@ -1,0 +1,173 @@
+"""The winner on the test split: with its own last checkpoints, scored as `test` scores, and once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from study.made_up_study import made, study
+
+from catpose.data.coco import read_split
+from catpose.errors import InputError
+from catpose.score.contract import Score
+from catpose.study.file import Study
+from catpose.study.final import final
+from catpose.study.ledger import Trial
+from catpose.test import main as score_command
+
+GRID = "space: {model.lr: [1e-5, 1e-4]}\nseeds: 2\n"
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Study:
+    return study(tmp_path, GRID)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def trials(grid: Study, trained: Path, drawn: Path) -> list[Trial]:
+    """Four complete ones; the second arm is better, and all its runs are the one that was trained."""
+    truth = read_split(drawn, "val")
+    made_trials = []
+    for point, arm in enumerate(grid.points):
+        for seed in grid.seeds:
+            outcome = made(truth, 1.0, seed)[1] | {"run": str(trained), "values": {"val/AP": 0.4 + 0.1 * point}}
+            made_trials.append(Trial(point, seed, arm, "complete", 1, 0, 0, None, None, outcome))
+    return made_trials
+
+
+def changed(trials: list[Trial], i: int, values: float | None = None, **fields: object) -> list[Trial]:
+    if values is not None:
+        fields["outcome"] = {**(trials[i].outcome or {}), "values": {"val/AP": values}}
+    return [dataclasses.replace(trial, **fields) if i == j else trial for j, trial in enumerate(trials)]  # type: ignore[arg-type]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def test_each_seed_of_the_winner_is_scored_as_test_scores_it(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path, tmp_path: Path
+) -> None:
+    done = final(grid, trials, out, drawn)
+    assert not done.before
+    argv = ["--checkpoint", trained / "last.ckpt", "--data", drawn, "--split", "test", "--out", tmp_path / "test"]
+    score_command([str(word) for word in argv])
+    expected = Score.read(tmp_path / "test" / "score_test.json")
+    for seed in (0, 1):
+        ours = Score.read(out / "final" / f"score_seed{seed}.json")
+        assert ours.contract == expected.contract
+        assert ours.values["AP"] == pytest.approx(expected.values["AP"], abs=1e-12)
+        results = json.loads((out / "final" / f"results_seed{seed}.json").read_text())
+        assert results == json.loads((tmp_path / "test" / "results_test.json").read_text())
+    assert done.content["arm"] == "0.0001"
+    assert done.content["seeds"] == [0, 1]
+    assert done.content["AP"]["mean"] == pytest.approx(expected.values["AP"], abs=1e-12)
+    assert done.content["AP"]["low"] <= done.content["AP"]["mean"] <= done.content["AP"]["high"]
+    assert done.content["contract"]["split"] == "test"
+    assert json.loads(done.file.read_text()) == json.loads(json.dumps(done.content))
+    assert "The winner 0.0001 (2 seeds) predicted the test split" in done.text()
+    assert "Test AP of the arm: 0." in done.text()
+
+
+def test_a_second_call_reads_what_the_first_wrote(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = final(grid, trials, out, drawn)
+    before = content(out)
+    gone = [changed(trials, i, outcome={**(t.outcome or {}), "run": "gone"})[i] for i, t in enumerate(trials)]
+    again = final(grid, gone, out, drawn / "not there")  # neither data nor checkpoints are needed
+    assert again.before
+    assert again.content == json.loads(json.dumps(first.content))
+    assert content(out) == before
+    assert "once; it isn't done again" in again.text()
+
+
+def test_another_winner_may_not_look_at_the_test_split(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path
+) -> None:
+    final(grid, trials, out, drawn)
+    before = content(out)
+    for other in (changed(trials, 0, values=0.9), changed(trials, 3, values=0.51)):
+        with pytest.raises(InputError, match=r"predicted with 0\.0001 \(seeds 0, 1\), and the winner is now") as caught:
+            final(grid, other, out, drawn)
+        assert "\n" not in str(caught.value)
+        assert content(out) == before
+
+
+@pytest.mark.parametrize("state", ["waiting", "running"])
+def test_a_study_that_goes_on_has_no_winner(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path, state: str
+) -> None:
+    with pytest.raises(InputError, match="1 of 4 trials are still to come"):
+        final(grid, changed(trials, 0, state=state, outcome=None), out, drawn)
+    assert list(out.iterdir()) == []
+
+
+def test_what_a_time_limit_left_waiting_is_not_waited_for(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path
+) -> None:
+    limited = dataclasses.replace(grid, time_limit=60.0)
+    assert final(limited, changed(trials, 0, state="waiting", outcome=None), out, drawn).content["arm"] == "0.0001"
+
+
+def test_without_a_complete_arm_there_is_no_winner(grid: Study, trials: list[Trial], out: Path, drawn: Path) -> None:
+    failed = changed(changed(trials, 0, state="failed"), 2, state="pruned")
+    with pytest.raises(InputError, match="no arm is complete in all its seeds"):
+        final(grid, failed, out, drawn)
+
+
+def test_a_missing_checkpoint_is_named_before_anything_is_predicted(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path
+) -> None:
+    gone = changed(trials, 3, outcome={**(trials[3].outcome or {}), "run": "runs/lr-seed1"})
+    with pytest.raises(InputError, match=r"runs/lr-seed1/last.ckpt: no such checkpoint of the winner 0\.0001"):
+        final(grid, gone, out, drawn)
+    assert list(out.iterdir()) == []
+
+
+def test_a_studys_folder_may_have_moved(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path
+) -> None:
+    (out / "trials" / "lr-seed1").mkdir(parents=True)
+    shutil.copy(trained / "last.ckpt", out / "trials" / "lr-seed1" / "last.ckpt")
+    moved = changed(trials, 3, outcome={**(trials[3].outcome or {}), "run": "/elsewhere/trials/lr-seed1"})
+    assert len(final(grid, moved, out, drawn).content["values"]) == 2
+
+
+def test_without_labels_there_are_predictions_and_no_score(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path, tmp_path: Path
+) -> None:
+    cats = tmp_path / "cats"
+    (cats / "annotations").mkdir(parents=True)
+    (cats / "images").symlink_to(drawn / "images")
+    held_back = json.loads((drawn / "annotations" / "test.json").read_text())
+    for entry in held_back["annotations"]:
+        del entry["keypoints"], entry["num_keypoints"]
+    (cats / "annotations" / "test_info.json").write_text(json.dumps(held_back))
+    done = final(grid, trials, out, cats)
+    assert sorted(content(out / "final")) == ["final.json", "results_seed0.json", "results_seed1.json"]
+    assert done.content["AP"] is None
+    assert done.content["values"] == []
+    assert "no labels" in done.text()
+    assert len(json.loads((out / "final" / "results_seed0.json").read_text())) == len(held_back["annotations"])
+    assert final(grid, trials, out, cats).before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"arm": "0.0001"}'])
+def test_a_damaged_record_is_never_written_over(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path, text: str
+) -> None:
+    (out / "final").mkdir()
+    (out / "final" / "final.json").write_text(text)
+    with pytest.raises(InputError, match=r"final\.json: is damaged"):
+        final(grid, trials, out, drawn)
+    assert content(out / "final") == {"final.json": text.encode()}

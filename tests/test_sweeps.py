@@ -1,0 +1,195 @@
+"""Every study is a test case: read, understood by `fit` arm by arm, and its first arm trained for two steps."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import yaml
+
+from catpose.fit import main
+from catpose.run.cli import FitCLI
+from catpose.run.directory import flatten
+from catpose.study.file import Study, read_study
+from catpose.study.space import Range
+
+REPOSITORY = Path(__file__).parents[1]
+SWEEPS = sorted((REPOSITORY / "sweeps").glob("*.yaml"))
+every_study = pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+
+SHORT = [  # two, since Lightning takes 1 for 100 % where a command line says it
+    *("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=2", "--data.batch_size=2"),
+    *("--model.weights=null", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--wandb.mode=disabled"),
+    *("--trainer.enable_progress_bar=false", "--data.cache=off", "--data.input_size=[64, 64]"),
+]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Iterator[Path]:
+    """A run's folder, removed at once: checkpoints of all studies together are gigabytes."""
+    yield tmp_path / "run"
+    shutil.rmtree(tmp_path)
+
+
+def resolved(words: Sequence[str]) -> dict[str, Any]:
+    """Every setting of a command line, by its dotted name."""
+    return _resolved(tuple(words))
+
+
+@functools.cache
+def _resolved(words: tuple[str, ...]) -> dict[str, Any]:
+    return flatten(FitCLI([*words]).resolved())
+
+
+def arms(study: Study) -> list[dict[str, Any]]:
+    """All arms of a grid; of a sampled space both ends, and each choice in turn."""
+    if study.space.is_grid:
+        return study.space.arms()
+    low = {d.name: d.low if isinstance(d, Range) else next(iter(d.options)) for d in study.space.dimensions}
+    high = {d.name: d.high if isinstance(d, Range) else next(iter(d.options)) for d in study.space.dimensions}
+    choices = [(d.name, option) for d in study.space.dimensions if not isinstance(d, Range) for option in d.options]
+    return [study.space.arm(params) for params in (low, high, *(low | {name: option} for name, option in choices))]
+
+
+def said(words: list[str]) -> dict[str, Any]:
+    """Words of a command line as settings and values, classes under `class_path`."""
+    pairs = [each.removeprefix("--").split("=", 1) for each in words]
+    named = {key + ".class_path" * (key in ("model", "model.codec")): value for key, value in pairs}
+    return {key: plain(value) for key, value in named.items()}
+
+
+def plain(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+@every_study
+def test_a_study_is_a_short_difference_under_its_question(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    comments = " ".join(line for line in lines if line.startswith("#"))
+    heads = ["# Question: ", "# Published: ", "# Cost: ", "# Result: "]
+    assert [head for line in lines for head in heads if line.startswith(head)] == heads
+    assert "? # Published" in comments
+    assert comments.endswith(("see RESULTS.md.", "not run yet."))
+    assert lines[0] == f"# Question: {read_study(file).question}"
+    space = read_study(file).space
+    assert sum(bool(line.strip()) and not line.startswith("#") for line in lines) <= (15 if space.is_grid else 20)
+
+
+@every_study
+def test_each_arm_says_to_fit_what_it_means(file: Path) -> None:
+    study = read_study(file)
+    shared = resolved(["--config", str(study.experiment), *study.settings])
+    for arm in arms(study):
+        settings = resolved(study.words(arm, seed=3))
+        expected = said([*study.settings, *arm["words"]])
+        for key, value in expected.items():
+            if key.endswith("class_path"):
+                assert settings[key].split(".")[-1] == value, (arm["label"], key)
+            else:
+                assert settings[key] == (pytest.approx(value) if isinstance(value, float) else value)
+        assert settings["seed_everything"] == 3
+        rest = (settings.keys() & shared.keys()) - expected.keys() - {"seed_everything"}
+        changed = {key for key in rest if settings[key] != shared[key]}
+        assert changed <= {"model.head_channels"}, arm["label"]  # which other networks have others of
+
+
+@every_study
+def test_the_arms_differ_and_each_has_its_published_number_or_none(file: Path) -> None:
+    study = read_study(file)
+    if study.space.is_grid:
+        assert len(study.published) == len(study.points)
+        assert all(number is None or 0 < number < 1 for number in study.published)
+        assert study.reference in {arm["label"] for arm in study.points if arm}
+    else:
+        assert study.published == ()
+    settings = [resolved(study.words(arm, seed=3)) for arm in arms(study)]
+    distinct = {yaml.safe_dump(each) for each in settings}
+    repeated = 0 if study.space.is_grid else sum(not isinstance(d, Range) for d in study.space.dimensions)
+    assert len(distinct) == len(settings) - repeated  # first choices, once in each turn
+
+
+@every_study
+def test_a_learning_rate_belongs_to_the_batch_it_is_used_with(file: Path) -> None:
+    """Else `fit` says in every trial that the two differ; where the batch itself is searched, the rate is too."""
+    study = read_study(file)
+    if "model.lr" not in study.space.keys or "data.batch_size" not in study.space.keys:
+        for arm in arms(study):
+            settings = resolved(study.words(arm, seed=3))
+            assert settings["data.batch_size"] == settings["model.global_batch_size"]
+
+
+@every_study
+def test_steps_of_the_learning_rate_come_before_the_end(file: Path) -> None:
+    study = read_study(file)
+    for arm in arms(study):
+        settings = resolved(study.words(arm, seed=3))
+        if settings["model.schedule"] == "multistep":
+            assert settings["model.milestones"][-1] < settings["trainer.max_epochs"], arm["label"]
+
+
+@every_study
+def test_the_published_studies_are_there_with_the_report_s_numbers(file: Path) -> None:
+    """From the report's tables, by setting; a number that it prints for an arm is in the arm's place."""
+    study = read_study(file)
+    numbers = dict(zip((arm["label"] for arm in study.points if arm), study.published, strict=True))
+    printed = {label: number for label, number in numbers.items() if number is not None}
+    assert printed == PUBLISHED.get(file.stem, {})
+
+
+PUBLISHED = {
+    "learning_rate": {"1e-05": 0.153, "0.0001": 0.488, "0.0005": 0.228},
+    "batch_size": {"8": 0.172, "10": 0.167, "16": 0.155, "64": 0.153},
+    "epochs": {"50": 0.536, "210": 0.6},
+    "warmup": {"10, steps 10/15": 0.502, "500, steps 170/200": 0.506},
+    "input_size": {"192x256": 0.527},
+    "architecture": {"ResNet-50": 0.153, "ResNeSt-50": 0.488, "HRNet-w32": 0.536},
+    "depth": {"ResNeSt-50": 0.527, "ResNeSt-101": 0.6, "ResNet-152": 0.637},
+    "augmentation": {"10/0.2": 0.488, "40/0.5": 0.502},
+    "pretraining": {"human pose": 0.67},
+    "optimizer": {"Adam 1e-4": 0.666, "Adamax 5e-4": 0.673},
+}
+
+
+def test_none_is_missing() -> None:
+    beyond = {"warmup_ratio", "codec", "best", "cost", "quick"}
+    assert {file.stem for file in SWEEPS} >= PUBLISHED.keys() | beyond
+
+
+@every_study
+def test_its_networks_exist_and_have_weights_of_imagenet(file: Path) -> None:
+    study = read_study(file)
+    for arm in arms(study):
+        settings = resolved(study.words(arm, seed=3))
+        name = settings.get("model.name")
+        if name and settings["model.weights"] == "imagenet":
+            assert name in timm.list_pretrained(), name
+
+
+#: The others train a ResNet-50 or more, seconds rather than tenths of them; one of those is enough each time.
+QUICK = ("codec", "cost", "learning_rate", "quick", "warmup_ratio")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, id=file.stem, marks=[] if file.stem in QUICK else [pytest.mark.slow]) for file in SWEEPS],
+)
+def test_its_first_trial_trains(file: Path, drawn: Path, out: Path) -> None:
+    study = read_study(file)
+    words = study.words(study.space.probe(), study.seeds[0])
+    main([*words, "--data.root", str(drawn), "--out", str(out), *SHORT])
+    with (out / "metrics.csv").open(newline="") as metrics:
+        (row,) = csv.DictReader(metrics)
+    assert row["step"] == "2"
+    assert all(0 < float(row[name]) < math.inf for name in ("train/loss", "val/loss"))
+    assert set(study.metrics) <= row.keys() | {"GMACs", "params_M", "latency_ms"}
