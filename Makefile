@@ -1,9 +1,9 @@
 .PHONY: test check slow quickstart
 test:        ## the fast tests
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 check:       ## style and types
 	ruff check . && ruff format --check . && mypy
 slow:        ## minutes: whole runs, killed runs, the real photographs where they are
-	python -m pytest -m "slow or realdata"
+	python -m pytest -m "slow or realdata or servers"
 quickstart:  ## draw cats, train on them
 	python -m catpose.prepare drawn && python -m catpose.fit --config experiments/quickstart.yaml

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         opened = open_ledger(study, url, create=False)
     else:
         opened = run(study, url, out, options.workers, options.retry_failed, words)
-    finish(study, opened, url, out, options)
+    finish(study, opened, out, options)
 
 
 def parser() -> Parser:
@@ -143,11 +143,10 @@ def launch(study: Study, words: list[str], out: Path, workers: int, slurm: dict[
     print(f"the table so far: python -m catpose.sweep {' '.join(kept)} --report")
 
 
-def finish(study: Study, opened: Opened, url: str, out: Path, options: Any) -> None:
+def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
     """Print, write and log the study's report, and do what else was asked for."""
     from catpose.data.coco import read_split
     from catpose.study.report import arms, report
-    from catpose.study.storage import masked
 
     trials = opened.ledger.trials()
     made = report(study, arms(study, trials, opened.ledger.results, read_split(opened.root, "val")))
@@ -155,16 +154,16 @@ def finish(study: Study, opened: Opened, url: str, out: Path, options: Any) -> N
     if not any(trial.state == "complete" for trial in trials):
         print("catpose.sweep: no trial was completed", file=sys.stderr)
         sys.exit(1)
-    from catpose.study.wandb_summary import log_summary, save_report
-
-    to = {key: opened.wandb[key] for key in ("project", "entity", "mode")}
-    seen = log_summary(made, masked(url), out, tags=opened.wandb["tags"] or (), **to)
-    if seen:
-        print(f"W&B summary: {seen}")
     if options.final:
         from catpose.study.final import final
 
         print(final(study, trials, out, opened.root).text())
+    from catpose.study.wandb_summary import log_summary, save_report
+
+    to = {key: opened.wandb[key] for key in ("project", "entity", "mode")}
+    seen = log_summary(made, opened.id, out, tags=opened.wandb["tags"] or (), **to)
+    if seen:
+        print(f"W&B summary: {seen}")
     if options.wandb_report:
         print(f"W&B report: {save_report(made, **to)}")
 

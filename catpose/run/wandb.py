@@ -79,6 +79,8 @@ def wandb_logger(
     mode = wandb_mode(mode)
     if mode == "disabled":
         return None
+    if mode == "online" and not has_key():  # W&B would ask for one on a terminal
+        raise InputError("wandb.mode: online needs a key; set WANDB_API_KEY, run `wandb login`, or choose offline")
     import wandb  # half a second, which runs without it don't pay
     from lightning.pytorch.loggers import WandbLogger
 

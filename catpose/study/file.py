@@ -131,9 +131,7 @@ def read_study(
     return Study(
         file=file,
         name=study_name,
-        question=next((line[1:].strip() for line in text.splitlines() if line.startswith("#")), "").removeprefix(
-            "Question: "
-        ),
+        question=_question(text, None if _same(experiment, given["experiment"]) else path),
         experiment=path,
         settings=(*words, *overrides),
         space=space,
@@ -186,9 +184,19 @@ def _beside(file: Path, named: Path) -> Path:
     return there if there.exists() else named
 
 
+def _same(experiment: Path | None, own: object) -> bool:
+    """Whether no other experiment takes the place of the file's own."""
+    return experiment is None or experiment.stem == Path(str(own)).stem
+
+
 def _default_name(file: Path, experiment: Path | None, own: object) -> str:
-    other = experiment is not None and experiment.stem != Path(str(own)).stem
-    return f"{file.stem}-{experiment.stem}" if other and experiment else file.stem
+    return file.stem if experiment is None or _same(experiment, own) else f"{file.stem}-{experiment.stem}"
+
+
+def _question(text: str, other: Path | None) -> str:
+    """The first comment of a sweep file; with the name of the experiment that it is put to instead of its own."""
+    asked = next((line[1:].strip() for line in text.splitlines() if line.startswith("#")), "")
+    return asked.removeprefix("Question: ") + (f" (here: {other.stem})" if other and asked else "")
 
 
 def _natural(value: object, where: str) -> int:

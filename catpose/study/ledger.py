@@ -176,10 +176,11 @@ class Ledger:
                 return
             try:
                 with self._engine.begin() as connection:
-                    if new_points:
-                        connection.execute(sa.insert(POINTS), new_points)
-                    if new_trials:
-                        connection.execute(sa.insert(TRIALS), new_trials)
+                    for table, rows in ((POINTS, new_points), (TRIALS, new_trials)):
+                        if rows:  # the first by itself: there the others wait, instead of failing in a batch
+                            connection.execute(sa.insert(table), rows[0])
+                        if rows[1:]:
+                            connection.execute(sa.insert(table), rows[1:])
                 return
             except DBAPIError as error:  # others were quicker (in MySQL perhaps in a deadlock): look again
                 if attempt == TRIES - 1 or not (isinstance(error, IntegrityError) or "eadlock" in str(error.orig)):

@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from jsonargparse import Namespace
+from optuna.exceptions import ExperimentalWarning
 
 from catpose.data.coco import read_split, split_hash
 from catpose.errors import INTERRUPTED, InputError, one_line
@@ -123,9 +125,14 @@ def run(study: Study, url: str, out: Path, workers: int, retry_failed: bool, com
     with stopped_by_signals() as stopping:
         sampler, pruner = made_by_optuna(study, "sampler"), made_by_optuna(study, "pruner")
         require_writable(out, "--out", folder=True)
+        warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)  # a resumed trial's old epochs
         opened = open_ledger(study, url, create=True)
         ledger = opened.ledger
         record = open_study(url, study.name, [*study.metrics.values()], sampler, pruner)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            record.set_metric_names([*study.metrics])  # what the dashboard writes on its axes
+        record.set_user_attr("question", study.question)
         if retry_failed:
             print(f"{ledger.retry_failed()} failed trials are tried again")
         mirror(record, ledger, [*study.metrics], study.space.distributions())

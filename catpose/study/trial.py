@@ -29,6 +29,7 @@ from catpose.run.directory import RunDirectory
 from catpose.score.contract import Score
 from catpose.study.file import Study
 from catpose.study.ledger import Trial
+from catpose.study.wandb_summary import job_type
 
 #: Seconds between two looks at a child.
 POLL = 0.25
@@ -76,9 +77,9 @@ def fit_words(study: Study, study_id: str, trial: Trial, out: Path) -> list[str]
         f"--wandb.id={wandb_id(study_id, trial)}",
         f"--wandb.name={study.name}/{name_of(trial)}",
         f"--wandb.group={study.name}",
-        f"--wandb.job_type={trial.arm['label'][:64]}",
+        f"--wandb.job_type={job_type(trial.arm['label'])}",
         f"--wandb.config={json.dumps(about)}",
-        *([] if tagged else [f"--wandb.tags={json.dumps([study.name])}"]),
+        *([] if tagged else [f"--wandb.tags={json.dumps([study.name[:64]])}"]),
     ]
 
 

@@ -78,7 +78,9 @@ def log_summary(
 
     with closed_wandb():
         # An argument may hold a storage's password: neither the command line nor the source goes to W&B.
-        settings = wandb.Settings(console="off", silent=True, x_disable_meta=True, save_code=False, disable_git=True)
+        settings = wandb.Settings(
+            console="off", silent=True, x_disable_meta=True, x_disable_stats=True, save_code=False, disable_git=True
+        )
         run = wandb.init(
             project=project,
             entity=entity,

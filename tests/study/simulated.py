@@ -109,6 +109,21 @@ def coverage(
     return counts
 
 
+def typical(world: World, rng: np.random.Generator, studies: int = 20) -> tuple[float, float, float, float]:
+    """AP, its standard error over images, its standard deviation between seeds, and what of this is seed by image."""
+    found = []
+    for _ in range(studies):
+        once = np.ones((1, world.n_images), dtype=np.int64)
+        weights = np.concatenate([once, image_weights(world.n_images, 100, seed=int(rng.integers(2**31)))])
+        for sample in study(world, 10, weights, rng)[0]:
+            own = sample.draws - sample.draws.mean(axis=1, keepdims=True)
+            found.append(
+                (sample.ap.mean(), sample.draws.var(axis=0).mean(), sample.ap.var(ddof=1), own.var(axis=0).sum() / 9)
+            )
+    ap, image, seed, both = np.mean(found, axis=0)
+    return float(ap), float(image**0.5), float(seed**0.5), float(both**0.5)
+
+
 def _count(counts: Counts, samples: list[Sample], truth: Sequence[float]) -> None:
     for sample, true in zip(samples, truth, strict=True):
         found = estimate(sample)

@@ -1,4 +1,4 @@
-"""Workers killed with -9 and a database server that goes away, all of it real: nothing is lost, nothing is done twice."""
+"""Workers killed with -9, a database server that goes away, all of it real: nothing is lost, or done twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,55 +18,22 @@ from pathlib import Path
 
 import optuna
 import pytest
+from postgres_server import PASSWORD, Postgres, missing
 
 from catpose.study.ledger import Ledger
 from catpose.study.storage import normal_url, open_engine
 
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 REPOSITORY = Path(__file__).parents[2]
 KILLS = 12
 GRACE = 6.0
-EPOCHS = 3
-
-
-class Postgres:
-    """A PostgreSQL server of one's own on a free port of loopback, that can be stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.bin, self.data = BINARIES[-1], folder / "data"
-        self.as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        folder.chmod(0o777)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        secret = folder / "secret"
-        secret.write_text("s3cret")
-        secret.chmod(0o644)
-        self._do("initdb", "-D", self.data, "-U", "cat", "-A", "scram-sha-256", "--pwfile", secret)
-        with (self.data / "postgresql.conf").open("a") as file:
-            file.write(
-                f"\nport = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\n"
-            )
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://cat:s3cret@127.0.0.1:{self.port}/postgres"
-
-    def start(self) -> None:
-        self._do("pg_ctl", "-D", self.data, "-w", "-l", self.data / "log", "start")
-
-    def stop(self, mode: str = "fast") -> None:
-        self._do("pg_ctl", "-D", self.data, "-w", "-m", mode, "stop")
-
-    def _do(self, program: str, *words: object) -> None:
-        command = [*self.as_user, str(self.bin / program), *map(str, words)]
-        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+EPOCHS = 6
 
 
 @pytest.fixture
 def server() -> Iterator[Postgres]:
-    if not BINARIES or (os.geteuid() == 0 and not shutil.which("runuser")):
-        pytest.skip("no PostgreSQL server is installed (Debian: postgresql)")
+    why_not = missing()
+    if why_not:
+        pytest.skip(why_not)
     folder = Path(tempfile.mkdtemp(prefix="catpose-pg-"))
     made = Postgres(folder)
     made.start()
@@ -113,8 +79,8 @@ def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgre
             assert time.monotonic() - started < 3000, log.read_text()[-3000:]
             done = finished(server.url)
             # A kill for every two trials that are finished, a server that goes away after 5, 11 and 17 of them.
-            if killed < KILLS and done >= 2 * killed and (victims := busy(crew)):
-                time.sleep(dice.uniform(0, 2))
+            victims = busy(crew, in_training=killed % 2 == 0)
+            if killed < KILLS and done >= 2 * killed and victims:
                 victim = dice.choice(victims)
                 victim.send_signal(signal.SIGKILL)
                 victim.wait()
@@ -125,7 +91,7 @@ def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgre
                 time.sleep(0 if outages < 2 else 2 * GRACE)  # restarted twice, away for longer than all patience once
                 server.start()
                 outages += 1
-            time.sleep(0.3)
+            time.sleep(dice.uniform(0.1, 0.4))
     finally:
         for process in crew:
             process.kill()
@@ -133,7 +99,7 @@ def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgre
     assert [process.returncode for process in crew] == [0, 0, 0, 0], said[-3000:]
     assert (killed, outages) == (KILLS, 3)
     assert "the storage is away" in said
-    assert "s3cret" not in said
+    assert PASSWORD not in said
 
     trials = Ledger(open_engine(server.url), "chaos", GRACE).trials()
     assert len(trials) == 24
@@ -155,11 +121,10 @@ def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgre
         record = json.loads((run / "run.json").read_text())
         assert record["wandb_id"] == trial.outcome["wandb_id"]
         resumed += "resumed in" in (run / "log.txt").read_text()
-        assert trial.lost <= len(record["starts"])
     assert sum(trial.lost for trial in trials) >= KILLS - 2  # a worker may have died between two trials
-    assert resumed >= 3
+    assert resumed >= KILLS // 2 - 1, "too few of those killed had finished an epoch to see them go on from it"
     for path in out.rglob("*"):
-        assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
+        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
 
 
 def finished(url: str) -> int:
@@ -169,10 +134,14 @@ def finished(url: str) -> int:
         return 0
 
 
-def busy(crew: list[subprocess.Popen[bytes]]) -> list[subprocess.Popen[bytes]]:
-    """The workers that have a trial's process."""
-    with_child = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def busy(crew: list[subprocess.Popen[bytes]], in_training: bool) -> list[subprocess.Popen[bytes]]:
+    """The workers that have a trial's process; those whose trial has finished an epoch, but not yet all, if asked."""
+    able = []
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            with_child.add(int(stat.read_text().rpartition(")")[2].split()[1]))
-    return [process for process in crew if process.poll() is None and process.pid in with_child]
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            words = (process / "cmdline").read_text().split("\0")
+            folder = next((Path(word.removeprefix("--out=")) for word in words if word.startswith("--out=")), None)
+            if folder and (not in_training or ((folder / "last.ckpt").exists() and len(rows_of(folder)) < EPOCHS - 1)):
+                able.append(parent)
+    return [process for process in crew if process.poll() is None and process.pid in able]

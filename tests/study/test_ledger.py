@@ -154,10 +154,23 @@ class Holders(RuleBasedStateMachine):
                 self.state[key] = "waiting"
                 del self.owner[key]
 
+    @rule(which=st.integers(0, 99), worker=st.integers(0, 3))
+    def lose(self, which: int, worker: int) -> None:
+        if choice := self.chosen(which):
+            claim, trial, key, owns = choice
+            said = self.workers[worker][1].lose(trial, {"reason": "killed", "claim": claim})
+            assert said or not owns
+            if owns:
+                is_last = self.lost[key] == MOST_LOST
+                self.state[key] = "failed" if is_last else "waiting"
+                if not is_last:
+                    self.lost[key] += 1
+                del self.owner[key]
+
     @rule(which=st.integers(0, 99), number=st.integers(0, 5))
     def number(self, which: int, number: int) -> None:
         if choice := self.chosen(which):
-            _, trial, key, owns = choice
+            _, trial, key, _ = choice
             newest = max(t.token for t in self.claims if (t.point, t.seed) == key)
             if trial.token < newest:
                 assert not self.ledger.number(trial, number)
@@ -246,8 +259,7 @@ def test_an_outage_makes_nobody_look_dead(tmp_path: Path) -> None:
     watched(ledger, clock, GRACE / 2)
     file.rename(away)
     with pytest.raises(DBAPIError):
-        watched(ledger, clock, GRACE)
-    clock.now += ledger.interval
+        ledger.watch()  # once only: less than a poll that is late
     away.rename(file)
     watched(ledger, clock, GRACE)
     assert ledger.claim() is None
@@ -256,6 +268,28 @@ def test_an_outage_makes_nobody_look_dead(tmp_path: Path) -> None:
     assert ledger.claim() is None
     watched(ledger, clock, ledger.interval)
     assert ledger.claim() is not None
+
+
+def test_a_beat_at_the_last_moment_keeps_the_trial(file: str) -> None:
+    clock = Clock()
+
+    class Slow(Ledger):
+        def watch(self) -> list[Trial]:
+            running = super().watch()
+            if holds:
+                assert ledger.beat(holds[0])
+            return running
+
+    ledger, slow = Ledger(open_engine(file), "s"), Slow(open_engine(file), "s", GRACE, clock)
+    ledger.plan(arms(1), [0])
+    trial = ledger.claim(elsewhere())
+    assert trial is not None
+    holds: list[Trial] = []
+    watched(slow, clock, 2 * GRACE)
+    holds.append(trial)
+    assert slow.claim() is None
+    holds.clear()
+    assert ledger.beat(trial)
 
 
 def test_a_watcher_that_slept_starts_anew(file: str) -> None:
@@ -345,7 +379,7 @@ def test_a_plan_grows_in_seeds_and_sampled_points(file: str) -> None:
 def test_another_space_is_refused(file: str, other: list[dict[str, Any]]) -> None:
     ledger = Ledger(open_engine(file), "s")
     ledger.plan(arms(3), [0])
-    with pytest.raises(InputError, match="study s: .* another space; give the study another name"):
+    with pytest.raises(InputError, match=r"study s: .* another space; give the study another name"):
         ledger.plan(other, [0, 1])
     assert len(ledger.trials()) == 3
 

@@ -223,7 +223,7 @@ def test_several_metrics_and_other_peoples_rows(url: str) -> None:
 @pytest.mark.slow
 def test_64_workers_and_500_points(database: str) -> None:
     answers = sweep(database, "s", 500, 64)
-    assert sum(done for done, _ in answers) == 500
+    assert sum(done for done, _, _ in answers) == 500
     study, ledger = open_study(database, "s", ["maximize"]), Ledger(open_engine(database), "s")
     assert [(trial.point, trial.state, trial.token) for trial in ledger.trials()] == [
         (point, "complete", 1) for point in range(500)

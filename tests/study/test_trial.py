@@ -74,10 +74,10 @@ def test_a_trial_that_ends_brings_its_figures_and_detections(tiny: Path, folder:
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ("--model.lr=-1", "model.lr"),
         ("--model.lrr=1", "Did you mean model.lr"),
-        ("--model.lr=1e30", "the training loss is"),
-        ("--trainer.callbacks+=no.such.Callback", "Callback"),
+        pytest.param("--model.lr=-1", "model.lr", marks=pytest.mark.slow),
+        pytest.param("--model.lr=1e30", "the training loss is", marks=pytest.mark.slow),
+        pytest.param("--trainer.callbacks+=no.such.Callback", "Callback", marks=pytest.mark.slow),
     ],
 )
 def test_what_goes_wrong_is_the_trials_result(tiny: Path, folder: Path, more: str, reason: str) -> None:
@@ -122,6 +122,7 @@ def test_a_stopped_trial_goes_on_where_it_was(tiny: Path, folder: Path) -> None:
     assert "resumed in" in (folder / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_has_vanished(tiny: Path, folder: Path) -> None:
     def kill(epoch: int, value: float) -> bool:
         for process in processes(folder):
@@ -153,6 +154,7 @@ run(words, folder, folder.parent / "log", "val/AP", 1, environment(1, 0), lambda
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a child dies with its parent on Linux only")
 def test_a_trial_dies_with_its_worker(tiny: Path, folder: Path) -> None:
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tiny), str(folder)])

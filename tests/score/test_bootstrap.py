@@ -1,0 +1,69 @@
+"""AP over bootstrap draws: `average_precision` is the judge, on data sets full of hard cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import random_case
+
+from catpose.score.ap import Matches, average_precision, match
+from catpose.score.bootstrap import bootstrap_ap, image_weights
+from catpose.score.instances import Detections, Truth
+
+
+def random_matches(seed: int, n_categories: int | None = None) -> Matches:
+    coco, results = random_case(seed, n_categories)
+    truth = Truth.from_coco(coco)
+    return match(truth, Detections.from_results(results, truth))
+
+
+@pytest.mark.parametrize("n_categories", [1, 2])
+def test_equals_average_precision(n_categories: int):
+    spread = []
+    for seed in range(40):
+        matches = random_matches(seed, n_categories)
+        weights = image_weights(matches.instances.shape[-1], 12, seed)
+        ours = bootstrap_ap(matches, weights)
+        np.testing.assert_allclose(ours, average_precision(matches, weights)["AP"], rtol=0, atol=1e-12)
+        spread.append(np.ptp(ours[~np.isnan(ours)]) if not np.isnan(ours).all() else 0.0)
+    assert np.mean(np.array(spread) > 0.01) > 0.3  # the draws do differ, or the agreement would mean little
+
+
+def test_any_whole_weights():
+    """Draws of another size than n, an empty one included, and more draws than are reckoned with at once."""
+    matches = random_matches(3)
+    weights = np.random.default_rng(0).integers(0, 4, size=(600, matches.instances.shape[-1]))
+    weights[17] = 0
+    ours = bootstrap_ap(matches, weights)
+    np.testing.assert_allclose(ours, average_precision(matches, weights)["AP"], rtol=0, atol=1e-12)
+    assert np.isnan(ours[17])
+
+
+def test_no_draw_and_no_detection():
+    matches = random_matches(3)
+    assert bootstrap_ap(matches, np.empty((0, matches.instances.shape[-1]), dtype=np.int64)).shape == (0,)
+    coco, _ = random_case(3)
+    truth = Truth.from_coco(coco)
+    nothing = match(truth, Detections.from_results([], truth))
+    assert (bootstrap_ap(nothing, image_weights(len(truth.images), 20)) == 0).all()
+
+
+def test_weights_of_another_kind_are_refused():
+    matches = random_matches(3)
+    n = matches.instances.shape[-1]
+    for weights in (np.ones((2, n)), np.ones(n, dtype=int), np.ones((2, n + 1), dtype=int), np.full((2, n), -1)):
+        with pytest.raises(ValueError, match="weights are"):
+            bootstrap_ap(matches, weights)
+
+
+def test_draws_are_multinomial_and_the_same_for_all_models():
+    weights = image_weights(50, 4000)
+    assert (weights.shape, weights.dtype) == ((4000, 50), np.int64)
+    assert (weights.sum(axis=1) == 50).all()
+    assert (weights == image_weights(50, 4000)).all()
+    assert (weights[:10] == image_weights(50, 10)).all()  # more draws only add some
+    assert (weights != image_weights(50, 4000, seed=1)).any()
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=5 * (1 / 4000) ** 0.5)
+    np.testing.assert_allclose(weights.var(), 1 - 1 / 50, atol=0.02)
+    with pytest.raises(ValueError, match="image"):
+        image_weights(0)
