@@ -45,7 +45,12 @@ def main(argv: list[str] | None = None) -> None:
         opened = open_ledger(study, url, create=False)
     else:
         opened = run(study, url, out, options.workers, options.retry_failed, words)
-    finish(study, opened, out, options)
+    from catpose.study.storage import AWAY, masked
+
+    try:
+        finish(study, opened, out, options)
+    except AWAY:
+        raise InputError(f"storage {masked(url)}: is away; repeat the command with --report when it is back") from None
 
 
 def parser() -> Parser:

@@ -6,13 +6,15 @@ import contextlib
 import secrets
 import signal
 import sys
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
+import optuna
 from jsonargparse import Namespace
 from optuna.exceptions import ExperimentalWarning
 
@@ -23,9 +25,12 @@ from catpose.run.directory import FREE, atomic_write, flatten, require_writable
 from catpose.study.file import Study
 from catpose.study.ledger import Ledger
 from catpose.study.rows import mirror
-from catpose.study.storage import masked, open_engine, open_study
+from catpose.study.storage import AWAY, AwayError, masked, open_engine, open_study
 from catpose.study.worker import Crew, fit_runner
 
+T = TypeVar("T")
+#: Seconds that a study's server has to come back.
+PATIENCE_S = 600
 #: Settings that may differ between the workers of a study: a trial's numbers don't come from them. The data's hashes
 #: stand for its place.
 LOCAL = ({*FREE} - {"trainer.max_epochs"}) | {"data.root", "seed_everything", "data.seed"}
@@ -126,25 +131,54 @@ def run(study: Study, url: str, out: Path, workers: int, retry_failed: bool, com
         sampler, pruner = made_by_optuna(study, "sampler"), made_by_optuna(study, "pruner")
         require_writable(out, "--out", folder=True)
         warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)  # a resumed trial's old epochs
-        opened = open_ledger(study, url, create=True)
+        opened = while_away(out, lambda: open_ledger(study, url, create=True))
         ledger = opened.ledger
-        record = open_study(url, study.name, [*study.metrics.values()], sampler, pruner)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            record.set_metric_names([*study.metrics])  # what the dashboard writes on its axes
-        record.set_user_attr("question", study.question)
+        record = while_away(out, lambda: open_study(url, study.name, [*study.metrics.values()], sampler, pruner))
         if retry_failed:
-            print(f"{ledger.retry_failed()} failed trials are tried again")
-        mirror(record, ledger, [*study.metrics], study.space.distributions())
+            print(f"{while_away(out, ledger.retry_failed)} failed trials are tried again")
+        while_away(out, lambda: begin(study, ledger, record))
         with atomic_write(out / "study.yaml") as temporary:
             said = f"# python -m catpose.sweep {' '.join(command)}\n"
             temporary.write_text(said + study.file.read_text(encoding="utf-8"), encoding="utf-8")
-        total = len(ledger.trials())
-        print(f"study {study.name}: {total} trials, {ledger.unfinished()} to come; storage {masked(url)}, files {out}/")
+        states = [trial.state for trial in while_away(out, ledger.trials)]
+        to_come = sum(state in ("waiting", "running") for state in states)
+        print(f"study {study.name}: {len(states)} trials, {to_come} to come; storage {masked(url)}, files {out}/")
         crew = Crew(study, ledger, record, fit_runner(study, opened.id, out, workers))
         stopping.append(crew.stop)
         crew.work(workers)
     return opened
+
+
+def begin(study: Study, ledger: Ledger, record: optuna.Study) -> None:
+    """What every worker brings up to date in Optuna's study before it works."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        record.set_metric_names([*study.metrics])  # what the dashboard writes on its axes
+    record.set_user_attr("question", study.question)
+    mirror(record, ledger, [*study.metrics], study.space.distributions())
+
+
+def while_away(out: Path, call: Callable[[], T]) -> T:
+    """What `call` returns. Where a study was run in this folder before, its server has ten minutes to come back.
+
+    A worker that is started again, by a cluster for example, may well come while the server is restarted. On a first
+    start it is more likely that the URL is wrong, and nobody wants to wait for that.
+
+    Raises:
+        InputError: the storage can't be used.
+    """
+    until = time.monotonic() + (PATIENCE_S if (out / "study.yaml").exists() else 0)
+    said = False
+    while True:
+        try:
+            return call()
+        except (AwayError, *AWAY) as error:
+            if time.monotonic() >= until:
+                raise
+            if not said:
+                print(f"waiting for the storage: {one_line(error)[:200]}", flush=True)
+            said = True
+            time.sleep(2)
 
 
 def made_by_optuna(study: Study, what: str) -> Any:
@@ -153,8 +187,6 @@ def made_by_optuna(study: Study, what: str) -> Any:
     Raises:
         InputError: Optuna has none of this name, or refuses its settings.
     """
-    import optuna
-
     described = getattr(study, what)
     if described is None:
         if what == "pruner":

@@ -44,8 +44,14 @@ CONNECT_S = 10  # for a server to answer
 SILENCE_S = 60  # after which a connection counts as broken
 CROWD_S = 60  # of waiting for a connection where the server has no more of them
 CROWDED = re.compile("too many (clients|connections)|remaining connection slots|starting up", re.IGNORECASE)
+#: What a server that is stopped, stopping or starting has its clients told.
+SILENT = re.compile("refused|timed? ?out|timeout|starting up|shutting down|unreachable|closed|terminat", re.IGNORECASE)
 #: Creating Optuna's tables at the same moment as others is tried so often.
 TRIES = 30
+
+
+class AwayError(InputError):
+    """The storage's server doesn't answer: a wrong URL, or it will come back."""
 
 
 def normal_url(url: str) -> str:
@@ -104,7 +110,8 @@ def open_engine(url: str) -> sa.Engine:
     """The database of a storage URL, seen to answer.
 
     Raises:
-        InputError: as `normal_url`; the server can't be reached or refuses; the file is no database.
+        AwayError: the server can't be reached.
+        InputError: as `normal_url`; the server refuses; the file is no database.
     """
     engine = sa.create_engine(normal_url(url), **_settings(url))
     try:
@@ -192,4 +199,6 @@ def open_study(
 
 def _refused(url: str, error: BaseException) -> InputError:
     reason = getattr(error, "orig", None) or error.__cause__ or error
-    return InputError(f"storage {masked(url)}: {one_line(scrub(str(reason), url))[:300]}; check the URL and the server")
+    said = one_line(scrub(str(reason), url))[:300]
+    kind = AwayError if SILENT.search(said) else InputError
+    return kind(f"storage {masked(url)}: {said}; check the URL and the server")

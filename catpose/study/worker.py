@@ -7,6 +7,7 @@ to be told to it waits until it is back.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import sys
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 
+from catpose.errors import one_line
 from catpose.study import rows
 from catpose.study import trial as trials
 from catpose.study.file import COSTS, Study
@@ -84,6 +87,8 @@ class Crew:
         heart.join()
         if failures:
             raise failures[0]
+        with contextlib.suppress(_Stopped):
+            self._patiently(lambda: rows.mirror(self.record, self.ledger, [*self.study.metrics], self.distributions))
 
     def stop(self) -> None:
         """End the trials that are running, and give them back."""
@@ -166,7 +171,8 @@ class Crew:
             return False
 
         def report() -> bool:
-            row.report(value, epoch)
+            with contextlib.suppress(UpdateFinishedTrialError):  # someone ended the row in the dashboard
+                row.report(value, epoch)
             return self.study.pruner is not None and row.should_prune()
 
         try:
@@ -188,7 +194,7 @@ class Crew:
         else:
             if self._patiently(lambda: self.ledger.finish(trial, ended.how, ended.outcome, ended.results)):
                 self.say(f"{self._title(trial)}: {self._result(ended)}")
-        self._patiently(lambda: rows.mirror(self.record, self.ledger, list(self.study.metrics), self.distributions))
+        self._patiently(lambda: rows.tell(self.record, self.ledger, trial, [*self.study.metrics], self.distributions))
 
     def _title(self, trial: Trial) -> str:
         label = trial.arm["label"] if trial.arm else f"point {trial.point}"
@@ -248,7 +254,8 @@ class Crew:
         with self._lock:
             if self._away_since is None:
                 self._away_since = time.monotonic()
-                self.say("the storage is away; trials go on, their results wait")
+                why = one_line(getattr(error, "orig", None) or error.__cause__ or error)[:150]
+                self.say(f"the storage is away ({why}); trials go on, their results wait")
 
     def _is_back(self) -> None:
         with self._lock:

@@ -122,7 +122,7 @@ def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgre
         assert record["wandb_id"] == trial.outcome["wandb_id"]
         resumed += "resumed in" in (run / "log.txt").read_text()
     assert sum(trial.lost for trial in trials) >= KILLS - 2  # a worker may have died between two trials
-    assert resumed >= KILLS // 2 - 1, "too few of those killed had finished an epoch to see them go on from it"
+    assert resumed >= KILLS // 3, "too few of those killed had finished an epoch to see them go on from it"
     for path in out.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
 
