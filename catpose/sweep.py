@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from catpose.study.running import Opened
 
 STORAGE = "CATPOSE_STORAGE"
+#: The exit code where a known study's server can't be reached (EX_TEMPFAIL of sysexits.h): no bad input, come again.
+AWAY_CODE = 75
 OVERRIDES = re.compile(r"--(model|data|trainer|wandb)\b")
 
 
@@ -35,22 +38,28 @@ def main(argv: list[str] | None = None) -> None:
     url = storage_url(options.storage, out)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     if options.launch:
+        for name in ("report", "final", "wandb_report", "retry_failed"):
+            if getattr(options, name):
+                raise InputError(f"--{name.replace('_', '-')}: is not for jobs; give it without --launch")
         launch(study, words, out, options.workers, slurm)
         return
     if slurm:
         raise InputError(f"--slurm.{next(iter(slurm))}: is for --launch slurm; add that, or leave it out")
     from catpose.study.running import open_ledger, run
-
-    if options.report or options.final or options.wandb_report:
-        opened = open_ledger(study, url, create=False)
-    else:
-        opened = run(study, url, out, options.workers, options.retry_failed, words)
-    from catpose.study.storage import AWAY, masked
+    from catpose.study.storage import AwayError, refusals
 
     try:
-        finish(study, opened, out, options)
-    except AWAY:
-        raise InputError(f"storage {masked(url)}: is away; repeat the command with --report when it is back") from None
+        with refusals(url):
+            if options.report or options.final or options.wandb_report:
+                opened = open_ledger(study, url, create=False)
+            else:
+                opened = run(study, url, out, options.workers, options.retry_failed, words)
+            finish(study, opened, out, options)
+    except AwayError as error:
+        if not (out / "study.yaml").exists():
+            raise  # on a first start the URL may well be wrong
+        print(f"catpose.sweep: error: {error}", file=sys.stderr)
+        sys.exit(AWAY_CODE)
 
 
 def parser() -> Parser:
@@ -108,6 +117,7 @@ def hide_password(words: list[str], again: bool) -> list[str]:
         words: the command line.
         again: start this program anew without it, since others can read a process's command line.
     """
+    shown, found = list(words), False
     for i, word in enumerate(words):
         option, equals, value = word.partition("=")
         if option != "--storage" or (not equals and i + 1 == len(words)):
@@ -115,14 +125,13 @@ def hide_password(words: list[str], again: bool) -> list[str]:
         url = value if equals else words[i + 1]
         hidden = re.sub(r"(://[^:/@?#]*:).*@", r"\1***@", url)
         hidden = re.sub(r"(?i)(pass\w*=)[^&]*", r"\1***", hidden)
-        if hidden in (url, re.sub(r"(://[^:/@?#]*:).*@", r"\1***@", os.environ.get(STORAGE, ""))):
-            return words
-        os.environ[STORAGE] = url
-        words[i : i + 1 + (not equals)] = [f"--storage={hidden}"]
-        if again:
-            os.execv(sys.executable, [sys.executable, "-m", "catpose.sweep", *words])
-        return words
-    return words
+        if hidden != url:
+            os.environ[STORAGE] = url
+            shown[i if equals else i + 1] = f"--storage={hidden}" if equals else hidden
+            found = True
+    if found and again:
+        os.execv(sys.executable, [sys.executable, "-m", "catpose.sweep", *shown])
+    return shown
 
 
 def storage_url(given: str | None, out: Path) -> str:
@@ -130,12 +139,17 @@ def storage_url(given: str | None, out: Path) -> str:
     kept = os.environ.get(STORAGE)
     if given and kept and "***" in given:
         return kept
-    return given or kept or f"sqlite:///{out}/study.db"
+    import sqlalchemy
+
+    here = sqlalchemy.URL.create("sqlite", database=str(out / "study.db"))
+    return given or kept or here.render_as_string(hide_password=False)
 
 
 def launch(study: Study, words: list[str], out: Path, workers: int, slurm: dict[str, str]) -> None:
     """Submit workers to SLURM, each of which runs this command without --launch."""
+    from catpose.run.directory import require_writable
     from catpose.study import slurm as cluster
+    from catpose.study.running import facts_of
 
     kept, skip = [], False
     for word in words:
@@ -143,9 +157,11 @@ def launch(study: Study, words: list[str], out: Path, workers: int, slurm: dict[
         if not own and not skip:
             kept.append(word)
         skip = own and "=" not in word
+    require_writable(out / "slurm", "--out", folder=True)
+    facts_of(study)  # a misspelt setting is said here rather than by every job
     jobs = cluster.launch(study, kept, out / "slurm", workers, slurm)
     print(f"submitted {len(jobs)} jobs ({jobs[0]} …): their output is in {out / 'slurm'}")
-    print(f"the table so far: python -m catpose.sweep {' '.join(kept)} --report")
+    print(f"the table so far: python -m catpose.sweep {shlex.join(kept)} --report")
 
 
 def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
@@ -166,9 +182,11 @@ def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
     from catpose.study.wandb_summary import log_summary, save_report
 
     to = {key: opened.wandb[key] for key in ("project", "entity", "mode")}
-    seen = log_summary(made, opened.id, out, tags=opened.wandb["tags"] or (), **to)
-    if seen:
-        print(f"W&B summary: {seen}")
+    try:
+        seen = log_summary(made, opened.id, out, tags=opened.wandb["tags"] or (), **to)
+        print(f"W&B summary: {seen}" if seen else "W&B is disabled: no summary")
+    except InputError as error:  # the study is done, and its report written
+        print(f"no W&B summary: {error}", file=sys.stderr)
     if options.wandb_report:
         print(f"W&B report: {save_report(made, **to)}")
 

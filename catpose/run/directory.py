@@ -64,7 +64,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the file can't be written (no folder, no right, no space).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")  # pids repeat between machines
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

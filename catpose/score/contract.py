@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Score:
         """Write both as JSON, whole or not at all."""
         values = {key: None if math.isnan(value) else float(value) for key, value in self.values.items()}
         text = json.dumps({"score": values, "contract": dataclasses.asdict(self.contract)}, indent=2, allow_nan=False)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
         temporary.write_text(text + "\n")
         os.replace(temporary, path)
 

@@ -36,6 +36,7 @@ from typing import Any, Literal
 import yaml
 
 from catpose.errors import InputError, nearest, one_line
+from catpose.skeleton import KEYPOINTS
 from catpose.study.space import Space, label, read_space, word
 
 KEYS = (
@@ -44,6 +45,12 @@ KEYS = (
 )
 #: What a trial can be judged by beside the last epoch's `val/…` figures.
 COSTS = ("GMACs", "params_M", "latency_ms")
+FIGURES = (
+    *(f"val/{name}" for name in ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "loss")),
+    *(f"val/AP/{name}" for name in KEYPOINTS),
+)
+#: Settings that a study makes itself, for each trial.
+OURS = ("out", "config", "wandb.id", "wandb.name", "wandb.group", "wandb.job_type", "wandb.config")
 #: A heartbeat is a sixth of it; shorter than a second or two and a busy machine looks dead.
 LEAST_GRACE = 1.0
 
@@ -100,7 +107,10 @@ def read_study(
     for key in ("experiment", "space"):
         if key not in given:
             raise InputError(f"{file}: {key} is missing; a study needs experiment and space (see sweeps/)")
-    space = read_space(given["space"], f"{file}: space")
+    try:
+        space = read_space(given["space"], f"{file}: space")
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(str(file)) else f"{file}: space.{error}") from None
     trials = None if given.get("trials") is None else _natural(given["trials"], f"{file}: trials")
     sampler, pruner = (_made_by_optuna(given.get(key), f"{file}: {key}") for key in ("sampler", "pruner"))
     if not space.is_grid and trials is None:
@@ -121,7 +131,7 @@ def read_study(
     _refuse_varied(space, overrides, "the command line")
     labels = [arm["label"] for arm in space.arms()] if trials is None else []
     study_name = name or given.get("name") or _default_name(file, experiment, given["experiment"])
-    if not isinstance(study_name, str) or not re.fullmatch(r"[\w.+-]{1,100}", study_name):
+    if not isinstance(study_name, str) or not re.fullmatch(r"\w[\w.+-]{,99}", study_name):
         raise InputError(
             f"{file}: name: {one_line(study_name)[:80]} has other than letters, digits and ._+-; rename it"
         )
@@ -208,7 +218,10 @@ def _natural(value: object, where: str) -> int:
 def _settings(given: object, where: str) -> tuple[str, ...]:
     if not isinstance(given, dict):
         raise InputError(f"{where}: is a group of settings; write {{trainer.max_epochs: 20}}")
-    return tuple(word(str(key), value) for key, value in given.items())
+    try:
+        return tuple(word(str(key), value) for key, value in given.items())
+    except InputError as error:
+        raise InputError(f"{where}.{error}") from None
 
 
 def _refuse_varied(space: Space, words: Sequence[str], where: str) -> None:
@@ -216,6 +229,8 @@ def _refuse_varied(space: Space, words: Sequence[str], where: str) -> None:
         key = each.split("=")[0].removeprefix("--").replace(".init_args", "")
         if each.startswith("--") and key in space.keys:
             raise InputError(f"{where}: {key} is what this study varies; change its space instead")
+        if key in OURS:
+            raise InputError(f"{where}: {key}: each trial of a study gets its own; leave it out")
         if key == "seed_everything":
             raise InputError(f"{where}: seed_everything: a study trains each arm with its seeds; set seeds instead")
 
@@ -234,10 +249,18 @@ def _metrics(given: object, where: str) -> dict[str, Literal["maximize", "minimi
     if not isinstance(metrics, dict) or not metrics:
         raise InputError(f"{where}: name a metric (val/AP), or several as {{val/AP: maximize, GMACs: minimize}}")
     for metric, direction in metrics.items():
-        if not isinstance(metric, str) or not (metric in COSTS or re.fullmatch(r"val/[\w/]+", metric)):
-            raise InputError(f"{where}: {one_line(metric)} is none; there are val/AP, val/AR, … and {', '.join(COSTS)}")
+        if metric not in (*COSTS, *FIGURES):
+            known = ", ".join((*FIGURES[:7], *COSTS))
+            raise InputError(
+                f"{where}: {one_line(metric)} is none.{nearest(str(metric), (*FIGURES, *COSTS))} There are {known}"
+            )
         if direction not in ("maximize", "minimize"):
             raise InputError(f"{where}.{metric}: is {one_line(direction)}; give maximize or minimize")
+        right = "minimize" if metric in (*COSTS, "val/loss") else "maximize"
+        if direction != right:
+            raise InputError(
+                f"{where}.{metric}: is better {'lower' if right == 'minimize' else 'higher'}; give {right}"
+            )
     return metrics
 
 

@@ -142,7 +142,7 @@ class Report:
             "AP": [ap(row.arm.mean) for row in self.rows],
             "95 % interval": [interval(row.estimate) for row in self.rows],
             "seed sd": [ap(row.sd) for row in self.rows],
-            "best epoch": [ap(mean_of_known(row.arm.best_ap)) for row in self.rows],
+            "best epoch's": [ap(mean_of_known(row.arm.best_ap)) for row in self.rows],
             "to reference": [
                 "reference" if row.is_reference else signed(row.difference.value) if row.difference else ""
                 for row in self.rows

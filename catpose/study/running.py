@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shlex
 import signal
 import sys
 import time
@@ -15,7 +16,9 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import optuna
+import sqlalchemy
 from jsonargparse import Namespace
+from optuna.distributions import distribution_to_json
 from optuna.exceptions import ExperimentalWarning
 
 from catpose.data.coco import read_split, split_hash
@@ -25,7 +28,7 @@ from catpose.run.directory import FREE, atomic_write, flatten, require_writable
 from catpose.study.file import Study
 from catpose.study.ledger import Ledger
 from catpose.study.rows import mirror
-from catpose.study.storage import AWAY, AwayError, masked, open_engine, open_study
+from catpose.study.storage import AWAY, AwayError, masked, normal_url, open_engine, open_study
 from catpose.study.worker import Crew, fit_runner
 
 T = TypeVar("T")
@@ -50,7 +53,8 @@ def facts_of(study: Study) -> tuple[dict[str, Any], Namespace]:
     """What makes a study this one beside its space, and its data folder.
 
     Returns:
-        {"settings": those shared by all arms, "data": hashes of the splits, "metrics"}; and all the base's settings.
+        {"settings": those shared by all arms, "data": hashes of the splits, "metrics", "space": of a sampled study};
+        and all the base's settings.
 
     Raises:
         InputError: the experiment, a setting, every arm or the data can't be used.
@@ -66,7 +70,9 @@ def facts_of(study: Study) -> tuple[dict[str, Any], Namespace]:
     _require_an_arm(study)
     root = Path(base.config.data.root)
     data = {split: split_hash(read_split(root, split)) for split in ("train", "val")}
-    return {"settings": shared, "data": data, "metrics": study.metrics}, base.config
+    sampled = study.space.distributions() if study.trials is not None else {}
+    ranges = {name: distribution_to_json(distribution) for name, distribution in sampled.items()}
+    return {"settings": shared, "data": data, "metrics": study.metrics, "space": ranges}, base.config
 
 
 def _require_an_arm(study: Study) -> None:
@@ -92,7 +98,8 @@ def open_ledger(study: Study, url: str, create: bool) -> Opened:
         InputError: the storage can't be used, holds another study of this name, or none where none is to be created.
     """
     facts, config = facts_of(study)
-    file = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+    is_file = url.startswith("sqlite") and sqlalchemy.make_url(normal_url(url)).database
+    file = Path(is_file) if is_file else None
     if file is not None and not file.exists():
         if not create:
             raise InputError(f"{file}: no such study; run it first: python -m catpose.sweep --config {study.file}")
@@ -109,6 +116,7 @@ def open_ledger(study: Study, url: str, create: bool) -> Opened:
     ]
     differing += [f"data of {split}" for split in facts["data"] if facts["data"][split] != kept["data"][split]]
     differing += ["metric"] if kept["metrics"] != study.metrics else []
+    differing += ["space"] if kept["space"] != facts["space"] else []
     if differing:
         shown = ", ".join(differing[:4]) + (f" and {len(differing) - 4} more" if len(differing) > 4 else "")
         raise InputError(
@@ -138,7 +146,7 @@ def run(study: Study, url: str, out: Path, workers: int, retry_failed: bool, com
             print(f"{while_away(out, ledger.retry_failed)} failed trials are tried again")
         while_away(out, lambda: begin(study, ledger, record))
         with atomic_write(out / "study.yaml") as temporary:
-            said = f"# python -m catpose.sweep {' '.join(command)}\n"
+            said = f"# python -m catpose.sweep {shlex.join(command)}\n"
             temporary.write_text(said + study.file.read_text(encoding="utf-8"), encoding="utf-8")
         states = [trial.state for trial in while_away(out, ledger.trials)]
         to_come = sum(state in ("waiting", "running") for state in states)
@@ -203,8 +211,12 @@ def made_by_optuna(study: Study, what: str) -> Any:
             f"{study.file}: {what}: Optuna has no {one_line(described['name'])}; it has {', '.join(known)}"
         )
     try:
-        return made(**{key: value for key, value in described.items() if key != "name"})
-    except (TypeError, ValueError) as error:
+        settings = {key: value for key, value in described.items() if key != "name"}
+        if what == "sampler":  # some say only when they are asked what they lack, or can't do
+            probe = optuna.create_study(sampler=made(**settings), directions=[*study.metrics.values()])
+            probe.tell(probe.ask(study.space.distributions()), [0.0] * len(study.metrics))
+        return made(**settings)
+    except Exception as error:
         raise InputError(f"{study.file}: {what}: {described['name']}: {one_line(error)[:200]}") from None
 
 
@@ -228,8 +240,9 @@ def stopped_by_signals() -> Iterator[list[Any]]:
     def code(signum: int) -> int:
         return INTERRUPTED if signum == signal.SIGINT else 128 + signal.SIGTERM
 
-    signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2]
-    before = {signum: signal.signal(signum, handle) for signum in signals}
+    signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP]
+    asked = [signum for signum in signals if signal.getsignal(signum) is not signal.SIG_IGN]  # nohup's wish stands
+    before = {signum: signal.signal(signum, handle) for signum in asked}
     try:
         yield calls
     finally:

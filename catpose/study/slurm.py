@@ -65,6 +65,10 @@ def launch(
     Raises:
         InputError: no SLURM here, a parameter that isn't known or can't be, or sbatch refused.
     """
+    try:
+        import submitit
+    except ImportError:
+        raise InputError("--launch slurm: submitit is not installed; run: pip install -e '.[slurm]'") from None
     asked = {**study.slurm, **(options or {})}
     given = {"name": study.name, **DEFAULTS, **{key: _checked(key, value) for key, value in asked.items()}}
     stored = STORAGE in os.environ
@@ -73,8 +77,6 @@ def launch(
             f"--launch slurm: {workers} workers on several machines need a database server: name it by --storage"
             f" postgresql://… (or in {STORAGE}); SQLite's locks don't hold on network file systems"
         )
-    import submitit
-
     try:
         executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=1000)
     except RuntimeError:

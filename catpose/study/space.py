@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool | None
 RANGE_KEYS = ("low", "high", "log", "step")
 MOST_ARMS = 10_000
+#: What would make arms incomparable: each is a part of what an AP means.
+NOT_VARIED = {
+    "model.flip_test": "an AP with and one without flip test are measured under two contracts",
+    "data.root": "an AP on other images is another figure; make it two studies",
+}
 
 
 @dataclass(frozen=True)
@@ -105,13 +110,16 @@ class Space:
 
 def word(key: str, value: object) -> str:
     """A setting as one word of `fit`'s command line."""
-    return f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+    try:
+        return f"--{key}={value if isinstance(value, str) else json.dumps(value, allow_nan=False)}"
+    except (TypeError, ValueError, RecursionError):
+        raise InputError(f"{key}: {one_line(value)[:60]} can't be a setting; quote it to have it as text") from None
 
 
 def label(value: Scalar) -> str:
     """A value as tables show it: numbers short, the rest as it is."""
     if isinstance(value, bool) or value is None:
-        return json.dumps(value)
+        return {True: "true", False: "false", None: "none"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -152,13 +160,16 @@ def _dimension(name: str, values: object, where: str) -> Choices | Range:
         if bad is not None:
             raise InputError(f"{where}: {one_line(bad)} is no setting; name one as on fit's command line (model.lr)")
         return Choices(name, options)
+    if name in NOT_VARIED:
+        raise InputError(f"{where}: can't be varied: {NOT_VARIED[name]}")
     if not _is_key(name):
         raise InputError(f"{where}: is no setting of fit; give choices by name ({{NAME: {{model.lr: 1e-4}}, …}})")
     if isinstance(values, dict):
         return _range(name, values, where)
     if not isinstance(values, list):
         raise InputError(f"{where}: give a list of values, {{low: …, high: …}}, or choices by name")
-    listed = {_scalar(value): (word(name, value),) for value in values}
+    words = [word(name, value) for value in values]
+    listed = {_scalar(value): (each,) for value, each in zip(values, words, strict=True)}
     _refuse_few(listed, len(values), where)
     return Choices(name, listed)
 
@@ -187,7 +198,7 @@ def _range(name: str, given: dict[str, Any], where: str) -> Range:
         raise InputError(f"{where}: {one_line(unknown)} is not known; a range has {', '.join(RANGE_KEYS)}")
     low, high, step = given.get("low"), given.get("high"), given.get("step")
     for key, value in (("low", low), ("high", high), *([("step", step)] if "step" in given else [])):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e300:
             raise InputError(f"{where}.{key}: {one_line(value)} is no number; a range needs low and high")
     log = given.get("log", False)
     assert isinstance(low, int | float)
@@ -196,4 +207,6 @@ def _range(name: str, given: dict[str, Any], where: str) -> Range:
         raise InputError(f"{where}.log: is true or false")
     if low >= high or (log and low <= 0) or (step is not None and (step <= 0 or log)):
         raise InputError(f"{where}: needs low < high (above 0 where log is true), and a step above 0 only without log")
+    if isinstance(low, int) and isinstance(high, int) and high - low < 2 and step is None:
+        raise InputError(f"{where}: holds the whole numbers {low} and {high} alone; write {low}.0 for all between them")
     return Range(name, low, high, log, step)

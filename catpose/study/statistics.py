@@ -17,11 +17,11 @@ the same random numbers into another training, and where they don't, the interva
 
 A difference's interval is value ± t·sqrt(V); an arm's is the same, but for leaning inwards near 0 and 1. t has
 Satterthwaite's (1946) degrees of freedom, Welch's (1947) where seeds alone matter, with one change: in their formula
-(and nowhere in V) each arm's s²/S is taken (ν + 8) / ν times as large, ν = S - 1, about its upper 80 % confidence
-limit. For where three seeds fall close together by chance, V is small and the plain formula believes in many degrees
-of freedom, both at once. With normal data and three seeds, the plain formula's 95 % intervals cover 91 % to 97 %
-depending on where the variance comes from, these 94 % to 99 %; the most where it is nearly all seed-by-image, since
-max(…, 0) errs on the wide side. `tests/benchmarks/coverage.py` shows what they are worth for AP.
+(and nowhere in V itself) each s² is taken (ν + 2) / ν times as large, ν = S - 1. For where three seeds fall close
+together by chance, V is small and the plain formula believes in many degrees of freedom, both at once. With normal
+data and three seeds, its 95 % intervals cover 92 % to 98 %, depending on where the variance comes from, and these 94 %
+to 99 %: the most where it is nearly all seed-by-image, since max(…, 0) errs on the wide side.
+`tests/benchmarks/coverage.py` shows what they are worth for AP.
 
 An arm with one seed has no seed part: its interval is about this trained model on other images alone.
 """
@@ -149,8 +149,8 @@ def _contrast(arms: list[tuple[int, Sample]]) -> tuple[float, float, float]:
             between = float(sample.ap.var(ddof=1)) / seeds
             noise = larger * float((d - d.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum()) / (seeds - 1) / seeds
             variance += max(between - noise, 0.0)
-            most = between * (seeds + 7) / (seeds - 1)
-            shares += most
+            most = between * (seeds + 1) / (seeds - 1)
+            shares += max(most - noise, 0.0)
             spread += most**2 / (seeds - 1)
     if variance < _NOTHING**2:
         return value, 0.0, n - 1.0

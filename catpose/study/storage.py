@@ -14,7 +14,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -45,7 +45,11 @@ SILENCE_S = 60  # after which a connection counts as broken
 CROWD_S = 60  # of waiting for a connection where the server has no more of them
 CROWDED = re.compile("too many (clients|connections)|remaining connection slots|starting up", re.IGNORECASE)
 #: What a server that is stopped, stopping or starting has its clients told.
-SILENT = re.compile("refused|timed? ?out|timeout|starting up|shutting down|unreachable|closed|terminat", re.IGNORECASE)
+SILENT = re.compile(
+    "refused|timed? ?out|timeout|starting up|shutting down|unreachable|closed|terminat|no route|name resolution"
+    "|reset by|recovery mode|not yet accepting|lost connection|gone away",
+    re.IGNORECASE,
+)
 #: Creating Optuna's tables at the same moment as others is tried so often.
 TRIES = 30
 
@@ -195,6 +199,15 @@ def open_study(
             f" {', '.join(directions)}; give the study another name"
         )
     return study
+
+
+@contextlib.contextmanager
+def refusals(url: str) -> Iterator[None]:
+    """What the database refuses within the block is raised as AwayError, or InputError where it won't answer later."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise _refused(url, error) from error
 
 
 def _refused(url: str, error: BaseException) -> InputError:

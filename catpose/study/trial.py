@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from catpose.errors import BAD_INPUT, InputError, one_line
 from catpose.run.directory import RunDirectory
 from catpose.score.contract import Score
@@ -140,6 +142,8 @@ def run(
         told: whether it is to end, and why.
     """
     start = time.monotonic()
+    if told() == "fenced":
+        return Ended("fenced", {})
     mark = log.with_suffix(".holder")
     log.parent.mkdir(parents=True, exist_ok=True)
     kill_leftovers(folder)
@@ -176,7 +180,7 @@ def run(
         return Ended("fenced", {})
     for epoch, value in epochs(folder, metric, seen):  # those since the last look
         on_epoch(epoch, value)
-    if pruned and child.returncode == 0:
+    if pruned and child.returncode == 0 and not _is_whole(RunDirectory(folder)):
         why = "pruned"
     said = log.read_bytes()[written:].decode("utf-8", "replace")
     return _ended(child.returncode, why, RunDirectory(folder), metric, said, time.monotonic() - start, words)
@@ -213,7 +217,8 @@ def _ended(
     if why is None and code == BAD_INPUT:
         return Ended("failed", outcome | {"reason": last_line(said)})
     if why is None and (code < 0 or code > 128):
-        how = signal.Signals(-code if code < 0 else code - 128).name
+        number = -code if code < 0 else code - 128
+        how = signal.Signals(number).name if number in {*map(int, signal.Signals)} else f"signal {number}"
         return Ended("vanished", outcome | {"reason": f"its process was ended by {how}"})
     if why is None and code != 0:
         return Ended("failed", outcome | {"reason": f"exit code {code}: {last_line(said)}"})
@@ -240,6 +245,15 @@ def _ended(
     if why == "pruned":
         return Ended("pruned", outcome | {"reason": f"pruned after epoch {last['epoch']}"}, results)
     return Ended("complete", outcome, results)
+
+
+def _is_whole(run: RunDirectory) -> bool:
+    """Whether a run has all of its epochs: one that was to be pruned with its last is complete."""
+    try:
+        settings = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+        return int(run.history()[-1]["epoch"]) + 1 >= int(settings["trainer"]["max_epochs"])
+    except (InputError, OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
+        return False
 
 
 def last_line(said: str) -> str:

@@ -119,7 +119,7 @@ def report_page(report: Report, project: str = "catpose", entity: str | None = N
     try:
         import wandb_workspaces.reports.v2 as wr
     except ImportError as error:
-        raise InputError("--wandb-report needs wandb-workspaces; pip install 'catpose[reports]'") from error
+        raise InputError("--wandb-report needs wandb-workspaces; pip install -e '.[reports]'") from error
 
     study, arms = report.study, [arm.label for arm in report.arms]
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -36,6 +36,11 @@ Runner = Callable[[Trial, int, OnEpoch, Told], trials.Ended]
 LAST_TRY = 20.0
 
 
+def tell_people(line: str) -> None:
+    """Print a line at once, also into a log that someone follows."""
+    print(line, flush=True)
+
+
 class Crew:
     """The workers of this process: what they share.
 
@@ -48,9 +53,9 @@ class Crew:
     """
 
     def __init__(
-        self, study: Study, ledger: Ledger, record: optuna.Study, run: Runner, say: Callable[[str], None] = print
+        self, study: Study, ledger: Ledger, record: optuna.Study, run: Runner, say: Callable[[str], None] | None = None
     ) -> None:
-        self.study, self.ledger, self.record, self.run, self.say = study, ledger, record, run, say
+        self.study, self.ledger, self.record, self.run, self.say = study, ledger, record, run, say or tell_people
         self.distributions = study.space.distributions()
         self.metric = next(iter(study.metrics))
         self.stopping = threading.Event()
@@ -72,6 +77,8 @@ class Crew:
         def one(index: int) -> None:
             try:
                 self._work(index)
+            except _Stopped:
+                return
             except BaseException as error:
                 failures.append(error)
                 self.stopping.set()
@@ -118,7 +125,10 @@ class Crew:
                 return
             trial, row = prepared
             self.held[key] = trial
-            ended = self.run(trial, index, lambda epoch, value: self._report(row, epoch, value), self._told(trial))
+            try:
+                ended = self.run(trial, index, lambda epoch, value: self._report(row, epoch, value), self._told(trial))
+            except Exception as error:  # a full disk, a checkpoint that can't be read: this trial's result, like any
+                ended = trials.Ended("failed", {"reason": f"{type(error).__name__}: {one_line(error)[:300]}"})
             self._deliver(trial, ended)
         except _Stopped:
             self._give_back(trial)
@@ -128,25 +138,28 @@ class Crew:
 
     def _prepare(self, trial: Trial) -> tuple[Trial, optuna.trial.Trial] | None:
         """A claimed trial with its arm, and its Optuna row; None where it isn't to be run."""
-        row = rows.row(self.record, self.ledger, trial, self.distributions, self.study.space.arm)
+        token, trial = trial.token, self.ledger.trial(trial.point, trial.seed)  # an earlier try may have come half way
+        is_mine = trial.token == token and trial.state == "running"
+        row = rows.row(self.record, self.ledger, trial, self.distributions, self.study.space.arm) if is_mine else None
         if row is None:
-            self.fenced.add((trial.point, trial.seed, trial.token))
+            self.say(f"{self._title(trial)}: another worker has taken it over")
             return None
-        stands = self.ledger.trial(trial.point, trial.seed).arm
-        same = self._same_as(trial, stands)
+        is_new, stands = trial.number is None, self.ledger.trial(trial.point, trial.seed).arm
         trial = dataclasses.replace(trial, arm=stands, number=row.number)
+        same = self._same_as(trial) if is_new else None
         if same is not None:
             self._deliver(trial, trials.Ended("failed", {"reason": f"the same settings and seed as trial {same}"}))
             return None
         return trial, row
 
-    def _same_as(self, trial: Trial, arm: dict[str, Any] | None) -> int | None:
-        """The number of a trial with the same settings and seed, which a sampler may propose again; None for none."""
-        if self.study.trials is None or arm is None or trial.number is not None:
+    def _same_as(self, trial: Trial) -> int | None:
+        """The number of an earlier trial with the same settings and seed, which a sampler may propose again."""
+        if self.study.trials is None or trial.arm is None or trial.number is None:
             return None
         for other in self.ledger.trials():
-            is_same = other.arm is not None and (other.arm["words"], other.seed) == (arm["words"], trial.seed)
-            if is_same and other.point != trial.point and other.number is not None and other.state != "failed":
+            is_same = other.arm is not None and (other.arm["words"], other.seed) == (trial.arm["words"], trial.seed)
+            # Of two at the same time the one of the lower number is run: both have noted theirs before they look.
+            if is_same and other.number is not None and other.number < trial.number and other.state != "failed":
                 return other.number
         return None
 
@@ -229,6 +242,8 @@ class Crew:
                 self.ledger.watch()
             except AWAY:
                 continue
+            except Exception as error:  # without a heart its trials would be taken over, unknown to it
+                self.say(f"the heartbeat failed: {type(error).__name__}: {one_line(error)[:200]}")
 
     def _patiently(self, call: Callable[[], T], tries_for: float | None = None) -> T:
         """What `call` returns, tried until the database answers.
@@ -268,13 +283,13 @@ class _Stopped(Exception):
     """The worker is told to stop while the database is away."""
 
 
-def fit_runner(study: Study, study_id: str, out: Path, workers: int, say: Callable[[str], None] = print) -> Runner:
+def fit_runner(study: Study, study_id: str, out: Path, workers: int) -> Runner:
     """Runs a trial as a `fit` below `out`, on the worker's share of this machine."""
 
     def run(trial: Trial, index: int, on_epoch: OnEpoch, told: Told) -> trials.Ended:
         words = trials.fit_words(study, study_id, trial, out)
         folder, logs = out / "trials" / trials.name_of(trial), out / "logs"
-        say(f"[{trial.number}] {trials.line(words)}")
+        tell_people(f"[{trial.number}] {trials.line(words)}")
         metric = next((name for name in study.metrics if name not in COSTS), "val/AP")
         ended = trials.run(
             words,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import math
 
 import pytest
@@ -28,7 +29,7 @@ def test_a_grid_has_every_combination_once(lengths: list[int]) -> None:
 def test_an_arm_says_its_settings_as_fit_takes_them() -> None:
     made = space(data__input_size=[[128, 128], [192, 256]], model__weights=[None, "imagenet"], model__lr=[1e-5, 0.5])
     assert made.arms()[1] == {
-        "label": "input_size 128×128, weights null, lr 0.5",
+        "label": "input_size 128×128, weights none, lr 0.5",
         "params": {"data.input_size": "128×128", "model.weights": None, "model.lr": 0.5},
         "words": ["--data.input_size=[128, 128]", "--model.weights=null", "--model.lr=0.5"],
     }
@@ -78,6 +79,9 @@ def test_ranges_are_optunas_distributions() -> None:
         ({"a": {"x": {"lr": 1}, "y": {"lr": 2}}}, "lr"),
         ({"a": {"x": {"model.lr": 1}}}, "two choices"),
         ({"model.lr": [1, 2], "size": SIZES}, "same setting"),
+        ({"model.lr": {"low": 0, "high": 1}}, "0.0"),
+        ({"model.lr": {"low": 1, "high": 10**400}}, "high"),
+        ({"model.flip_test": [True, False]}, "two contracts"),
         ({f"model.a{i}": list(range(100)) for i in range(3)}, "10000"),
     ],
 )
@@ -86,3 +90,9 @@ def test_what_is_no_space_is_said_in_one_line(described: object, named: str) -> 
         read_space(described, "a.yaml: space")
     assert named in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [datetime.date(2026, 1, 1), b"x", {1, 2}, [math.nan], object()])
+def test_what_yaml_makes_but_no_command_line_can_say_is_refused(value: object) -> None:
+    with pytest.raises(InputError, match=r"model\.lr"):
+        read_space({"model.lr": [value, 1]}, "a.yaml: space")

@@ -64,8 +64,9 @@ def test_one_seed_is_images_alone():
     rng = np.random.default_rng(0)
     quality, weights = rng.normal(0.5, 0.1, N), image_weights(N, 20_000)
     found = estimate(linear(quality[None], weights))
-    assert found.se == pytest.approx(stats.sem(quality), rel=0.02)
+    assert found.se == pytest.approx(stats.sem(quality), rel=0.008)
     assert found.df == pytest.approx(N - 1, rel=0.01)
+    assert estimate(linear(quality[None], weights[:N])).df == pytest.approx((N - 1) / 2)  # as few draws count too
     other = quality + rng.normal(0.02, 0.05, N)
     paired = difference(linear(other[None], weights), linear(quality[None], weights))
     t = stats.ttest_rel(other, quality)
@@ -238,7 +239,7 @@ def test_three_seeds_cover_where_satterthwaite_s_plain_formula_covers_92_percent
         ap = 0.4 + image * rng.normal() + seed * rng.normal(size=3)
         found = difference(Sample(ap, ap + image * draws, 1000), reference)
         covered += found.low <= 0 <= found.high
-    assert 0.945 < covered / studies < 0.965
+    assert 0.933 < covered / studies < 0.955
 
 
 LINEAR = {  # standard deviations of an image, an arm on an image, a seed, a seed on an image
@@ -287,7 +288,7 @@ def test_coverage_and_level_of_a_mean(sds: tuple[float, ...], seeds: int, spread
         pairs = [difference(arm, samples[0]) for arm in samples[1:]]
         covered.append(np.mean([pair.low <= 0 <= pair.high for pair in pairs]))
         level.append((holm(np.array([pair.p for pair in pairs])) < 0.05).any())
-    assert 0.935 - error / 2 < np.mean(covered) < 0.99
+    assert 0.935 - error / 2 < np.mean(covered) < (0.975 if seeds != 3 else 0.995)  # three err on the wide side
     assert np.mean(level) < 0.05 + error
 
 

@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from catpose.errors import InputError
 from catpose.study.file import Study, read_study
 from catpose.study.ledger import Ledger, Trial
 from catpose.study.running import made_by_optuna
@@ -224,12 +225,30 @@ def test_a_time_limit_starts_no_more_trials(folder: Path) -> None:
     assert bench.states() == {"complete": 1, "waiting": 7}
 
 
-def test_an_error_of_ours_ends_the_worker_and_is_seen(folder: Path) -> None:
+def test_an_exception_is_its_trials_result(folder: Path) -> None:
     bench = Bench(folder, GRID)
 
-    def run(*_: object) -> Ended:
-        raise ZeroDivisionError
+    def run(trial: Trial, *rest: object) -> Ended:
+        if trial.point == 0:
+            raise OSError(28, "No space left on device")
+        return bench.run(trial, *rest)  # type: ignore[arg-type]
 
-    with pytest.raises(ZeroDivisionError):
-        bench.crew(run).work()
-    assert "complete" not in bench.states()
+    bench.crew(run).work()
+    assert bench.states() == {"complete": 6, "failed": 2}
+    assert any("No space left on device" in line for line in bench.said)
+
+
+def test_two_that_are_proposed_the_same_at_once_are_run_once(folder: Path) -> None:
+    text = SAMPLED.replace("{low: 0.0, high: 1.0}", "[1, 2]") + "sampler: RandomSampler\n"
+    bench = Bench(folder, text.replace("trials: 8", "trials: 6"))
+    bench.crew().work(6)
+    done = [trial for trial in bench.ledger.trials() if trial.state == "complete" and trial.arm]
+    asked = {(str(trial.arm["words"]), trial.seed) for trial in bench.ledger.trials() if trial.arm}
+    assert {(str(trial.arm["words"]), trial.seed) for trial in done if trial.arm} == asked
+
+
+@pytest.mark.parametrize("sampler", ["PartialFixedSampler", "NoSampler", "TPESampler, gamma: 3, x: 1"])
+def test_a_sampler_that_cannot_be_used_is_said_at_once(folder: Path, sampler: str) -> None:
+    bench = Bench(folder, SAMPLED + f"sampler: {{name: {sampler}}}\n")
+    with pytest.raises(InputError, match="sampler"):
+        bench.crew()
