@@ -116,7 +116,7 @@ def open_ledger(study: Study, url: str, create: bool) -> Opened:
     ]
     differing += [f"data of {split}" for split in facts["data"] if facts["data"][split] != kept["data"][split]]
     differing += ["metric"] if kept["metrics"] != study.metrics else []
-    differing += ["space"] if kept["space"] != facts["space"] else []
+    differing += ["space"] if kept.get("space", {}) != facts["space"] else []
     if differing:
         shown = ", ".join(differing[:4]) + (f" and {len(differing) - 4} more" if len(differing) > 4 else "")
         raise InputError(

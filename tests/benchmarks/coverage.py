@@ -53,13 +53,8 @@ def main() -> None:
         cells = [f"{100 * counts[n].rates[k]:.1f}" for k in range(3) for n in SEEDS]
         sizes = [f"{size:.3f}" for size in typical(WORLDS[name], rng)]
         print("| " + " | ".join([name, *sizes, *cells]) + " |", flush=True)
-    print(f"\n{studies} studies a world; percent. Simulation error, one standard error: {_errors(studies)}.")
-
-
-def _errors(studies: int) -> str:
-    """At a rate of 95 % (or 5 %); arms of a study share their images, so they count as one."""
-    count = {n: studies * min(3, max(SEEDS) // n) for n in SEEDS}
-    return ", ".join(f"{100 * (0.05 * 0.95 / m) ** 0.5:.1f} with {n}" for n, m in count.items())
+    error = 100 * (0.05 * 0.95 / studies) ** 0.5
+    print(f"\n{studies} studies a world; percent. Simulation error, one standard error: at most {error:.1f}.")
 
 
 if __name__ == "__main__":
