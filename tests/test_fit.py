@@ -48,7 +48,8 @@ def test_every_file_of_the_run_is_named_and_there(trained: Path) -> None:
     named = {line.split("  ")[1] for line in stdout.split("files:\n")[1].splitlines()}
     assert named == files
     assert {Path(name).name for name in named} == {
-        "config.yaml", "run.json", "metrics.csv", "log.txt", "best.ckpt", "last.ckpt"
+        "config.yaml", "run.json", "metrics.csv", "log.txt", "best.ckpt", "last.ckpt", "val_results.json",
+        "val_score.json",
     }  # fmt: skip
 
 

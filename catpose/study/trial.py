@@ -176,6 +176,9 @@ def run(
         if child.poll() is None:
             _end(child, gently=why == "stopped")
         _end_family(child)
+    if why is None and child.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM):
+        time.sleep(1)  # SLURM tells all of a job's processes to end: perhaps the child heard it first
+        why = told()
     if why == "fenced":
         return Ended("fenced", {})
     for epoch, value in epochs(folder, metric, seen):  # those since the last look

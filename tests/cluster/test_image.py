@@ -94,7 +94,7 @@ def test_base_and_user_are_pinned() -> None:
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["1000:1000"]
 
 
-@pytest.mark.servers
+@pytest.mark.long
 def test_the_image_is_small_layers_of_a_user_without_rights(image: Image) -> None:
     config = image.config
     assert config["User"] == "1000:1000"
@@ -111,7 +111,7 @@ def test_the_image_is_small_layers_of_a_user_without_rights(image: Image) -> Non
     assert image.run("sh", "-c", "find /catpose -name __pycache__ -o -name '*.ckpt'") == ""
 
 
-@pytest.mark.servers
+@pytest.mark.long
 def test_the_default_job_is_the_quick_study(image: Image) -> None:
     said = image.run(*image.config["Cmd"], seconds=3600)
     trials = re.search(r"study quick: (\d+) trials", said)
@@ -121,7 +121,7 @@ def test_the_default_job_is_the_quick_study(image: Image) -> None:
     assert image.run("ls", "runs/quick/report.md", "runs/quick/report.png")
 
 
-@pytest.mark.servers
+@pytest.mark.long
 def test_any_user_can_run_it(image: Image) -> None:
     said = image.run("python", "-m", "catpose.sweep", "--help", options=("--user=4321:4321",))
     assert "--config" in said

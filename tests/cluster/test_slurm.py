@@ -137,9 +137,17 @@ def make_room(slurm: Slurm, node: str) -> None:
     assert slurm.ask(*urgent, "--wrap", "sleep 2")
 
 
-@pytest.mark.servers
-@pytest.mark.parametrize("why", ["notified", "terminated", "out of time"])
-@pytest.mark.parametrize("how", ["submitit", "sbatch"])
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        pytest.param("submitit", "notified", marks=pytest.mark.servers),
+        pytest.param("sbatch", "terminated", marks=pytest.mark.servers),
+        pytest.param("submitit", "out of time", marks=pytest.mark.servers),
+        pytest.param("sbatch", "notified", marks=pytest.mark.long),
+        pytest.param("submitit", "terminated", marks=pytest.mark.long),
+        pytest.param("sbatch", "out of time", marks=pytest.mark.long),
+    ],
+)
 def test_a_preempted_job_gives_its_trials_back_and_queues_again(
     slurm: Slurm, how: str, why: str, file: Path, postgres_url: str
 ) -> None:
