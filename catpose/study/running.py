@@ -202,7 +202,7 @@ def made_by_optuna(study: Study, what: str) -> Any:
         return None if study.trials is None else optuna.samplers.TPESampler(constant_liar=True)
     module = optuna.samplers if what == "sampler" else optuna.pruners
     base = optuna.samplers.BaseSampler if what == "sampler" else optuna.pruners.BasePruner
-    made = getattr(module, described["name"], None)
+    made: Any = getattr(module, described["name"], None)
     if not isinstance(made, type) or not issubclass(made, base):
         known = sorted(
             name for name in module.__all__ if name.endswith(what.capitalize()) and not name.startswith("Base")
