@@ -213,7 +213,8 @@ def made_by_optuna(study: Study, what: str) -> Any:
     try:
         settings = {key: value for key, value in described.items() if key != "name"}
         if what == "sampler":  # some say only when they are asked what they lack, or can't do
-            probe = optuna.create_study(sampler=made(**settings), directions=[*study.metrics.values()])
+            asked: Any = made(**settings)
+            probe = optuna.create_study(sampler=asked, directions=[*study.metrics.values()])
             probe.tell(probe.ask(study.space.distributions()), [0.0] * len(study.metrics))
         return made(**settings)
     except Exception as error:
