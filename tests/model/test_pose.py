@@ -315,14 +315,14 @@ def test_another_global_batch_is_said_and_scaled_only_on_request(tmp_path, caplo
     """4 a device, two batches accumulated, against the 4 that the rate belongs to."""
     model = tiny(lr=0.01, warmup_iterations=0, global_batch_size=4, scale_lr=scale_lr)
     run = trainer(tmp_path, max_epochs=1, accumulate_grad_batches=2)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
         run.fit(model, loader(8))
     assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(expected)
     assert sum("global batch of 4, this run's is 8" in message and words in message for message in caplog.messages) == 1
 
 
 def test_the_global_batch_that_the_rate_belongs_to_is_not_worth_a_word(tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="lightning.pytorch"):
         trainer(tmp_path, max_epochs=1).fit(tiny(global_batch_size=4), loader(8))
     assert not any("global batch" in message for message in caplog.messages)
 
