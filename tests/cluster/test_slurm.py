@@ -64,7 +64,7 @@ class Submitted:
             env={**slurm.environment, STORAGE: url, "PATH": path},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         array = max(int(job["ArrayJobId"]) for job in slurm.jobs() if "ArrayJobId" in job)
@@ -268,7 +268,7 @@ def test_a_job_without_the_storage_says_so(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != STORAGE}
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", run], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", run], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1
     assert f"{STORAGE} is not in this job's environment" in done.stderr
