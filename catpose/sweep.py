@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, Parser, command, natural
+from catpose.study.url import STORAGE, masked
 
 if TYPE_CHECKING:
     from catpose.study.file import Study
     from catpose.study.running import Opened
 
-STORAGE = "CATPOSE_STORAGE"
 #: The exit code where a known study's server can't be reached (EX_TEMPFAIL of sysexits.h): no bad input, come again.
 AWAY_CODE = 75
 OVERRIDES = re.compile(r"--(model|data|trainer|wandb)\b")
@@ -123,8 +123,7 @@ def hide_password(words: list[str], again: bool) -> list[str]:
         if option != "--storage" or (not equals and i + 1 == len(words)):
             continue
         url = value if equals else words[i + 1]
-        hidden = re.sub(r"(://[^:/@?#]*:).*@", r"\1***@", url)
-        hidden = re.sub(r"(?i)(pass\w*=)[^&]*", r"\1***", hidden)
+        hidden = masked(url)
         if hidden != url:
             os.environ[STORAGE] = url
             shown[i if equals else i + 1] = f"--storage={hidden}" if equals else hidden

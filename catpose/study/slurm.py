@@ -27,8 +27,8 @@ import yaml
 
 from catpose.errors import InputError, nearest, one_line
 from catpose.study.file import Study
+from catpose.study.url import STORAGE
 
-STORAGE = "CATPOSE_STORAGE"
 TERMINATED = 143  # a sweep's exit code after SIGTERM
 
 #: What is asked for where neither study nor command line say. A job that runs into its time limit is requeued, so the

@@ -28,6 +28,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
 from catpose.errors import InputError, one_line
+from catpose.study.url import masked
 
 #: What a call raises while the database is away; it may be called again.
 AWAY = (OperationalError, InterfaceError, InternalError, StorageInternalError)
@@ -87,12 +88,6 @@ def normal_url(url: str) -> str:
             return parsed.set(drivername=f"{scheme}+{name}").render_as_string(hide_password=False)
     package = driver if driver and driver != "mysqldb" else PACKAGES[scheme]
     raise InputError(f"storage {masked(url)}: its driver is not installed; run: pip install '{package}'")
-
-
-def masked(url: str) -> str:
-    """The URL with *** for each password in it; also where it is no URL at all."""
-    text = re.sub(r"(://[^:/@?#]*:).*@", r"\1***@", one_line(url))
-    return re.sub(rf"(?i)((?:{'|'.join(SECRETS)})=)[^&]*", r"\1***", text)
 
 
 def scrub(text: str, url: str) -> str:

@@ -31,6 +31,7 @@ from catpose.run.directory import RunDirectory
 from catpose.score.contract import Score
 from catpose.study.file import Study
 from catpose.study.ledger import Trial
+from catpose.study.url import STORAGE
 from catpose.study.wandb_summary import job_type
 
 #: Seconds between two looks at a child.
@@ -41,7 +42,7 @@ PATIENCE = 30.0
 FAMILY_PATIENCE = 10.0
 #: What a child doesn't inherit: the way into the storage, and what would make Lightning think SLURM had started it
 #: (it would then requeue the job by itself, which is the launcher's to do).
-PRIVATE = ("CATPOSE_STORAGE", "PGPASSWORD", "PGPASSFILE", "MYSQL_PWD")
+PRIVATE = (STORAGE, "PGPASSWORD", "PGPASSFILE", "MYSQL_PWD")
 PRIVATE_PREFIXES = ("SLURM_", "SLURMD_", "SUBMITIT_", "PMI_", "PMIX_")
 
 End = Literal["complete", "pruned", "failed", "vanished", "stopped", "fenced"]
