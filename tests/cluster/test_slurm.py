@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
@@ -88,6 +91,19 @@ class Submitted:
         """Until each of two running trials has finished `n` epochs."""
         self.slurm.wait("epochs", lambda: sum(n <= epochs(run) < EPOCHS for run in self.runs) == 2, 300)
 
+    @contextmanager
+    def held(self) -> Iterator[list[int]]:
+        """No training gets any further meanwhile (their workers, who are not held, stay alive): their processes."""
+        held = [process for process, command, _ in processes() if is_training(command, self.out)]
+        for process in held:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield held
+        finally:
+            for process in held:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
+
     def wait_for_the_end(self) -> None:
         def ended() -> bool:
             states = [self.slurm.job(job)["JobState"] for job in self.jobs]
@@ -155,10 +171,13 @@ def test_a_preempted_job_gives_its_trials_back_and_queues_again(
     submitted = Submitted(slurm, how, file, postgres_url)
     submitted.wait_for_epochs(2)
     job = submitted.on("n1")
-    if why == "out of time":
-        slurm.ask("scontrol", "update", f"jobid={job}", f"timelimit={1 + seconds_of(slurm.job(job)['RunTime']) // 60}")
-    else:
-        make_room(slurm, "n1")
+    with submitted.held() as held:  # SLURM takes up to a minute to act: a quick machine would be done before
+        if why == "out of time":
+            minutes = 1 + seconds_of(slurm.job(job)["RunTime"]) // 60
+            slurm.ask("scontrol", "update", f"jobid={job}", f"timelimit={minutes}")
+        else:
+            make_room(slurm, "n1")
+        slurm.wait("trial told to stop", lambda: any(is_told_to_end(process) for process in held), 120)
     slurm.wait("requeued job", lambda: slurm.job(job)["Restarts"] == "1", 120)
     slurm.ask("scontrol", "update", f"jobid={job}", "timelimit=60")
     submitted.wait_for_the_end()
@@ -191,19 +210,36 @@ def test_the_trials_of_a_lost_node_are_taken_over(slurm: Slurm, file: Path, post
     assert sum(trial.lost for trial in Ledger(open_engine(postgres_url), "small", GRACE).trials()) == 1
 
 
+def processes() -> Iterator[tuple[int, bytes, bytes]]:
+    """Each process's number, command line and environment."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            yield int(process.name), (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+
+
+def is_told_to_end(process: int) -> bool:
+    """Whether a process that is stopped has a SIGTERM waiting for it, or is gone."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return True
+    waiting = next(line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(waiting, 16) & 1 << (signal.SIGTERM - 1))
+
+
+def is_training(command: bytes, out: Path) -> bool:
+    return b"catpose.fit" in command and str(out).encode() in command
+
+
 def look_at_processes(out: Path) -> None:
     """While it runs: no process's command line has the password, and trainings know neither storage nor SLURM."""
     trainings = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes()
-            environment = (process / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
+    for _, command, environment in processes():
         assert PASSWORD.encode() not in command, command
-        if b"catpose.fit" in command and str(out).encode() in command:
+        if is_training(command, out):
             trainings += 1
-            assert not [word for word in environment if word.startswith((b"SLURM_", b"SUBMITIT_", STORAGE.encode()))]
+            names = environment.split(b"\0")
+            assert not [word for word in names if word.startswith((b"SLURM_", b"SUBMITIT_", STORAGE.encode()))]
     assert trainings >= 2
 
 
