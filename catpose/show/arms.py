@@ -1,24 +1,16 @@
-"""Figures of a study: its arms with intervals, and accuracy against cost. The same input makes the same bytes."""
+"""Figures of a study: its arms with intervals, and accuracy against cost."""
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from catpose.show.canvas import BLUE, GREY, GRID, HEIGHT, INK, PAPER, VERMILION, canvas, encoded, limits, plain
 
-WIDTH, HEIGHT, DPI = 6.0, 3.5, 200  # inches and dots an inch
-#: Of Okabe and Ito's colours, which stay apart for colour-blind eyes.
-BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
 AXIS = "validation AP"
-MARGIN = 0.04  # of the axis, beyond what is drawn
 LINE = 28  # characters of a label's line
 
 
@@ -43,9 +35,9 @@ def draw_arms(marks: Sequence[Mark], title: str = "") -> dict[str, bytes]:
     Returns:
         "png" and "svg": the files' contents.
     """
-    with _plain():
+    with plain():
         labels = [_wrapped(mark.label + (" (reference)" if mark.reference else "")) for mark in marks]
-        figure, axes = _figure(_height(labels, gap=0.08), title)
+        figure, axes = canvas(_height(labels, gap=0.08), title)
         size = 8.0 if len(marks) <= 8 else 7.0
         handles: dict[str, Any] = {}
         for y, mark in enumerate(marks):
@@ -63,7 +55,7 @@ def draw_arms(marks: Sequence[Mark], title: str = "") -> dict[str, bytes]:
             if math.isnan(mark.value):
                 axes.text(
                     0.01, y, "no complete trial", transform=axes.get_yaxis_transform(), va="center", color=GREY,
-                    fontsize=size - 1, style="italic", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+                    fontsize=size - 1, style="italic", bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
                 )  # fmt: skip
                 continue
             if not math.isnan(mark.low):
@@ -74,15 +66,15 @@ def draw_arms(marks: Sequence[Mark], title: str = "") -> dict[str, bytes]:
             handles.setdefault(name, dot)
         axes.set_yticks(range(len(marks)), labels, fontsize=size, parse_math=False)
         axes.set_ylim(max(len(marks), 1) - 0.5, -0.5)
-        axes.set_xlim(*_limits([v for m in marks for v in (m.value, m.low, m.high, m.published, *m.points)]))
+        axes.set_xlim(*limits([v for m in marks for v in (m.value, m.low, m.high, m.published, *m.points)]))
         axes.set_xlabel(AXIS)
-        axes.grid(axis="x", color="#E4E4E4", lw=0.6)
+        axes.grid(axis="x", color=GRID, lw=0.6)
         axes.tick_params(axis="y", length=0)
         order = ("mean, 95 % interval", "mean", "one seed", "published elsewhere", "the reference's mean")
         entries = [(handles[name], name) for name in order if name in handles]
         if entries:
             figure.legend(*zip(*entries, strict=True), loc="outside lower center", ncols=4, frameon=False, fontsize=7.5)
-        return _encoded(figure)
+        return encoded(figure)
 
 
 def draw_pareto(marks: Sequence[Mark], cost: str, title: str = "") -> dict[str, bytes]:
@@ -94,12 +86,12 @@ def draw_pareto(marks: Sequence[Mark], cost: str, title: str = "") -> dict[str, 
     Returns:
         "png" and "svg": the files' contents.
     """
-    with _plain():
+    with plain():
         numbered = list(enumerate(marks, 1))
         known = [(i, m) for i, m in numbered if not math.isnan(m.value) and not math.isnan(m.cost)]
         missing = {i: "" if (i, m) in known else "(no value) " for i, m in numbered}
         key = [_wrapped(f"{i}  {missing[i]}{m.label}", "      ") for i, m in numbered]
-        figure, axes = _figure(_height(key), title)
+        figure, axes = canvas(_height(key), title)
         best = sorted(((m.cost, m.value) for _, m in known if m.front), key=lambda point: point[0])
         if best:
             axes.plot(*zip(*best, strict=True), ":", color=BLUE, lw=1.2, zorder=1)
@@ -107,7 +99,7 @@ def draw_pareto(marks: Sequence[Mark], cost: str, title: str = "") -> dict[str, 
             colour = BLUE if mark.front else GREY
             if not math.isnan(mark.low):
                 axes.plot([mark.cost] * 2, [mark.low, mark.high], "-", color=colour, lw=1.2, zorder=2)
-            axes.plot(mark.cost, mark.value, "o", ms=5, color=colour, mfc=colour if mark.front else "white", zorder=3)
+            axes.plot(mark.cost, mark.value, "o", ms=5, color=colour, mfc=colour if mark.front else PAPER, zorder=3)
             axes.annotate(
                 str(i), (mark.cost, mark.value), (4, 3), textcoords="offset points", fontsize=8, color=INK, zorder=4
             )
@@ -116,44 +108,13 @@ def draw_pareto(marks: Sequence[Mark], cost: str, title: str = "") -> dict[str, 
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.1)
-        axes.set_ylim(*_limits([v for _, m in known for v in (m.value, m.low, m.high)]))
+        axes.set_ylim(*limits([v for _, m in known for v in (m.value, m.low, m.high)]))
         axes.set_xlabel(cost)
         axes.set_ylabel(AXIS)
-        axes.grid(color="#E4E4E4", lw=0.6)
+        axes.grid(color=GRID, lw=0.6)
         place: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "fontsize": 7.0, "linespacing": 1.35}
         axes.text(1.03, 1.0, "\n".join(key), parse_math=False, **place)
-        return _encoded(figure)
-
-
-@contextmanager
-def _plain() -> Iterator[None]:
-    """matplotlib as it comes, whatever the user's own settings; ids in an SVG are made from its content alone."""
-    import matplotlib as mpl
-
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams["svg.hashsalt"] = "catpose"
-        yield
-
-
-def _figure(height: float, title: str) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-    if title:
-        figure.suptitle("\n".join(textwrap.wrap(title, 80)[:2]), fontsize=9.5, parse_math=False)
-    return figure, axes
-
-
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    known = [value for value in values if not math.isnan(value)] or [0.0, 1.0]
-    margin = max(MARGIN * (max(known) - min(known)), 0.005)
-    return min(known) - margin, max(known) + margin
+        return encoded(figure)
 
 
 def _wrapped(label: str, indent: str = "") -> str:
@@ -165,13 +126,3 @@ def _wrapped(label: str, indent: str = "") -> str:
 def _height(labels: Sequence[str], gap: float = 0.0) -> float:
     """Inches that a figure with these beside it needs."""
     return max(HEIGHT, 1.1 + sum(gap + 0.13 * (label.count("\n") + 1) for label in labels))
-
-
-def _encoded(figure: Figure) -> dict[str, bytes]:
-    """The figure's files, without a date or version in them."""
-    pictures = {}
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        file = io.BytesIO()
-        figure.savefig(file, format=kind, metadata=metadata)
-        pictures[kind] = file.getvalue()
-    return pictures

@@ -19,7 +19,7 @@ from catpose.run.directory import atomic_write, require_writable
 from catpose.show.arms import Mark, draw_arms, draw_pareto
 from catpose.show.table import table
 from catpose.study.arms import ArmResult, arms, costs, front, mean_of_known, reference, shown, winner
-from catpose.study.statistics import Difference, Estimate, difference, estimate, holm
+from catpose.study.statistics import Difference, Estimate, against, difference, estimate, holm
 from catpose.study.words import ap, conclusion, interval, name, number, probability, sentences, signed
 
 if TYPE_CHECKING:
@@ -189,15 +189,14 @@ def report(study: Study, arm_results: Sequence[ArmResult]) -> Report:
         )
         for arm in rows_of
     )
-    against = _winner_against(rows, best) if study.trials is None else {}
-    return Report(study, tuple(arm_results), rows, best, against)
+    pairs = _winner_against(rows, best) if study.trials is None else {}
+    return Report(study, tuple(arm_results), rows, best, pairs)
 
 
 def _winner_against(rows: Sequence[Row], best: ArmResult | None) -> dict[int, float]:
     """Corrected p of the winner against each other row, by its place among the rows.
 
-    Against the reference it is the table's. Against others it is corrected for all pairs of rows (Holm), since it was
-    these very numbers that chose the winner.
+    Against the reference it is the table's. Against others it is corrected for all pairs of rows.
     """
     able = [i for i, row in enumerate(rows) if row.arm.sample]
     place = next((i for i in able if rows[i].arm is best), None)
@@ -205,12 +204,10 @@ def _winner_against(rows: Sequence[Row], best: ArmResult | None) -> dict[int, fl
         return {}
     if rows[place].is_reference:
         return {i: row.p for i, row in enumerate(rows) if row.p is not None}
-    pairs = [(i, j) for i in able for j in able if i < j]
-    tested = [difference(rows[i].arm.sample, rows[j].arm.sample, LEVEL).p for i, j in pairs]  # type: ignore[arg-type]
-    corrected = {pair: float(p) for pair, p in zip(pairs, holm(np.array(tested)), strict=True)}
-    against = {i: corrected[min(i, place), max(i, place)] for i in able if i != place}
+    _, p = against([rows[i].arm.sample for i in able], able.index(place), LEVEL)  # type: ignore[misc]
+    corrected = {able[i]: value for i, value in p.items()}
     planned = rows[place].p
-    return against | {i: planned for i in against if rows[i].is_reference and planned is not None}
+    return corrected | {i: planned for i in corrected if rows[i].is_reference and planned is not None}
 
 
 def minutes(seconds: float) -> str:

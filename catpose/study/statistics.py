@@ -29,6 +29,7 @@ An arm with one seed has no seed part: its interval is about this trained model 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +80,11 @@ class Difference:
     detectable: float
 
 
-def estimate(sample: Sample, level: float = 0.95) -> Estimate:
+def estimate(sample: Sample, level: float = 0.95, fraction: bool = True) -> Estimate:
     """The expected AP of an arm; with one seed, of this model on other images.
+
+    Args:
+        fraction: of a figure that is no fraction, a distance in pixels, the interval is value ± t·se, 0 or more.
 
     The interval is Wilson's (1927) with t for z and value·(1 - value) / se² for the sample size: all AP from which the
     value is at most t standard errors away, these being se·sqrt(AP·(1 - AP) / (value·(1 - value))). At middling AP it
@@ -88,6 +92,9 @@ def estimate(sample: Sample, level: float = 0.95) -> Estimate:
     nothing) or at 1, the sample size is the images. nan where the AP is unknown, or with a single image.
     """
     value, se, df = _contrast([(1, sample)])
+    if not fraction:
+        reach = float(special.stdtrit(df, (1 + level) / 2)) * se
+        return Estimate(value, max(value - reach, 0.0), value + reach, se, df, len(sample.ap))
     inside = _NOTHING < value < 1 - _NOTHING
     share = float(special.stdtrit(df, (1 + level) / 2)) ** 2
     share *= se**2 / (value * (1 - value)) if inside else 1 / sample.n_images
@@ -97,24 +104,28 @@ def estimate(sample: Sample, level: float = 0.95) -> Estimate:
     return Estimate(value, float(low), float(high), se, df, len(sample.ap))
 
 
-def difference(arm: Sample, reference: Sample, level: float = 0.95, comparisons: int = 1) -> Difference:
+def difference(
+    arm: Sample, reference: Sample, level: float = 0.95, comparisons: int = 1, fraction: bool = True
+) -> Difference:
     """The expected AP of an arm minus that of the reference; the numbers of seeds may differ.
 
     Args:
         level: of the interval, which is this comparison's alone.
         comparisons: how many p-values Holm's correction will be about. `detectable` is for the strictest of its
             steps, a level of (1 - level) / comparisons.
+        fraction: whether this is about fractions, whose differences lie within -1..1.
     """
     if arm.n_images != reference.n_images or len(arm.draws) != len(reference.draws):
         raise ValueError("two arms are compared on the same draws of the same images")
     value, se, df = _contrast([(1, arm), (-1, reference)])
+    most = 1.0 if fraction else math.inf
     if se == 0:
         p, detectable = float(abs(value) < _NOTHING), 0.0
     else:
         p = float(2 * special.stdtr(df, -abs(value) / se))
-        detectable = float(np.minimum(se * _noncentrality(df, (1 - level) / comparisons), 1.0))
+        detectable = float(np.minimum(se * _noncentrality(df, (1 - level) / comparisons), most))
     reach = special.stdtrit(df, (1 + level) / 2) * se
-    low, high = np.clip([value - reach, value + reach], -1.0, 1.0)
+    low, high = np.clip([value - reach, value + reach], -most, most)
     return Difference(value, float(low), float(high), se, df, p, detectable)
 
 
@@ -130,6 +141,17 @@ def holm(p: np.ndarray) -> np.ndarray:
     steps = p[order] * np.arange(len(order), 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return corrected
+
+
+def against(samples: Sequence[Sample], one: int, level: float = 0.95) -> tuple[dict[int, Difference], dict[int, float]]:
+    """One of several arms against each other: the differences, and their p corrected for all pairs of arms (Holm),
+    since it was these very numbers that chose the one. By the other's place."""
+    pairs = [(i, j) for j in range(len(samples)) for i in range(j)]
+    tested = [difference(samples[i], samples[j], level).p for i, j in pairs]
+    corrected = {pair: float(p) for pair, p in zip(pairs, holm(np.array(tested)), strict=True)}
+    others = [i for i in range(len(samples)) if i != one]
+    differences = {i: difference(samples[one], samples[i], level, len(pairs)) for i in others}
+    return differences, {i: corrected[min(i, one), max(i, one)] for i in others}
 
 
 def _contrast(arms: list[tuple[int, Sample]]) -> tuple[float, float, float]:

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from catpose.show.arms import DPI, HEIGHT, WIDTH, Mark, draw_arms, draw_pareto
+from catpose.show.arms import Mark, draw_arms, draw_pareto
+from catpose.show.canvas import DPI, HEIGHT, WIDTH
 
 ODD = 'cost $x_1^2$ <b> & "q" 128×128 ' + "very long, " * 20
 
