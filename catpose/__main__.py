@@ -9,7 +9,7 @@ from pathlib import Path
 import catpose
 from catpose.errors import BAD_INPUT, nearest
 
-COMMANDS = ("prepare", "check", "fit", "sweep", "test", "predict")
+COMMANDS = ("prepare", "check", "fit", "sweep", "test", "predict", "profile", "report")
 
 
 def first_line(command: str) -> str:

@@ -3,19 +3,24 @@
 `python -m catpose.check --data ROOT` holds annotations/*.json and images/ against each other, lists what it finds and
 ends with a table. An error stops training or falsifies a score: the exit code is 2. A warning is for a person to look
 at, since real data have some and can be trained on: warnings alone leave the exit code at 0.
+
+With --report DIR it also shows what the data are like (of train and val, where they are there): report.md with tables,
+figures, the mean pose and a contact sheet, and data.json with all numbers. With a model's results for one split beside
+it (--predictions), the labels that the model disagrees with most are listed in suspects.csv and shown.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from catpose.data.coco import DEFAULT_ROOT
-from catpose.errors import BAD_INPUT, Parser, command
+from catpose.data.coco import DEFAULT_ROOT, read_json, read_split
+from catpose.errors import BAD_INPUT, InputError, Parser, command
 
 if TYPE_CHECKING:
     from catpose.data.structure import Finding
@@ -27,6 +32,7 @@ EXAMPLES = 3  # places named in the table
 @command
 def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
+    results = _asked(arguments)
     from catpose.data.checks import all_findings
 
     findings = all_findings(arguments.data)
@@ -44,8 +50,59 @@ def main(argv: list[str] | None = None) -> None:
         _print_table(kinds)
     errors = sum(finding.severity == "error" for finding in findings)
     print(f"{arguments.data}: {errors} errors, {len(findings) - errors} warnings")
+    if arguments.report:
+        _report(arguments, results)
     if errors:
         sys.exit(BAD_INPUT)
+
+
+def _asked(arguments: argparse.Namespace) -> Any:
+    """What is in the results file, None without one; whatever would make a report fail is said before the work."""
+    if not arguments.report:
+        if arguments.predictions or arguments.split:
+            raise InputError("--predictions and --split belong to --report; name its folder")
+        return None
+    from catpose.run.directory import require_writable
+
+    require_writable(arguments.report, "--report", folder=True)
+    if arguments.split and not arguments.predictions:
+        raise InputError("--split says what --predictions are of; name the results file too")
+    return read_json(arguments.predictions) if arguments.predictions else None
+
+
+def _report(arguments: argparse.Namespace, results: Any) -> None:
+    from catpose.data.conditions import conditions
+    from catpose.data.statistics import measure
+    from catpose.run.directory import atomic_write
+    from catpose.score.instances import Detections, Truth
+    from catpose.score.suspects import suspects
+    from catpose.show import data_report
+
+    labelled = None
+    if results is not None:
+        labelled = read_split(arguments.data, arguments.split or "val")
+        if not labelled.has_keypoints:
+            raise InputError(f"{labelled.file}: holds no keypoints to suspect; name a labelled split with --split")
+        truth = Truth.from_coco(labelled.coco, str(labelled.file))
+        detections = Detections.from_results(results, truth, str(arguments.predictions))
+    there = sorted(file.stem for file in (arguments.data / "annotations").glob("*.json"))
+    names = [name for name in ("train", "val") if name in there] or there
+    splits = [read_split(arguments.data, name) for name in names]
+    statistics = measure(splits)
+    parts = {split.file.stem: conditions(split) for split in splits}
+    blocks = [*data_report.data_blocks(statistics, parts), data_report.sheet_block(splits)]
+    content = {"data": str(arguments.data), "conditions": data_report.condition_counts(parts), **statistics.summary()}
+    files = {}
+    if labelled is not None:
+        found = suspects(truth, detections)
+        blocks += data_report.suspect_blocks(labelled, detections, found)
+        files["suspects.csv"] = data_report.suspects_csv(labelled, found).encode()
+    files["data.json"] = (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+    files |= data_report.as_files(f"The data in {arguments.data}", blocks)
+    for name, data in files.items():
+        with atomic_write(arguments.report / name) as temporary:
+            temporary.write_bytes(data)
+    print(f"written: {arguments.report / 'report.md'} and {len(files) - 1} files that it shows")
 
 
 def _print_table(kinds: dict[tuple[str, str, str], list[Finding]]) -> None:
@@ -66,6 +123,11 @@ def _parser() -> Parser:
     parser.add_argument(
         "--data", type=Path, default=Path(DEFAULT_ROOT), metavar="ROOT", help=f"the data set (default: {DEFAULT_ROOT})"
     )
+    parser.add_argument("--report", type=Path, metavar="DIR", help="folder for a report of what the data are like")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="a COCO results file, by which labels are suspected"
+    )
+    parser.add_argument("--split", metavar="NAME", help="the split that --predictions are of (default: val)")
     parser.add_argument("--all", action="store_true", help=f"list every finding, not the first {SHOWN} of a kind")
     return parser
 

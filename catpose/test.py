@@ -1,12 +1,14 @@
 """Score a checkpoint or a results file on a labelled split: `python -m catpose.test --checkpoint runs/x/best.ckpt`.
 
-Prints AP and its family, overall and per keypoint. pycocotools scores the same detections beside it; where the two
-differed by more than 1e-9, the command would fail. With --out, the detections (COCO results) and the score with its
-contract are written.
+Prints AP and its family, PCK, AUC, NME, EPE with 95 % intervals from a bootstrap over the images, each keypoint's own,
+what kinds of error cost, and AP on parts of the data. pycocotools scores the same detections beside it; where the two
+differed by more than 1e-9, the command would fail. With --against, a second results file is compared by a paired
+bootstrap. With --out, the detections (COCO results), the score with its contract and the analysis are written.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -21,9 +23,11 @@ def main(argv: list[str] | None = None) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--checkpoint", type=Path, help="a best.ckpt or last.ckpt of fit")
     what.add_argument("--predictions", type=Path, help="a COCO results file")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="another COCO results file, to be compared with")
     parser.add_argument("--data", type=Path, default=Path(DEFAULT_ROOT), help="data folder (%(default)s)")
     parser.add_argument("--split", default="val", help="val, test or another annotations/NAME.json (%(default)s)")
-    parser.add_argument("--out", type=Path, help="folder for results_SPLIT.json and score_SPLIT.json")
+    parser.add_argument("--out", type=Path, help="folder for results_SPLIT.json, score_SPLIT.json, analysis_SPLIT.json")
+    parser.add_argument("--draws", type=natural, default=1000, help="resamples of the images (%(default)s)")
     parser.add_argument("--batch-size", type=natural, default=32, help="crops at once (%(default)s)")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, … (%(default)s)")
     parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
@@ -36,13 +40,19 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"{split.file}: no instance has a labelled keypoint to score; see python -m catpose.check")
 
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from catpose.data.conditions import conditions
+    from catpose.pages.terminal import analysis_text, comparison_text
     from catpose.run.directory import require_writable, write_json
     from catpose.run.evaluation import detect, read_results, score
     from catpose.score.instances import Truth
     from catpose.show.table import score_table
+    from catpose.study.compare import judge
+    from catpose.study.diagnosis import diagnose, parts_of
 
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
+    truth = Truth.from_coco(split.coco, str(split.file))
+    other = read_results(arguments.against, truth) if arguments.against else None
     if arguments.checkpoint:
         from catpose.run.checkpoint import load_model
 
@@ -57,22 +67,36 @@ def main(argv: list[str] | None = None) -> None:
         )
         scored = score(split, detections, flip_test=model.flip_test)
     else:
-        detections = read_results(arguments.predictions, Truth.from_coco(split.coco, str(split.file)))
+        detections = read_results(arguments.predictions, truth)
         scored = score(split, detections, flip_test=None)
-    print(score_table(scored.values))
+    judged = judge(str(arguments.checkpoint or arguments.predictions), [detections], truth, arguments.draws)
+    scored = dataclasses.replace(scored, intervals=judged.intervals())
+    try:
+        found = conditions(split)
+    except InputError as error:  # a score needs no pictures
+        print(f"catpose.test: AP isn't looked at by colour: {error}", file=sys.stderr)
+        found = conditions(split, pictures=False)
+    diagnosis = diagnose(judged, truth, parts_of(found, split, truth), arguments.draws)
+
+    print(score_table(scored.values, intervals=scored.intervals))
     contract = scored.contract
     print(
         f"\n{int(scored.values['n'])} instances of {split.file} (sha256 {contract.split_hash[:12]}), boxes:"
         f" {contract.box_source}, flip test: {contract.flip_test}, area: {contract.area_rule}, score:"
-        f" {contract.score_rule}; pycocotools agrees to 1e-9"
+        f" {contract.score_rule}; pycocotools agrees to 1e-9\n"
     )
+    print(analysis_text(diagnosis))
+    if other is not None:
+        print(comparison_text(judged, judge(str(arguments.against), [other], truth, arguments.draws)))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        results, figures = (arguments.out / f"{name}_{split.file.stem}.json" for name in ("results", "score"))
+        names = ("results", "score", "analysis")
+        results, figures, analysis = (arguments.out / f"{name}_{split.file.stem}.json" for name in names)
         if not results.exists() or not arguments.predictions or not results.samefile(arguments.predictions):
             write_json(results, detections.to_results(), indent=None)
         scored.write(figures)
-        print(f"written: {results}, {figures}")
+        write_json(analysis, diagnosis.content(truth))
+        print(f"written: {results}, {figures}, {analysis}")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import made_up
+import numpy as np
 import pytest
+from refused import refused, says
 
 from catpose.check import main
+from catpose.data.coco import read_split
+from catpose.score.instances import Detections, Truth
 
 
 def checked(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
@@ -65,6 +73,104 @@ def test_without_data(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     assert "data/cats/annotations: no such folder" in error
     assert "python -m catpose.prepare" in error
     assert "Did you mean --data?" in checked(capsys, "--dat", "x")[2]
+
+
+def results(root: Path, split: str, file: Path, moved: tuple[int, int] | None = None) -> Path:
+    """A model that finds every keypoint and is sure of some; `moved`: one that it puts elsewhere, by row and number."""
+    truth = Truth.from_coco(read_split(root, split).coco)
+    rng = np.random.default_rng(0)
+    confidence, points = rng.uniform(0.3, 0.9, truth.labelled.shape), truth.keypoints.copy()
+    if moved:
+        points[moved] += 30
+        confidence[moved] = 0.95
+    scores = np.ones(len(truth))
+    detections = Detections(truth.image_id, truth.category_id, points, confidence, scores, truth.annotation_id)
+    file.write_text(json.dumps(detections.to_results()))
+    return file
+
+
+def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = made_up.data_set(tmp_path / "cats", (9, 3, 3)), tmp_path / "new" / "report"
+    change(root, "train", area=None)
+    code, said, _ = checked(capsys, "--data", root, "--report", out)
+    assert code == 0
+    assert said.splitlines()[-2] == f"{root}: 0 errors, 12 warnings"
+    files = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
+    assert said.splitlines()[-1] == f"written: {out / 'report.md'} and {len(files) - 1} files that it shows"
+    named = set(re.findall(r"\]\(([^)]*)\)", (out / "report.md").read_text()))
+    assert {"report.md", "data.json", "contact_sheet.jpg", *named} <= files
+    assert not {file for file in files if "suspects" in file}
+    data = json.loads((out / "data.json").read_text())
+    assert list(data["splits"]) == ["train", "val"]
+    assert data["together"]["images"] == 12
+    assert data["conditions"]["several cats"] == {"yes": {"train": 6, "val": 2}, "no": {"train": 6, "val": 2}}
+
+
+def test_suspects_of_a_split_without_torch(tmp_path: Path) -> None:
+    root, out = made_up.data_set(tmp_path / "cats", (30, 3, 3)), tmp_path / "report"
+    predictions = results(root, "train", tmp_path / "r.json", moved=(4, 2))
+    words = ["--data", root, "--report", out, "--predictions", predictions, "--split", "train"]
+    code = "import sys; from catpose.check import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, capture_output=True)
+    rows = list(csv.DictReader((out / "suspects.csv").open()))
+    first = Truth.from_coco(read_split(root, "train").coco).annotation_id[4]
+    assert [(row["annotation_id"], row["kind"], row["keypoints"]) for row in rows] == [(str(first), "far off", "nose")]
+    assert "1 of 1 suspected instances in train" in (out / "report.md").read_text()
+    assert (out / "suspects.jpg").stat().st_size > 1000
+
+
+def test_a_report_that_cannot_be_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = made_up.data_set(tmp_path / "cats")
+    there, broken = tmp_path / "file", tmp_path / "broken.json"
+    there.write_text("mine")
+    broken.write_text("[{")
+    report = ["--data", root, "--report", tmp_path / "report"]
+    says(refused(main, ["--data", root, "--report", there], capsys, tmp_path), "--report", "is a file", "folder")
+    says(refused(main, ["--data", root, "--report", there / "x"], capsys, tmp_path), "--report", "another place")
+    says(refused(main, [*report, "--predictions", broken], capsys, tmp_path), "broken.json", "not JSON")
+    says(refused(main, [*report, "--predictions", tmp_path / "no"], capsys, tmp_path), "HERE/no", "no such file")
+    says(refused(main, [*report, "--split", "val"], capsys, tmp_path), "--split", "--predictions")
+    says(refused(main, ["--data", root, "--split", "val"], capsys, tmp_path), "--split", "--report")
+    says(refused(main, ["--data", root, "--predictions", broken], capsys, tmp_path), "--predictions", "--report")
+
+
+def test_results_that_do_not_belong_to_the_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = made_up.data_set(tmp_path / "cats")
+    predictions = results(root, "train", tmp_path / "r.json")
+    report = ["--data", root, "--report", tmp_path / "report", "--predictions", predictions]
+    says(refused(main, report, capsys, tmp_path), "HERE/r.json", "image_id", "give the annotations")
+    says(refused(main, [*report, "--split", "test_info"], capsys, tmp_path), "no test_info.json", "splits there")
+    predictions.write_text("{}")
+    says(refused(main, report, capsys, tmp_path), "HERE/r.json", "list of detections")
+
+
+def test_errors_in_the_data_end_a_report_in_one_line_or_leave_the_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = made_up.data_set(tmp_path / "cats")
+    (root / "images" / "1.png").rename(root / "images" / "1.gone")
+    (root / "images" / "1.png").write_bytes((root / "images" / "5.png").read_bytes())  # one picture in two splits
+    code, out, _ = checked(capsys, "--data", root, "--report", tmp_path / "report")
+    assert code == 2
+    assert f"{root}: 1 errors" in out
+    assert (tmp_path / "report" / "report.md").exists()
+    (root / "images" / "1.png").write_bytes(b"")
+    code, out, error = checked(capsys, "--data", root, "--report", tmp_path / "another")
+    assert code == 2
+    assert f"{root}: 1 errors" in out
+    assert error.count("\n") == 1
+    assert "1.png" in error
+    assert not (tmp_path / "another").exists()
+
+
+def test_a_folder_of_other_splits_is_shown_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = made_up.data_set(tmp_path / "cats")
+    for name in ("train", "val"):
+        (root / "annotations" / f"{name}.json").rename(root / "annotations" / f"some_{name}.json")
+    assert checked(capsys, "--data", root, "--report", tmp_path / "report")[0] == 0
+    assert list(json.loads((tmp_path / "report" / "data.json").read_text())["splits"]) == [
+        "some_train", "some_val", "test",
+    ]  # fmt: skip
 
 
 @pytest.mark.realdata

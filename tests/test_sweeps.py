@@ -162,7 +162,7 @@ PUBLISHED = {
 
 
 def test_none_is_missing() -> None:
-    beyond = {"warmup_ratio", "codec", "best", "cost", "quick"}
+    beyond = {"warmup_ratio", "codec", "best", "cost", "quick", "drawn"}
     assert {file.stem for file in SWEEPS} >= PUBLISHED.keys() | beyond
 
 
@@ -177,7 +177,7 @@ def test_its_networks_exist_and_have_weights_of_imagenet(file: Path) -> None:
 
 
 #: The others train a ResNet-50 or more, seconds rather than tenths of them; one of those is enough each time.
-QUICK = ("codec", "cost", "learning_rate", "quick", "warmup_ratio")
+QUICK = ("codec", "cost", "drawn", "learning_rate", "quick", "warmup_ratio")
 
 
 @pytest.mark.parametrize(

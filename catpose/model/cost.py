@@ -8,15 +8,18 @@ import statistics
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
 from catpose.model.pose import PoseModel
 
 #: Passes before the first one that is timed: allocators and kernel searches settle in them.
 WARM_UP_PASSES = 3
+#: What `traced` calls ReLUs by, each of which it counts as one: fvcore alone passes them over in silence.
+RELU = "relu"
 
 
 def gmacs(model: PoseModel, input_size: tuple[int, int]) -> float:
@@ -29,16 +32,7 @@ def gmacs(model: PoseModel, input_size: tuple[int, int]) -> float:
     Args:
         input_size: (width, height) of the crop, px, multiples of 32.
     """
-    with warnings.catch_warnings():  # of what the import compiles
-        warnings.simplefilter("ignore")
-        from fvcore.nn import FlopCountAnalysis  # here, since every command imports this package's modules
-
-    crop = torch.zeros(1, input_size[1], input_size[0], 3, dtype=torch.uint8, device=model.device)
-    with evaluated(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that tracing turns shapes into constants is what we want
-        count = FlopCountAnalysis(model, crop).set_op_handle("aten::scaled_dot_product_attention", attention_macs)
-        count.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-        return count.total() / 1e9
+    return macs(traced(model, input_size)[0][""]) / 1e9
 
 
 def params_m(model: PoseModel) -> float:
@@ -61,23 +55,44 @@ def latency_ms(
     """
     device, home = torch.device(device), model.device
     crop = torch.zeros(1, input_size[1], input_size[0], 3, dtype=torch.uint8, device=device)
-    times = []
     with evaluated(model):
         try:
             model.to(device)
-            for _ in range(WARM_UP_PASSES + repeats):
-                start = time.perf_counter()
-                model(crop)
-                if device.type != "cpu":
-                    torch.accelerator.synchronize(device)  # else only the launch is timed
-                times.append(time.perf_counter() - start)
+            return statistics.median(times_ms(lambda: model(crop), device, least=repeats))
         finally:
             model.to(home)
-    return 1000 * statistics.median(times[WARM_UP_PASSES:])
+
+
+def times_ms(
+    call: Callable[[], object], device: torch.device, least: int, most: int = 0, seconds: float = 0.0
+) -> list[float]:
+    """Times of a call, ms, each until the device has done it, after some calls that are not timed.
+
+    Args:
+        least: calls to be timed at least, 1 or more.
+        most: calls to be timed at most, where `seconds` allow more than the least.
+        seconds: no further call is timed once those before took so long together.
+    """
+    times: list[float] = []
+    for i in range(WARM_UP_PASSES + max(least, most)):
+        start = time.perf_counter()
+        call()
+        synchronise(device)
+        if i >= WARM_UP_PASSES:
+            times.append(1000 * (time.perf_counter() - start))
+        if len(times) >= least and sum(times) >= 1000 * seconds:
+            break
+    return times
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all that it was given: else only the launch is timed."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 @contextlib.contextmanager
-def evaluated(model: torch.nn.Module) -> Iterator[None]:
+def evaluated(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards each part trains or doesn't, as before."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -87,6 +102,32 @@ def evaluated(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module, training in before:
             module.training = training
+
+
+def traced(model: PoseModel, input_size: tuple[int, int]) -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
+    """What fvcore sees of one crop's way, in each module by its name together with those below; "" is the model.
+
+    Returns:
+        multiply–adds by operation, and the number of `RELU`s; the operations that it doesn't count, and how often.
+    """
+    with warnings.catch_warnings():  # of what the import compiles
+        warnings.simplefilter("ignore")
+        from fvcore.nn import FlopCountAnalysis  # here, since every command imports this package's modules
+
+    crop = torch.zeros(1, input_size[1], input_size[0], 3, dtype=torch.uint8, device=model.device)
+    with evaluated(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that tracing turns shapes into constants is what we want
+        count = FlopCountAnalysis(model, crop).set_op_handle("aten::scaled_dot_product_attention", attention_macs)
+        for name in ("aten::relu", "aten::relu_"):
+            count.set_op_handle(name, lambda inputs, outputs: Counter({RELU: 1}))
+        count.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        counts = count.by_module_and_operator()
+        return counts, {name: count.unsupported_ops(name) for name in counts}
+
+
+def macs(operations: Counter[str]) -> int:
+    """The multiply–adds among what `traced` counted."""
+    return int(sum(operations.values()) - operations[RELU])
 
 
 def attention_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:

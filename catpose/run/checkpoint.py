@@ -46,10 +46,7 @@ def load_model(path: Path, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, di
         except (ImportError, ValueError, TypeError) as error:  # the last two: no name of a module
             raise InputError(f"--import {module}: {one_line(error)}") from None
     try:
-        settings = _settings(checkpoint["catpose"])
-        described = settings["model"]
-        described["init_args"] = {**described.get("init_args", {}), "weights": None}
-        model: PoseModel = _build(described, PoseModel, trusted)
+        model, settings = described_model(checkpoint["catpose"], trusted)
         model.load_state_dict(checkpoint["state_dict"])
         require_fit(model, tuple(settings["data"]["input_size"]))
     except InputError as error:
@@ -61,6 +58,21 @@ def load_model(path: Path, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, di
     if broken:
         raise InputError(f"{path}: {broken} holds NaN or infinity: its training diverged; name another checkpoint")
     return model.eval(), settings
+
+
+def described_model(text: str, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, dict[str, Any]]:
+    """The model of a run's settings, its weights random, and these settings.
+
+    Args:
+        text: as in `config.yaml`; it may be a stranger's, and makes nothing but models of catpose or of `trusted`.
+
+    Raises:
+        InputError: settings that `fit` didn't write. Exception: what classes raise of arguments that don't suit.
+    """
+    settings = _settings(text)
+    described = settings["model"]
+    described["init_args"] = {**described.get("init_args", {}), "weights": None}
+    return _build(described, PoseModel, trusted), settings
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

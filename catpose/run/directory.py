@@ -75,7 +75,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
                 f"{path}: cannot be written ({error.strerror or error}); choose another place with --out"
             ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a parent may be a file
+            temporary.unlink(missing_ok=True)
 
 
 def require_writable(path: Path, option: str, folder: bool = False) -> None:

@@ -20,8 +20,8 @@ from catpose.data.coco import CocoSplit, split_hash
 from catpose.data.dataset import CropDataset, collate, labelled
 from catpose.errors import InputError, one_line
 from catpose.model.pose import PoseModel
-from catpose.score.ap import average_precision, match
 from catpose.score.contract import AS_GIVEN, MEAN_CONFIDENCE, Contract, Score
+from catpose.score.full import evaluate
 from catpose.score.instances import Detections, Truth
 from catpose.score.judge import judge, require_agreement
 from catpose.score.metric import KeypointAP
@@ -97,7 +97,7 @@ def read_results(path: Path, truth: Truth) -> Detections:
 
 
 def score(split: CocoSplit, detections: Detections, flip_test: bool | None) -> Score:
-    """AP and its family of detections on a labelled split, as pycocotools agrees, with their contract.
+    """Every figure of detections on a labelled split, AP as pycocotools agrees, with their contract.
 
     Args:
         flip_test: whether the detections were made with it; None for those of a file of unknown making.
@@ -109,7 +109,7 @@ def score(split: CocoSplit, detections: Detections, flip_test: bool | None) -> S
     if not split.has_keypoints:
         raise InputError(f"{split.file}: holds no keypoints to score against; use python -m catpose.predict")
     truth = Truth.from_coco(split.coco, str(split.file))
-    values = {key: float(value) for key, value in average_precision(match(truth, detections)).items()}
+    values = evaluate(truth, detections, draws=0).values
     require_agreement(values, judge(split.coco, detections.to_results()))
     contract = Contract.of(
         truth,

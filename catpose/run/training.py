@@ -21,6 +21,7 @@ from catpose.run.callbacks import BestAndLast, History, Overlays, Score, StopWhe
 from catpose.run.checkpoint import require_resumable
 from catpose.run.cli import FitCLI, input_error
 from catpose.run.directory import RunDirectory
+from catpose.run.figures import FinalFigures
 from catpose.run.wandb import closed_wandb
 
 TERMINATED = 143  # 128 + SIGTERM, as a shell says it
@@ -54,7 +55,8 @@ def train(argv: list[str]) -> Trained:
     refuse_broken_data(Path(cli.config.data.root))
     resume = run.last.exists()
     best = BestAndLast(run, yaml.safe_dump(settings, sort_keys=False))
-    cli.build(run, [Score(run), Overlays(), History(run), best, StopWhenAsked(run)], resume)
+    callbacks = [Score(run), Overlays(), History(run), best, StopWhenAsked(run), FinalFigures(run)]
+    cli.build(run, callbacks, resume)
     if resume:
         require_resumable(run.last, cli.model)
     try:

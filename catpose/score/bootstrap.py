@@ -1,4 +1,4 @@
-"""AP over bootstrap draws of the validation images: `average_precision`'s "AP" alone, some thirty times as fast.
+"""Figures over bootstrap draws of the validation images: those of `average_precision`, two to three times as fast.
 
 A draw holds each image as often as it was drawn, n of n with replacement (Efron & Tibshirani 1993, An Introduction to
 the Bootstrap). All models are looked at on the same draws, so that what two of them have in common, the difficulty of
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from catpose.score.ap import RECALLS, THRESHOLDS, Matches
+from catpose.score.ap import QUESTIONS, RECALLS, THRESHOLDS, Matches
 
 _STEP = 250  # draws at once: small enough for the processor's cache
 
@@ -21,6 +21,23 @@ def image_weights(n_images: int, draws: int = 1000, seed: int = 0) -> np.ndarray
     return np.random.default_rng(seed).multinomial(n_images, np.full(n_images, 1 / n_images), size=draws)
 
 
+def bootstrap(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The figures of every draw: `average_precision(matches, weights)` to 1e-12, without its counts "n", "n_M", "n_L".
+
+    Args:
+        weights: (draws, I) whole numbers, 0 or more, in the order of `Truth.images`; see `image_weights`.
+    """
+    result: dict[str, np.ndarray] = {}
+    for q, question in enumerate(QUESTIONS):
+        precision, recall = _curves(matches, q, weights)
+        which = {"all": "", "medium": "_M", "large": "_L"}.get(question, f"/{question}")
+        result |= {f"AP{which}": precision.mean(axis=0), f"AR{which}": recall.mean(axis=0)}
+        if question == "all":
+            for at, t in (("50", 0), ("75", 5)):  # 0.5 and 0.75 among the thresholds
+                result |= {f"AP{at}": precision[t], f"AR{at}": recall[t]}
+    return result
+
+
 def bootstrap_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
     """The AP of every draw, a fraction in 0..1: (draws,) float64, `average_precision(matches, weights)["AP"]` to 1e-12.
 
@@ -29,41 +46,47 @@ def bootstrap_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
     Args:
         weights: (draws, I) whole numbers, 0 or more, in the order of `Truth.images`; see `image_weights`.
     """
+    return _curves(matches, 0, weights)[0].mean(axis=0)
+
+
+def _curves(matches: Matches, q: int, weights: np.ndarray) -> np.ndarray:
+    """(2, T, draws): of question q, the mean interpolated precision and the recall reached at every threshold."""
     n_images = matches.instances.shape[-1]
     if weights.ndim != 2 or weights.shape[1] != n_images or not np.issubdtype(weights.dtype, np.integer):
         raise ValueError(f"weights are (draws, {n_images}) whole numbers; these are {weights.shape} {weights.dtype}")
     if (weights < 0).any():
         raise ValueError("weights are 0 or more")
-    parts = [_draws(matches, weights[start : start + _STEP]) for start in range(0, len(weights), _STEP)]
-    return np.concatenate(parts) if parts else np.empty(0)
+    parts = [_draws(matches, q, weights[start : start + _STEP]) for start in range(0, max(len(weights), 1), _STEP)]
+    return np.concatenate(parts, axis=-1)
 
 
-def _draws(matches: Matches, weights: np.ndarray) -> np.ndarray:
-    """(n, I) -> (n,): the mean over the categories that a draw has."""
-    total, present = np.zeros(len(weights)), np.zeros(len(weights))
+def _draws(matches: Matches, q: int, weights: np.ndarray) -> np.ndarray:
+    """`_curves` of n draws: the mean over the categories that a draw has, nan where it has none."""
+    total, present = np.zeros((2, len(THRESHOLDS), len(weights))), np.zeros(len(weights))
     for k in range(matches.instances.shape[1]):
-        n_instances = weights @ matches.instances[0, k]
-        total += np.where(n_instances > 0, _of_category(matches, k, weights, n_instances), 0.0)
+        n_instances = weights @ matches.instances[q, k]
+        total += np.where(n_instances > 0, _of_category(matches, q, k, weights, n_instances), 0.0)
         present += n_instances > 0
     return np.where(present > 0, total, np.nan) / np.maximum(present, 1)
 
 
-def _of_category(matches: Matches, k: int, weights: np.ndarray, n_instances: np.ndarray) -> np.ndarray:
-    """(n,): the area under the interpolated curve, as the sum of its steps, each at a true detection.
+def _of_category(matches: Matches, q: int, k: int, weights: np.ndarray, n_instances: np.ndarray) -> np.ndarray:
+    """(2, T, n): the area under the interpolated curve, as the sum of its steps, each at a true detection, and the
+    recall that it ends at.
 
     Draws are the last axis, so that every operation runs along them. Weights are whole numbers, hence recalls are
     fractions of few kinds, and how many of the 101 recalls each of them reaches is looked up.
     """
-    of_category = matches.category == k
-    each = weights.T[matches.image[of_category]]  # (D, n): how often a draw holds each detection, best first
+    of_interest = np.flatnonzero((matches.category == k) & matches.counted[q].any(axis=0))
+    each = np.ascontiguousarray(weights.T)[matches.image[of_interest]]  # (D, n): how often a draw holds each detection
     sizes, size = np.unique(n_instances, return_inverse=True)
     top = int(each.sum(axis=0).max(initial=0)) + 1
     reached_by = RECALLS.searchsorted(np.arange(top) / np.maximum(sizes, 1)[:, None], side="right")
     first = size * top  # of the draw's row in `reached_by`, flat
-    area = np.zeros(len(weights))
+    area, recall = np.zeros((2, len(THRESHOLDS), len(weights)))
     seen, seen_of = each, None
-    for counted, true in zip(matches.counted[0][:, of_category], matches.true[0][:, of_category], strict=True):
-        index = np.flatnonzero(true)
+    for t in range(len(THRESHOLDS)):
+        counted, index = matches.counted[q, t, of_interest], np.flatnonzero(matches.true[q, t, of_interest])
         if not len(index):
             continue
         if seen_of is None or (counted != seen_of).any():  # mostly the same at all thresholds
@@ -71,7 +94,8 @@ def _of_category(matches: Matches, k: int, weights: np.ndarray, n_instances: np.
         found = each[index].cumsum(axis=0)
         precision = found / seen[index]
         best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        width = reached_by.ravel()[first + found]
+        width = reached_by.take(first + found)
         width[1:] -= width[:-1].copy()
-        area += np.einsum("dn,dn->n", best, width)
-    return area / (len(THRESHOLDS) * len(RECALLS))
+        area[t] = np.einsum("dn,dn->n", best, width)
+        recall[t] = found[-1] / np.maximum(n_instances, 1)
+    return np.stack([area / len(RECALLS), recall])

@@ -8,7 +8,7 @@ import math
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from catpose.errors import InputError, one_line
@@ -56,6 +56,7 @@ class Score:
 
     values: Mapping[str, float]
     contract: Contract
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # 95 %, where they were asked for
 
     def __sub__(self, other: Score) -> dict[str, float]:
         """The differences of the figures that both have.
@@ -77,7 +78,11 @@ class Score:
     def write(self, path: Path) -> None:
         """Write both as JSON, whole or not at all."""
         values = {key: None if math.isnan(value) else float(value) for key, value in self.values.items()}
-        text = json.dumps({"score": values, "contract": dataclasses.asdict(self.contract)}, indent=2, allow_nan=False)
+        content: dict[str, object] = {"score": values, "contract": dataclasses.asdict(self.contract)}
+        if self.intervals:
+            known = {key: ends for key, ends in self.intervals.items() if not any(map(math.isnan, ends))}
+            content["intervals_95"] = {key: [float(low), float(high)] for key, (low, high) in known.items()}
+        text = json.dumps(content, indent=2, allow_nan=False)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
         temporary.write_text(text + "\n")
         os.replace(temporary, path)
@@ -93,7 +98,10 @@ class Score:
             content = json.loads(path.read_text())
             values = {str(key): math.nan if value is None else float(value) for key, value in content["score"].items()}
             contract = content["contract"]
-            return cls(values, Contract(**contract | {"sigmas": tuple(float(s) for s in contract["sigmas"])}))
+            intervals = {str(key): (float(a), float(b)) for key, (a, b) in content.get("intervals_95", {}).items()}
+            return cls(
+                values, Contract(**contract | {"sigmas": tuple(float(s) for s in contract["sigmas"])}), intervals
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: no score with its contract ({one_line(error)}); write it again with test"

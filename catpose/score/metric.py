@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from catpose.score.ap import average_precision, match
+from catpose.score.distances import distances, means, measures
 from catpose.score.instances import Detections, Truth
 from catpose.score.oks import instance_score, oks_nms
 from catpose.skeleton import KEYPOINTS, N_KEYPOINTS
@@ -18,6 +19,7 @@ KEYS = (
     *("AP", "AP50", "AP75", "AP_M", "AP_L", "AR"),
     *("n", "n_M", "n_L"),
     *(f"AP/{name}" for name in KEYPOINTS),
+    *("PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC", "NME", "EPE"),
 )
 
 
@@ -75,11 +77,12 @@ class KeypointAP(Metric):
         self.rows = self.rows.index_copy(0, rows, torch.where(known[:, :1] > 0, known, filled))
 
     def compute(self) -> dict[str, float]:
-        """The figures named in `KEYS`, of `average_precision`; nan where no instance counts."""
+        """The figures named in `KEYS`, of `average_precision` and `distances`; nan where nothing counts."""
         state = self.rows.cpu().numpy().astype(np.float64)
         present = state[:, 0] > 0
         self.detections = _score(self.truth, self._order[present], state[present, 1:].reshape(-1, N_KEYPOINTS, 3))
         values = average_precision(match(self.truth, self.detections))
+        values |= means(self.truth, measures(self.truth, distances(self.truth, self.detections)))
         return {key: float(values[key]) for key in KEYS}
 
     def reset(self) -> None:

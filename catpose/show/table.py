@@ -8,6 +8,13 @@ from pathlib import Path
 
 from catpose.skeleton import KEYPOINTS
 
+#: The figures that are shown, in this order.
+FAMILY = (
+    *("AP", "AP50", "AP75", "AP_M", "AP_L", "AR"),
+    *("PCK@0.05", "PCK@0.1", "PCK@0.2", "PCKh@0.05", "PCKh@0.1", "PCKh@0.2", "PCKh@0.5"),
+    *("AUC", "NME", "NMEh", "EPE", "ECE"),
+)
+
 
 def figure(value: float | None) -> str:
     """A number of a table; blank where there is none."""
@@ -24,13 +31,26 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def score_table(values: Mapping[str, float | None], prefix: str = "") -> str:
-    """AP and its family, then the AP of each keypoint; `values` by the names that the score gives them."""
-    family = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR")
-    rows = [(name, figure(values.get(prefix + name))) for name in family if prefix + name in values]
+def score_table(
+    values: Mapping[str, float | None], prefix: str = "", intervals: Mapping[str, tuple[float, float]] | None = None
+) -> str:
+    """AP and its family, what rests on distances, then the AP of each keypoint; `values` by the names of the score.
+
+    Args:
+        intervals: 95 %, by the same names; they have a column of their own, and keypoints are left out.
+    """
+    rows = [(name, figure(values.get(prefix + name))) for name in FAMILY if prefix + name in values]
+    if intervals is not None:
+        spans = [span(intervals.get(prefix + name)) for name, _ in rows]
+        return table([(*row, ends) for row, ends in zip(rows, spans, strict=True)], ("", "value", "95 % interval"))
     per_keypoint = {name: values.get(f"{prefix}AP/{name}") for name in KEYPOINTS if f"{prefix}AP/{name}" in values}
     rows += [(f"  {name}", figure(value)) for name, value in per_keypoint.items()]
     return table(rows, ("", "value"))
+
+
+def span(ends: tuple[float, float] | None) -> str:
+    """An interval of a table; blank where there is none."""
+    return "" if ends is None or any(map(math.isnan, ends)) else f"[{figure(ends[0])}, {figure(ends[1])}]"
 
 
 def closing_table(metrics: Mapping[str, float], best_ap: float, best_epoch: int, folder: Path) -> str:

@@ -2,7 +2,8 @@
 
 A made-up data set (a tenth of the images with several cats, half of the keypoints labelled, an AP of about one half)
 is evaluated by pycocotools and by us, once; then by us on bootstrap draws over its images. All figures each time: AP,
-AP50, AP75, AP(M), AP(L), AR, and the AP of each of 17 keypoints.
+AP50, AP75, AP(M), AP(L), AR, and the AP of each of 17 keypoints. `bootstrap` does what `average_precision` would do on
+the draws, and agrees to 1e-12; `evaluate` is all that `test` says, with PCK, PCKh, AUC, NME, EPE and ECE.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from typing import Any
 import numpy as np
 
 from catpose.score.ap import average_precision, match
+from catpose.score.bootstrap import bootstrap, image_weights
+from catpose.score.calibration import threshold_curves
+from catpose.score.full import evaluate
 from catpose.score.instances import Detections, Truth
 from catpose.score.judge import judge, require_agreement
 
@@ -69,16 +73,25 @@ def main() -> None:
     match_s, matches = seconds(lambda: match(truth, detections))
     once_s, ours = seconds(lambda: average_precision(matches))
     require_agreement(ours, judged)
-    weights = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=n_draws)
+    weights = image_weights(n_images, n_draws)
     draws_s, drawn = seconds(lambda: average_precision(matches, weights))
+    fast_s, fast = seconds(lambda: bootstrap(matches, weights))
+    for key, value in fast.items():
+        np.testing.assert_allclose(value, drawn[key], rtol=0, atol=1e-12, err_msg=key)
+    full_s, full = seconds(lambda: evaluate(truth, detections, n_draws))
+    curves_s, _ = seconds(lambda: threshold_curves(truth, detections))
 
-    once_all_s = truth_s + read_s + match_s + once_s
+    once_all_s, per_draw = truth_s + read_s + match_s + once_s, max(n_draws, 1)
     print(f"{n_images} images, {len(truth)} instances, AP {ours['AP']:.3f} +- {np.std(drawn['AP']):.3f}")
     print(f"pycocotools, once                  {judge_s:9.3f} s")
     print(f"ours, once                         {once_all_s:9.3f} s   {judge_s / once_all_s:7.0f} times as fast")
     print(f"  reading / matching / counting    {truth_s + read_s:9.3f} / {match_s:.3f} / {once_s:.3f} s")
-    per_draw = draws_s / max(n_draws, 1)
-    print(f"ours, {n_draws} draws after matching    {draws_s:9.3f} s   {judge_s / per_draw:7.0f} times as fast a draw")
+    for name, taken_s in (("average_precision", draws_s), ("bootstrap", fast_s)):
+        speed = f"{judge_s / taken_s * per_draw:7.0f} times as fast a draw"
+        print(f"{f'{name}, {n_draws} draws':34} {taken_s:9.3f} s   {speed}")
+    print(f"  bootstrap against average_precision             {draws_s / fast_s:7.1f} times as fast")
+    print(f"{f'evaluate, {len(full.draws)} figures, {n_draws} draws':34} {full_s:9.3f} s")
+    print(f"threshold curves                   {curves_s:9.3f} s")
 
 
 if __name__ == "__main__":

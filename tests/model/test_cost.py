@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 import warnings
 
 import pytest
 import torch
 
 from catpose.errors import InputError
-from catpose.model.cost import gmacs, latency_ms, params_m
+from catpose.model.complexity import complexity
+from catpose.model.cost import WARM_UP_PASSES, gmacs, latency_ms, params_m, times_ms
 from catpose.model.hrnet import HRNet
 from catpose.model.pyramid import FeaturePyramid
 from catpose.model.resnest import ResNeSt
@@ -67,7 +69,7 @@ def test_fused_attention_counts_as_attention_written_out_does() -> None:
     assert fused == pytest.approx(gmacs(model, (128, 96)), rel=1e-12)
 
 
-@pytest.mark.parametrize("measure", [gmacs, latency_ms])
+@pytest.mark.parametrize("measure", [gmacs, latency_ms, complexity])
 def test_nothing_about_the_model_changes(measure, small: FeaturePyramid) -> None:
     small.train()
     small.backbone.eval()  # as where a part is frozen
@@ -86,7 +88,7 @@ def test_nothing_about_the_model_changes(measure, small: FeaturePyramid) -> None
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("measure", [gmacs, latency_ms])
+@pytest.mark.parametrize("measure", [gmacs, latency_ms, complexity])
 def test_a_size_that_the_model_refuses_leaves_it_as_it_was(measure, small: FeaturePyramid) -> None:
     small.train()
     with pytest.raises(InputError, match=r"data\.input_size"):
@@ -104,3 +106,20 @@ def test_counting_says_nothing(small: FeaturePyramid, caplog: pytest.LogCaptureF
 
 def test_a_pass_takes_some_time(small: FeaturePyramid) -> None:
     assert 0 < latency_ms(small, (64, 64), "cpu", repeats=1) < math.inf
+
+
+@pytest.mark.parametrize(
+    ("limits", "timed"),
+    [({"least": 4}, 4), ({"least": 1, "most": 6, "seconds": math.inf}, 6), ({"least": 5, "most": 2}, 5)],
+)
+def test_passes_are_timed_after_some_that_are_not(limits: dict, timed: int) -> None:
+    calls: list[int] = []
+    times = times_ms(lambda: calls.append(0), torch.device("cpu"), **limits)
+    assert (len(times), len(calls)) == (timed, WARM_UP_PASSES + timed)
+    assert min(times) > 0
+
+
+def test_a_budget_ends_the_timing() -> None:
+    times = times_ms(lambda: time.sleep(0.02), torch.device("cpu"), least=1, most=1000, seconds=0.1)
+    assert 1 <= len(times) <= 5
+    assert sum(times[:-1]) < 100 <= sum(times)

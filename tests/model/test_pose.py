@@ -396,7 +396,9 @@ def test_the_optimiser_is_the_one_named(tmp_path, name, cls):
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize("backbone", PoseModel.__subclasses__())
+@pytest.mark.parametrize(
+    "backbone", [each for each in PoseModel.__subclasses__() if each.__module__.startswith("catpose.")]
+)
 def test_signatures_are_the_settings(backbone):
     """jsonargparse, which reads them for the command line, finds every argument of PoseModel through `**kwargs`."""
     parser = ArgumentParser(exit_on_error=False)

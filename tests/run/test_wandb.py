@@ -66,7 +66,7 @@ def test_the_config_is_the_resolved_one_with_what_was_added(resumed: Path) -> No
 
 def test_every_name_that_the_readme_promises_is_logged(resumed: Path) -> None:
     section = README.read_text().split("## Weights & Biases")[1].split("\n## ")[0]
-    promised = {name for name in re.findall(r"`([\w/]+)`", section) if "/" in name or name == "lr"}
+    promised = {name for name in re.findall(r"`([\w/@.]+)`", section) if "/" in name or name == "lr"}
     logged = {name for file in files(resumed) for step in history(file) for name in step}
     logged |= {name.rsplit("/", 1)[0] for name in logged}  # pictures are a record of several parts
     assert promised - logged <= {"val/AP_M", "val/AP_L"}  # blank where no instance is of that size

@@ -1,4 +1,4 @@
-"""AP over bootstrap draws: `average_precision` is the judge, on data sets full of hard cases."""
+"""Figures over bootstrap draws: `average_precision` is the judge, on data sets full of hard cases."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from cases import random_case
 
+from catpose.score import bootstrap as module
 from catpose.score.ap import Matches, average_precision, match
-from catpose.score.bootstrap import bootstrap_ap, image_weights
+from catpose.score.bootstrap import bootstrap, bootstrap_ap, image_weights
 from catpose.score.instances import Detections, Truth
 
 
@@ -29,6 +30,32 @@ def test_equals_average_precision(n_categories: int):
     assert np.mean(np.array(spread) > 0.01) > 0.3  # the draws do differ, or the agreement would mean little
 
 
+@pytest.mark.parametrize("n_categories", [1, 2])
+def test_every_question_equals_average_precision(n_categories: int):
+    spread: dict[str, int] = {}
+    for seed in range(40):
+        matches = random_matches(seed, n_categories)
+        weights = image_weights(matches.instances.shape[-1], 12, seed)
+        weights[5] = 0  # a draw of nothing
+        ours, judged = bootstrap(matches, weights), average_precision(matches, weights)
+        assert set(ours) == set(judged) - {"n", "n_M", "n_L"}
+        for key, value in ours.items():
+            assert (value.shape, value.dtype) == ((12,), np.float64)
+            np.testing.assert_allclose(value, judged[key], rtol=0, atol=1e-12, err_msg=f"{key}, seed {seed}")
+            spread[key] = spread.get(key, 0) + len(np.unique(value[~np.isnan(value)]).round(6)) - 1
+        np.testing.assert_array_equal(bootstrap_ap(matches, weights), ours["AP"])
+    assert min(spread.values()) >= 5, spread
+
+
+def test_draws_do_not_meet(monkeypatch: pytest.MonkeyPatch):
+    matches = random_matches(7)
+    weights = image_weights(matches.instances.shape[-1], 31)
+    together = bootstrap(matches, weights)
+    monkeypatch.setattr(module, "_STEP", 4)
+    for key, value in bootstrap(matches, weights).items():
+        np.testing.assert_array_equal(value, together[key])
+
+
 def test_any_whole_weights():
     """Draws of another size than n, an empty one included, and more draws than are reckoned with at once."""
     matches = random_matches(3)
@@ -42,6 +69,9 @@ def test_any_whole_weights():
 def test_no_draw_and_no_detection():
     matches = random_matches(3)
     assert bootstrap_ap(matches, np.empty((0, matches.instances.shape[-1]), dtype=np.int64)).shape == (0,)
+    assert {value.shape for value in bootstrap(matches, np.empty((0, len(matches.instances[0, 0])), int)).values()} == {
+        (0,)
+    }
     coco, _ = random_case(3)
     truth = Truth.from_coco(coco)
     nothing = match(truth, Detections.from_results([], truth))
@@ -54,6 +84,8 @@ def test_weights_of_another_kind_are_refused():
     for weights in (np.ones((2, n)), np.ones(n, dtype=int), np.ones((2, n + 1), dtype=int), np.full((2, n), -1)):
         with pytest.raises(ValueError, match="weights are"):
             bootstrap_ap(matches, weights)
+        with pytest.raises(ValueError, match="weights are"):
+            bootstrap(matches, weights)
 
 
 def test_draws_are_multinomial_and_the_same_for_all_models():

@@ -1,0 +1,201 @@
+"""The report's first answers: which model is better, whether the difference is real, beside what was published."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from catpose.show.arms import Mark, draw_arms
+from catpose.show.page import Answer, Figure, Listing, Section, Table, Text
+from catpose.study.compare import Comparison, Judged
+from catpose.study.models import Model
+from catpose.study.words import ALPHA, ap, interval, probability, signed
+
+#: The columns of the models' table: key, header.
+COLUMNS = {
+    **{key: key for key in ("AP50", "AP75", "AR")},
+    **{key: key for key in ("PCK@0.05", "PCK@0.1", "PCK@0.2", "PCKh@0.5", "AUC")},
+    **{"NME": "NME", "EPE": "EPE, px", "ECE": "ECE"},
+}
+
+
+def which_is_better(comparison: Comparison) -> Answer:
+    best = comparison.judged[comparison.best]
+    made, n = best.estimate("AP"), len(comparison.judged)
+    detail = f"{f'AP {ap(made.value)} {interval(made)}'.strip()}, {runs(best)}"
+    second = _runner_up(comparison)
+    if second is not None:
+        other = comparison.judged[second]
+        detail += f"; next of {n} is {other.label}, {ap(other.value('AP'))}"
+    return Answer("Which model is better?", best.label, detail, "results")
+
+
+def is_it_real(comparison: Comparison) -> Answer:
+    question, second = "Is the difference real?", _runner_up(comparison)
+    if second is None:
+        return Answer(question, "Nothing to compare with", "name two runs or more, or a study", "results")
+    difference, p, other = comparison.differences[second], comparison.p[second], comparison.judged[second].label
+    much = f"{signed(difference.value)} {interval(difference, signed)} to {other}, p {probability(p)}"
+    apart = [i for i, p in comparison.p.items() if p < ALPHA]
+    if p < ALPHA:
+        answer = "Yes"
+    else:
+        answer = "Can't be told"
+        much += f"; {ap(difference.detectable)} would have been seen"
+    if 0 < len(apart) < len(comparison.p):
+        much += f"; it can be told from {len(apart)} of the {len(comparison.p)} others"
+    return Answer(question, answer, much, "results")
+
+
+def results(comparison: Comparison) -> Section:
+    order = _by_ap(comparison)
+    header = ("model", "seeds", "AP", "95 % interval", *COLUMNS.values(), "to the best", "95 % interval", "p")
+    rows = [_row(comparison, i) for i in order]
+    marks = [_mark(comparison.judged[i], i == comparison.best) for i in order]
+    n_images = comparison.judged[0].n_images
+    n = int(comparison.judged[0].evaluations[0].values["n"])
+    words = [
+        f"All models are scored on the same {n_images} images with {n} instances; their intervals come from the same"
+        " resamples of these images, so that what is hard for all of them cancels out of a difference.",
+        "p is corrected for all pairs of models (Holm), since these very numbers chose the best one.",
+    ]
+    if any(len(judged.evaluations) == 1 for judged in comparison.judged):
+        words.append(
+            "A model with one seed is one training: its interval says how it would do on other images, and nothing"
+            " about training it again."
+        )
+    if any(len(judged.evaluations) > 1 for judged in comparison.judged):
+        words.append("With several seeds, an AP is the expected one over trainings and images, a dot is one seed.")
+    return Section(
+        "results",
+        "Results",
+        [
+            Figure(
+                "models",
+                "AP of each model with its 95 % interval",
+                f"AP with 95 % intervals; the best is {comparison.judged[comparison.best].label}",
+                draw_arms(marks),
+            ),
+            Table("Every score, the best model first", header, rows, " ".join(words), highlight=(0,)),
+            Table(
+                "95 % intervals of the other scores",
+                ("model", *COLUMNS.values()),
+                [
+                    (judged.label, *(interval(judged.estimate(key), figure_of(key)) for key in COLUMNS))
+                    for judged in (comparison.judged[i] for i in order)
+                ],
+                "PCK: the share of labelled keypoints within so much of the box's longer side; PCKh: of the distance"
+                " between the eyes. AUC: area under the PCK curve up to 0.2. NME: mean distance over the longer side."
+                " EPE: mean distance. ECE: how far confidences are from the share that is right.",
+            ),
+        ],
+    )
+
+
+def published(comparison: Comparison) -> Section:
+    """The published tables row by row, with ours beside and what contradicts what."""
+    blocks: list[Any] = [
+        Text(
+            "What was printed elsewhere, row by row, next to models of this report with the same settings. Theirs were"
+            " made under conditions that can't be checked: the numbers stand side by side and are never subtracted."
+        )
+    ]
+    contradictions = []
+    for table in read_published():
+        if table.get("complexity"):
+            continue  # with the cost
+        rows = [(*row["cells"], ours(comparison, table, row)) for row in table["rows"]]
+        note = " ".join(str(table["contradiction"]).split()) if table.get("contradiction") else ""
+        if note:
+            contradictions.append(f"{table['title']}: {note}")
+        if not any(row[-1] for row in rows):
+            rows = [(*row[:-1], "not run") for row in rows]
+        blocks.append(Table(f"{table['title']} ({table['source']})", (*table["columns"], "ours"), rows, note))
+    blocks.insert(
+        1, Listing([f"{len(contradictions)} of these tables contradict another one or themselves:", *contradictions])
+    )
+    return Section("published", "Beside the published tables", blocks)
+
+
+def read_published() -> list[dict[str, Any]]:
+    return yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
+
+
+def ours(comparison: Comparison, table: dict[str, Any], row: dict[str, Any]) -> str:
+    """Our models' AP for a row of a published table; empty where none has its settings."""
+    if row["settings"] is None:
+        return ""
+    study, said = table.get("study"), []
+    for model, judged in zip(comparison.models, comparison.judged, strict=True):
+        asked = study is None or (model.runs[0].study or "").startswith(study)
+        if asked and all(has(model, key, value) for key, value in row["settings"].items()):
+            made = judged.estimate("AP")
+            said.append(f"{ap(made.value)} {interval(made)} ({network(model)}, {epochs(model)} epochs)")
+    return "; ".join(said)
+
+
+def has(model: Model, key: str, value: object) -> bool:
+    there = model.settings.get(key)
+    if key.endswith("class_path"):
+        return str(there).rsplit(".", 1)[-1] == value
+    if isinstance(value, float) and isinstance(there, (int, float)):
+        return math.isclose(there, value, rel_tol=1e-6)
+    return there == value
+
+
+def network(model: Model) -> str:
+    """A model's network and input size in a few words."""
+    settings = model.settings
+    name = str(settings.get("model.class_path")).rsplit(".", 1)[-1]
+    detail = next((settings[f"model.{key}"] for key in ("name", "depth", "width") if f"model.{key}" in settings), "")
+    width, height = settings.get("data.input_size") or (0, 0)
+    return f"{name} {detail}".strip() + f", {width}x{height}"
+
+
+def epochs(model: Model) -> str:
+    counts = sorted({len(run.history) for run in model.runs})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def runs(judged: Judged) -> str:
+    return "one run" if len(judged.detections) == 1 else f"{len(judged.detections)} seeds"
+
+
+def figure_of(key: str) -> Any:
+    """How a score's numbers are written."""
+    return (lambda value: f"{value:.1f}") if key == "EPE" else ap
+
+
+def _by_ap(comparison: Comparison) -> list[int]:
+    return sorted(range(len(comparison.judged)), key=lambda i: -comparison.judged[i].value("AP"))
+
+
+def _runner_up(comparison: Comparison) -> int | None:
+    order = _by_ap(comparison)
+    return next((i for i in order if i != comparison.best), None)
+
+
+def _row(comparison: Comparison, i: int) -> tuple[str, ...]:
+    judged = comparison.judged[i]
+    difference = comparison.differences.get(i)
+    compared = ("best", "", "")
+    if difference is not None:  # the best one's minus this one's, turned round
+        turned = f"[{signed(-difference.high)}, {signed(-difference.low)}]" if not math.isnan(difference.low) else ""
+        compared = (signed(-difference.value), turned, probability(comparison.p[i]))
+    return (
+        judged.label,
+        str(len(judged.evaluations)),
+        ap(judged.value("AP")),
+        interval(judged.estimate("AP")),
+        *(figure_of(key)(judged.value(key)) for key in COLUMNS),
+        *compared,
+    )
+
+
+def _mark(judged: Judged, best: bool) -> Mark:
+    made = judged.estimate("AP")
+    points = tuple(evaluation.values["AP"] for evaluation in judged.evaluations)
+    return Mark(judged.label, made.value, made.low, made.high, points)

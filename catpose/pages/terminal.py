@@ -1,0 +1,76 @@
+"""What goes wrong with a model, and how it compares with another, as plain text."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from catpose.score.error_kinds import KINDS
+from catpose.show.table import figure, span, table
+from catpose.skeleton import KEYPOINTS
+from catpose.study.compare import Judged, paired
+from catpose.study.diagnosis import Diagnosis
+from catpose.study.statistics import Difference, Estimate
+from catpose.study.words import ALPHA, probability, signed
+
+PER_KEYPOINT = ("AP", "AR", "PCK@0.1", "EPE")
+#: What two models are compared in.
+COMPARED = ("AP", "AP50", "AP75", "AR", "PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC", "NME", "EPE")
+
+
+def analysis_text(diagnosis: Diagnosis) -> str:
+    """Tables: each keypoint, the kinds of error, and parts of the data."""
+    judged = diagnosis.judged
+    keypoints = [
+        (name.replace("_", " "), *(_both(judged.estimate(f"{key}/{name}")) for key in PER_KEYPOINT))
+        for name in KEYPOINTS
+    ]
+    shares = dict(zip(KINDS, diagnosis.shares, strict=True))
+    kinds = [("good", f"{100 * shares['good']:.1f} %", "")] if not np.isnan(shares["good"]) else []
+    for error in diagnosis.errors:
+        share = shares.get(error, np.nan)
+        kinds.append((error, "" if np.isnan(share) else f"{100 * share:.1f} %", _both(diagnosis.gain(error))))
+    parts = [
+        (f"{condition}: {name}", str(diagnosis.size(condition, name)), _both(diagnosis.part(condition, name)))
+        for condition, names in diagnosis.parts.items()
+        for name in names
+    ]
+    tables = [
+        table(keypoints, ("keypoint", *PER_KEYPOINT)),
+        "Kinds of error (Ronchi & Perona 2017) of labelled keypoints, and the AP regained were one kind corrected:",
+        table(kinds, ("kind", "keypoints", "AP regained")),
+        *([table(parts, ("part of the data", "instances", "AP"))] if parts else []),
+    ]
+    return "\n\n".join(tables) + "\n"
+
+
+def comparison_text(ours: Judged, theirs: Judged) -> str:
+    """Two models on the same resamples of the images, and in a sentence which is better."""
+    rows = []
+    for key in COMPARED:
+        one, other = ours.value(key), theirs.value(key)
+        made = paired(ours.evaluations[0], theirs.evaluations[0], key)
+        rows.append((key, figure(one), figure(other), signed(made.value), _signed(made), probability(made.p)))
+    header = ("", "this", "against", "difference", "95 % interval", "p")
+    made = paired(ours.evaluations[0], theirs.evaluations[0], "AP")
+    return f"{ours.label} against {theirs.label}:\n\n{table(rows, header)}\n\n{_verdict(made)}\n"
+
+
+def _verdict(ap: Difference) -> str:
+    images = "on other images like these, of these two trained models; nothing is said about training them again."
+    if ap.p < ALPHA:
+        better = "better" if ap.value > 0 else "worse"
+        return f"In AP it is {better}: {signed(ap.value)} {_signed(ap)}, p {probability(ap.p)}, {images}"
+    if np.isnan(ap.p):
+        return "Nothing can be said of the difference in AP."
+    seen = (
+        f"; these images would have shown a difference of {figure(ap.detectable)} with 80 % power" if ap.se > 0 else ""
+    )
+    return f"In AP the two can't be told apart: {signed(ap.value)} {_signed(ap)}, p {probability(ap.p)}{seen}; {images}"
+
+
+def _both(of: Estimate) -> str:
+    return "" if np.isnan(of.value) else f"{figure(of.value)} {span((of.low, of.high))}".rstrip()
+
+
+def _signed(of: Difference) -> str:
+    return "" if np.isnan(of.low) else f"[{signed(of.low)}, {signed(of.high)}]"

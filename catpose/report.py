@@ -1,0 +1,45 @@
+"""Make one page of finished runs and studies: `python -m catpose.report RUN … --out report/`.
+
+RUN is a run's folder or a study's. The page is one HTML file that opens offline and answers: which model is better, is
+the difference real, where does it fail, what does it cost. Its figures lie beside it as PNG and SVG.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from catpose.errors import InputError, Parser, command, natural
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(prog="python -m catpose.report", description="Make one page of finished runs and studies.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run (fit) or a study (sweep)")
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the page (%(default)s)")
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="data folder (the first run's)")
+    parser.add_argument("--profile", type=Path, action="append", default=[], metavar="FILE",
+                        help="a profile.json of catpose.profile, any number of times")  # fmt: skip
+    parser.add_argument("--title", default="Cat pose models", help="of the page (%(default)s)")
+    parser.add_argument("--draws", type=natural, default=1000, help="resamples of the images (%(default)s)")
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser.parse_args(argv)
+
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from catpose.pages.report import report
+    from catpose.run.directory import require_writable
+
+    require_writable(arguments.out, "--out", folder=True)
+    if any(run.resolve() == arguments.out.resolve() for run in arguments.runs):
+        raise InputError(f"--out {arguments.out}: is a run itself; name another folder")
+    page = report(arguments.runs, arguments.data, arguments.profile, arguments.title, arguments.draws, words)
+    files = page.write(arguments.out)
+    for answer in page.answers:
+        print(f"{answer.question} {answer.answer}: {answer.detail}")
+    main_file = arguments.out / "index.html"
+    print(f"written: {main_file} ({main_file.stat().st_size / 1e6:.1f} MB), {len(files) - 1} figures")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Measures of the distance between a keypoint and its truth: PCK, PCKh, AUC, NME, EPE.
+
+Every figure is the mean, over the keypoints that count for it, of a number that each keypoint has by itself. Over all
+keypoints at once: one that is labelled more often weighs more. (MMPose's overall PCK is the mean of the 17 keypoints'
+own instead, which is the mean of our "PCK@t/KEYPOINT". And a keypoint is correct there where its distance is below t
+units, with us, as with Yang & Ramanan, where it is at most t: the same but for exact hits.)
+
+An instance that was not detected has all its keypoints wrong in PCK, PCKh and AUC. EPE and NME have no number for it
+and leave it out: beside them belongs how many keypoints are missing. Crowds and other ignored instances don't count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from catpose.score.instances import Detections, Truth
+from catpose.score.pairs import detection_of
+from catpose.skeleton import KEYPOINTS
+
+BOX_THRESHOLDS = (0.05, 0.1, 0.2)
+EYE_THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
+#: AUC is the area up to this threshold.
+AUC_END = 0.2
+#: The figures that are given for each keypoint too.
+PER_KEYPOINT = (*(f"PCK@{t}" for t in BOX_THRESHOLDS), "EPE")
+_EYES = [KEYPOINTS.index("left_eye"), KEYPOINTS.index("right_eye")]
+
+
+def distances(truth: Truth, detections: Detections) -> np.ndarray:
+    """(N, 17) px, from each labelled keypoint to where it was detected (`detection_of`).
+
+    nan where nothing is labelled or the instance is ignored; inf where the instance has no detection.
+    """
+    which = detection_of(truth, detections)
+    known = which >= 0
+    result = np.full(truth.labelled.shape, np.inf)
+    offset = detections.keypoints[which[known]] - truth.keypoints[known]
+    result[known] = np.hypot(offset[..., 0], offset[..., 1])
+    return np.where(truth.labelled & ~truth.ignored[:, None], result, np.nan)
+
+
+def box_side(truth: Truth) -> np.ndarray:
+    """(N,) px: the longer side of each instance's box, nan where the box is empty."""
+    side = truth.box[:, 2:].max(axis=1, initial=0.0)
+    return np.where(side > 0, side, np.nan)
+
+
+def eye_distance(truth: Truth) -> np.ndarray:
+    """(N,) px: from one eye of each instance to the other, nan unless both are labelled and apart."""
+    offset = truth.keypoints[:, _EYES[0]] - truth.keypoints[:, _EYES[1]]
+    apart = np.hypot(offset[:, 0], offset[:, 1])
+    return np.where(truth.labelled[:, _EYES].all(axis=1) & (apart > 0), apart, np.nan)
+
+
+def measures(truth: Truth, distance: np.ndarray) -> dict[str, np.ndarray]:
+    """What each keypoint adds to each figure: (N, 17), nan where it doesn't count; the figure is the mean of the rest.
+
+    - "PCK@t", 0 or 1: at most t times the longer side of the box away (percentage of correct keypoints; Yang & Ramanan
+      2013, Articulated Human Detection with Flexible Mixtures of Parts).
+    - "PCKh@t", 0 or 1: at most t times the distance between the eyes away; of instances with both eyes labelled. (The
+      original takes the head's size: Andriluka et al. 2014, 2D Human Pose Estimation.)
+    - "AUC", 0..1: the area under PCK@t for t from 0 to 0.2, divided by 0.2. The exact one, not a sum over thresholds:
+      a keypoint is correct from its own distance d on, so that the mean of max(0, 1 - d / 0.2) is the area.
+    - "NME", "NMEh": the distance in these two units, of detected instances (normalised mean error).
+    - "EPE": the distance in image px, of detected instances (end-point error).
+
+    Args:
+        distance: (N, 17) px, from `distances`.
+    """
+    by_box, by_eyes = distance / box_side(truth)[:, None], distance / eye_distance(truth)[:, None]
+    result = {f"PCK@{t}": _at_most(by_box, t) for t in BOX_THRESHOLDS}
+    result |= {f"PCKh@{t}": _at_most(by_eyes, t) for t in EYE_THRESHOLDS}
+    result["AUC"] = np.maximum(0.0, 1 - by_box / AUC_END)
+    for name, each in (("NME", by_box), ("NMEh", by_eyes), ("EPE", distance)):
+        result[name] = np.where(np.isinf(each), np.nan, each)
+    return result
+
+
+def means(
+    truth: Truth, measured: Mapping[str, np.ndarray], image_weights: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """The figures: means of all that was measured, and by keypoint ("PCK@0.1/nose") of those in `PER_KEYPOINT`.
+
+    Args:
+        measured: (N, 17) each, nan where it doesn't count.
+        image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of `Truth.images`; once
+            where none are given.
+
+    Returns:
+        float64 of shape () or (draws,); nan where nothing counts.
+    """
+    weights = np.ones(len(truth.images)) if image_weights is None else np.asarray(image_weights, dtype=np.float64)
+    held = weights[..., np.searchsorted(truth.images, truth.image_id)]  # (..., N)
+    result: dict[str, np.ndarray] = {}
+    for name, each in measured.items():
+        counts = ~np.isnan(each)
+        total, count = held @ np.where(counts, each, 0.0), held @ counts.astype(np.float64)  # (..., 17)
+        result[name] = _ratio(total.sum(axis=-1), count.sum(axis=-1))
+        if name in PER_KEYPOINT:
+            by_keypoint = _ratio(total, count)
+            result |= {f"{name}/{keypoint}": by_keypoint[..., k] for k, keypoint in enumerate(KEYPOINTS)}
+    return result
+
+
+def _at_most(each: np.ndarray, limit: float) -> np.ndarray:
+    return np.where(np.isnan(each), np.nan, each <= limit)
+
+
+def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    return total / np.where(count > 0, count, np.nan)

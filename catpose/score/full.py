@@ -1,0 +1,51 @@
+"""Every figure of an evaluation, each with its bootstrap draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from catpose.score.ap import average_precision, match
+from catpose.score.bootstrap import bootstrap, image_weights
+from catpose.score.calibration import calibration_error
+from catpose.score.distances import distances, means, measures
+from catpose.score.instances import Detections, Truth
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The figures of one set of detections, fractions in 0..1 but for EPE (px), NME and NMEh (boxes, eye distances)
+    and counts; nan where nothing counts."""
+
+    values: dict[str, float]
+    draws: dict[str, np.ndarray]  # (B,) float64 each; of all that isn't a count
+    n_images: int  # what was drawn from: all images of the data set
+
+
+def evaluate(truth: Truth, detections: Detections, draws: int = 1000, seed: int = 0) -> Evaluation:
+    """Evaluate detections, and do so again on `draws` resamples of the images.
+
+    The resamples depend on the number of images, of draws and on the seed alone. So two models evaluated on the same
+    truth with the same `draws` and `seed` have been looked at on the same resamples, one by one: the difference of
+    their draws, `one.draws["AP"] - other.draws["AP"]`, is the paired bootstrap of their difference.
+
+    Returns:
+        in `values`
+        - of `average_precision`: "AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L",
+          "AP/KEYPOINT", "AR/KEYPOINT", and the counts "n", "n_M", "n_L" of instances;
+        - of `distances.measures`: "PCK@0.05", "PCK@0.1", "PCK@0.2" and "EPE", these also as "PCK@0.1/KEYPOINT";
+          "PCKh@0.05", "PCKh@0.1", "PCKh@0.2", "PCKh@0.5", "AUC", "NME", "NMEh"; and the count "missing", how many
+          labelled keypoints belong to instances without a detection, which NME, NMEh and EPE leave out;
+        - "ECE", of `calibration_error`.
+
+        In `draws` all of these but the counts.
+    """
+    weights = image_weights(len(truth.images), draws, seed)
+    matches, distance = match(truth, detections), distances(truth, detections)
+    measured = measures(truth, distance)
+    values = average_precision(matches) | means(truth, measured) | {"ECE": calibration_error(truth, detections)}
+    drawn = bootstrap(matches, weights) | means(truth, measured, weights)
+    drawn["ECE"] = calibration_error(truth, detections, weights)
+    numbers = {key: float(value) for key, value in values.items()} | {"missing": float(np.isinf(distance).sum())}
+    return Evaluation(numbers, drawn, len(truth.images))

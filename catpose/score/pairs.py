@@ -1,0 +1,58 @@
+"""Which detection belongs to which instance, whatever their likeness: for measures that need one for each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from catpose.score.instances import Detections, Truth
+from catpose.score.oks import oks, similarity
+
+
+def owner_of(truth: Truth, detections: Detections) -> np.ndarray:
+    """(M,) int64: the row of the instance that each detection belongs to, -1 where there is none.
+
+    That is the instance from whose box it was made, where the detection names one of its own image; else the one of
+    its image and category that it has the highest OKS to (of equals the first), among those with labelled keypoints.
+    Several detections may belong to one instance.
+    """
+    rows = zip(truth.image_id.tolist(), truth.annotation_id.tolist(), strict=True)
+    row_of = {row: i for i, row in enumerate(rows)}
+    named = zip(detections.image_id.tolist(), detections.annotation_id.tolist(), strict=True)
+    owner = np.array([row_of.get(name, -1) for name in named], dtype=np.int64)
+
+    d, g = _neighbours(truth, detections, np.flatnonzero(owner < 0))
+    similar = oks(similarity(detections.keypoints[d], truth.keypoints[g], truth.area[g]), truth.labelled[g])
+    best_first = np.lexsort((g, -similar, d))
+    found, first = np.unique(d[best_first], return_index=True)
+    owner[found] = g[best_first][first]
+    return owner
+
+
+def detection_of(truth: Truth, detections: Detections) -> np.ndarray:
+    """(N,) int64: the row of each instance's detection, the one of highest score (of equals the first) among those
+    that belong to it (`owner_of`); -1 where there is none."""
+    owner = owner_of(truth, detections)
+    best_first = np.argsort(-detections.score, kind="stable")
+    best_first = best_first[owner[best_first] >= 0]
+    owned, first = np.unique(owner[best_first], return_index=True)
+    result = np.full(len(truth), -1, dtype=np.int64)
+    result[owned] = best_first[first]
+    return result
+
+
+def _neighbours(truth: Truth, detections: Detections, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of one of `some` detections with an instance of its image and category that has labels: two (P,)."""
+    labelled = np.flatnonzero(truth.labelled.any(axis=1))
+    keys = np.stack(
+        [
+            np.concatenate([truth.image_id[labelled], detections.image_id[some]]),
+            np.concatenate([truth.category_id[labelled], detections.category_id[some]]),
+        ]
+    )
+    unit = np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)  # one category in one image
+    of_truth, of_some = unit[: len(labelled)], unit[len(labelled) :]
+    order = np.argsort(of_truth, kind="stable")
+    start, end = (np.searchsorted(of_truth[order], of_some, side=side) for side in ("left", "right"))
+    count = end - start
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return np.repeat(some, count), labelled[order[np.repeat(start, count) + within]]

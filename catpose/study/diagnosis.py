@@ -1,0 +1,124 @@
+"""What goes wrong with a model: kinds of error, what they cost, and on which part of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from catpose.data.coco import CocoSplit
+from catpose.data.conditions import PARTS
+from catpose.score.bootstrap import image_weights
+from catpose.score.calibration import reliability, threshold_curves
+from catpose.score.conditioned import Part, by_condition
+from catpose.score.error_kinds import ERRORS, KINDS, Regained, kinds, regained
+from catpose.score.instances import Truth
+from catpose.skeleton import KEYPOINTS
+from catpose.study.compare import Judged, trusted
+from catpose.study.statistics import Estimate, Sample, estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What goes wrong with one model, over all of its runs."""
+
+    judged: Judged
+    kinds: np.ndarray  # (S * N, 17) int8, index into KINDS: the runs one below the other
+    regained: tuple[Regained, ...]  # one a run
+    parts: dict[str, dict[str, tuple[Part, ...]]]  # condition -> part of the data -> one a run
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(5,), by KINDS: the fraction of labelled keypoints of detected instances; nan where there are none."""
+        count = np.bincount(self.kinds[self.kinds >= 0], minlength=len(KINDS))
+        return count / count.sum() if count.any() else np.full(len(KINDS), np.nan)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """The ERRORS to speak of. Where every box was the truth's own, none is false and none was missed."""
+        own = all((each.annotation_id >= 0).all() for each in self.judged.detections)
+        return ERRORS[:-2] if own else ERRORS
+
+    def gain(self, error: str) -> Estimate:
+        """AP regained where this kind alone were corrected."""
+        values = np.array([run.gained[error] for run in self.regained])
+        draws = np.stack([run.gained_draws[error] for run in self.regained], axis=1)
+        return estimate(Sample(values, draws, self.judged.n_images), fraction=False)
+
+    def part(self, condition: str, name: str) -> Estimate:
+        """AP on a part of the data."""
+        parts = self.parts[condition][name]
+        draws = np.stack([part.draws for part in parts], axis=1)
+        made = estimate(Sample(np.array([part.ap for part in parts]), draws, self.judged.n_images))
+        return trusted(made, self.size(condition, name))
+
+    def size(self, condition: str, name: str) -> int:
+        return self.parts[condition][name][0].n
+
+    def content(self, truth: Truth) -> dict[str, Any]:
+        """Everything as numbers for JSON, None where there is none; confidence is the first run's."""
+        of = self.judged.detections[0]
+        gained = np.mean([run.by_keypoint for run in self.regained], axis=0)
+        content = {
+            "keypoints_by_kind": dict(zip(KINDS, self.shares.tolist(), strict=True)),
+            "AP_regained": {error: _numbers(self.gain(error)) for error in self.errors},
+            "AP_regained_by_keypoint": {
+                name: dict(zip(KINDS[1:], row, strict=True))
+                for name, row in zip(KEYPOINTS, gained.tolist(), strict=True)
+            },
+            "AP_by_condition": {
+                condition: {
+                    name: {"n": self.size(condition, name)} | _numbers(self.part(condition, name)) for name in names
+                }
+                for condition, names in self.parts.items()
+            },
+            "reliability": {key: value.tolist() for key, value in vars(reliability(truth, of)).items()},
+            "thresholds": {key: value.tolist() for key, value in vars(threshold_curves(truth, of)).items()},
+        }
+        return _known(content)
+
+
+def parts_of(conditions: Mapping[str, np.ndarray], split: CocoSplit, truth: Truth) -> dict[str, np.ndarray]:
+    """Each condition's part of every instance, (N,) in the truth's order; conditions that part nothing are left out.
+
+    Args:
+        conditions: those of the split, as `catpose.data.conditions` gives them.
+    """
+    row_of = {int(annotation): row for row, annotation in enumerate(split.annotation_ids)}
+    rows = [row_of[int(annotation)] for annotation in truth.annotation_id]
+    found = {name: values[rows] for name, values in conditions.items()}
+    return {name: values for name, values in found.items() if len(set(values.tolist()) - {""}) > 1}
+
+
+def diagnose(judged: Judged, truth: Truth, parts: dict[str, np.ndarray], draws: int) -> Diagnosis:
+    """Look for what goes wrong, on `draws` resamples of the images; `parts` as of `parts_of`."""
+    runs = judged.detections
+    weights = image_weights(len(truth.images), draws)
+    split_up = {}
+    for condition, values in parts.items():
+        made = [by_condition(truth, run, values, draws) for run in runs]
+        order = PARTS.get(condition, ())
+        names = [*(name for name in order if name in made[0]), *sorted(made[0].keys() - {"", *order})]
+        split_up[condition] = {name: tuple(each[name] for each in made) for name in names}
+    return Diagnosis(
+        judged,
+        np.concatenate([kinds(truth, run) for run in runs]),
+        tuple(regained(truth, run, weights) for run in runs),
+        split_up,
+    )
+
+
+def _numbers(of: Estimate) -> dict[str, float]:
+    return {"value": of.value, "low": of.low, "high": of.high}
+
+
+def _known(content: Any) -> Any:
+    """The same with None for every nan."""
+    if isinstance(content, dict):
+        return {key: _known(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_known(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content

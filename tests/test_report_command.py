@@ -1,0 +1,115 @@
+"""`report` as its user sees it: one page of real runs, its numbers those of `test`, bad input in a line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from catpose.report import main
+from catpose.score.contract import Score
+from catpose.test import main as score_command
+
+
+def report(*argv: object) -> int:
+    try:
+        main([str(word) for word in argv])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def worse(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with another learning rate, whose detections lie a little off; its name would be markup."""
+    run = tmp_path_factory.mktemp("runs") / "<worse & worse>"
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("*.ckpt", "wandb"))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["model"]["init_args"]["lr"] = 0.1
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    results = json.loads((run / "val_results.json").read_text())
+    for entry in results:
+        entry["keypoints"][0::3] = [x + 12 for x in entry["keypoints"][0::3]]
+    (run / "val_results.json").write_text(json.dumps(results))
+    return run
+
+
+@pytest.fixture(scope="module")
+def made(trained: Path, worse: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "page"
+    assert report(trained, worse, "--out", out, "--draws", 100) == 0
+    return out
+
+
+def text(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(made: Path) -> None:
+    html = (made / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']*["']""", html)
+    assert "<worse" not in html
+    assert len(html) < 4e6
+    figures = {file.name for file in (made / "figures").iterdir()}
+    assert {
+        f"{name}.{kind}" for name in ("models", "keypoints", "kinds", "pareto") for kind in ("png", "svg")
+    } <= figures
+
+
+def test_the_four_questions_are_answered_first_with_the_numbers_of_test(
+    made: Path, trained: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = text((made / "index.html").read_text(encoding="utf-8"))
+    questions = ("Which model is better?", "Is the difference real?", "Where does it fail?", "What does it cost?")
+    places = [page.index(question) for question in questions]
+    assert places == sorted(places)
+    score_command(["--predictions", str(trained / "val_results.json"), "--data", str(drawn), "--out", str(tmp_path),
+          "--draws", "100"])  # fmt: skip
+    score = Score.read(tmp_path / "score_val.json")
+    assert f"AP {score.values['AP']:.3f}, one run" in page[places[0] : places[1]]  # too few instances for an interval
+    assert "trained" in page[places[0] : places[1]]
+    assert re.search(r"[+-]0\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", page[places[1] : places[2]])
+    assert f"{score.values['PCK@0.1']:.3f}" in page
+    assert "G multiply–adds" in page[places[3] :]
+
+
+def test_the_published_complexity_is_reproduced_to_the_digit(made: Path) -> None:
+    page = text((made / "index.html").read_text(encoding="utf-8"))
+    assert "34.0 M 7.28 G 34.0 M 7.28 G 7.27 G" in page
+    assert "68.64 M 17.02 G 68.64 M 17.02 G 16.99 G" in page
+
+
+def test_the_same_report_is_the_same_page(made: Path, trained: Path, worse: Path, tmp_path: Path) -> None:
+    assert report(trained, worse, "--out", tmp_path, "--draws", 100) == 0
+    again = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert again.replace(str(tmp_path), "") == (made / "index.html").read_text(encoding="utf-8").replace(str(made), "")
+
+
+def test_one_run_alone_has_nothing_to_compare_with(trained: Path, tmp_path: Path) -> None:
+    assert report(trained, "--out", tmp_path, "--draws", 20) == 0
+    assert "Nothing to compare with" in text((tmp_path / "index.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "nowhere: is no folder"),
+        (["{run}", "--draws", "0"], "--draws"),
+        (["{run}", "--profile", "none.json"], "none.json: can't be read"),
+        (["{run}", "--out", "{run}"], "is a run itself"),
+        (["{run}", "--data", "nowhere"], "nowhere/annotations: no such folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    words: list[str], said: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = [] if "--out" in words else ["--out", tmp_path / "page"]
+    assert report(*(word.format(run=trained) for word in words), *out) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "page").exists()
