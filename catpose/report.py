@@ -33,11 +33,13 @@ def main(argv: list[str] | None = None) -> None:
     require_writable(arguments.out, "--out", folder=True)
     if any(run.resolve() == arguments.out.resolve() for run in arguments.runs):
         raise InputError(f"--out {arguments.out}: is a run itself; name another folder")
+    main_file = arguments.out / "index.html"
+    if main_file.is_dir() or (main_file.exists() and b"Made by catpose" not in main_file.read_bytes()):
+        raise InputError(f"{main_file}: is no report; move it away, or name another folder with --out")
     page = report(arguments.runs, arguments.data, arguments.profile, arguments.title, arguments.draws, words)
     files = page.write(arguments.out)
     for answer in page.answers:
         print(f"{answer.question} {answer.answer}: {answer.detail}")
-    main_file = arguments.out / "index.html"
     print(f"written: {main_file} ({main_file.stat().st_size / 1e6:.1f} MB), {len(files) - 1} figures")
 
 

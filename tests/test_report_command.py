@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from show.page_browser import CHROMIUM, DESK, PHONE, chromium, opened
 
 from catpose.report import main
 from catpose.score.contract import Score
@@ -89,6 +90,41 @@ def test_the_same_report_is_the_same_page(made: Path, trained: Path, worse: Path
     assert again.replace(str(tmp_path), "") == (made / "index.html").read_text(encoding="utf-8").replace(str(made), "")
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_answers_are_read_in_a_browser_on_the_first_screen_or_one_click_away(
+    size: tuple[int, int], theme: str, made: Path
+) -> None:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    pytest.importorskip("playwright", reason="playwright isn't installed (catpose[dev])")
+    expected = {
+        "Which model is better?": ("trained", "results", r"trained\s+1\s+0\.\d{3}"),
+        "Is the difference real?": (r"Yes|Can't be told", "results", r"to the best"),
+        "Where does it fail?": (r"Miss|Jitter|Inversion", "failures", r"AP regained"),
+        "What does it cost?": (r"0\.\d\d G multiply–adds", "cost", r"parameters, M"),
+    }
+    with chromium() as browser, opened(browser, made / "index.html", size, theme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        cards = page.locator(".answers article")
+        assert cards.count() == 4
+        for card in cards.all():
+            box = card.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= size[1]  # all four on the first screen
+        for i, (question, (answer, section, said)) in enumerate(expected.items()):
+            text = cards.nth(i).inner_text()
+            assert question in text
+            assert re.search(answer, text), text
+            cards.nth(i).locator("a").click()
+            assert page.evaluate("location.hash") == f"#{section}"
+            part = page.locator(f"#{section}")
+            assert part.evaluate("e => Math.abs(e.getBoundingClientRect().top) < innerHeight")
+            assert re.search(said, part.inner_text())
+            page.evaluate("scrollTo(0, 0)")
+
+
 def test_one_run_alone_has_nothing_to_compare_with(trained: Path, tmp_path: Path) -> None:
     assert report(trained, "--out", tmp_path, "--draws", 20) == 0
     assert "Nothing to compare with" in text((tmp_path / "index.html").read_text(encoding="utf-8"))
@@ -113,3 +149,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert said in error
     assert error.count("\n") == 1
     assert not (tmp_path / "page").exists()
+
+
+def test_somebody_elses_page_is_left_alone_and_a_report_made_new(
+    made: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "index.html"
+    page.write_text("<p>mine")
+    assert report(trained, "--out", tmp_path, "--draws", 20) == 2
+    assert "index.html: is no report; move it away" in capsys.readouterr().err
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("index.html", "<p>mine")]
+    shutil.copy(made / "index.html", page)
+    assert report(trained, "--out", tmp_path, "--draws", 20) == 0
+    assert "worse &amp; worse" not in page.read_text()

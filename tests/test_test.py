@@ -142,3 +142,12 @@ def test_either_a_checkpoint_or_predictions(drawn: Path, capsys: pytest.CaptureF
     first, second = capsys.readouterr().err.splitlines()
     assert "--checkpoint --predictions is required" in first
     assert "not allowed with" in second
+
+
+def test_a_folder_in_the_way_of_a_file_is_one_line(
+    scored: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "score_val.json").mkdir()
+    results = scored / "results_val.json"
+    assert score("--predictions", results, "--data", drawn, "--out", tmp_path, "--draws", 20) == 2
+    assert "score_val.json: cannot be written" in capsys.readouterr().err.splitlines()[-1]

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from catpose.model.complexity import Complexity, complexity
 from catpose.model.resnet import ResNet
 from catpose.pages.results import network, read_published
 from catpose.run.checkpoint import described_model
-from catpose.run.directory import flatten
 from catpose.run.profiling import Profile
 from catpose.run.runtime import RunTime, run_time
 from catpose.show.arms import Mark, draw_pareto
 from catpose.show.cost_figure import figures
 from catpose.show.cost_table import (
     PUBLISHED_RUN_TIME,
+    milliseconds,
     parts_table,
     place,
     predictions_table,
@@ -27,7 +26,7 @@ from catpose.show.cost_table import (
 from catpose.show.page import Answer, Block, Figure, Listing, Section, Table, Text
 from catpose.study.compare import Comparison
 from catpose.study.models import Model
-from catpose.study.words import ap, interval
+from catpose.study.words import ALPHA, ap, interval
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Price:
     """What a model costs, as far as it is known."""
 
     complexity: Complexity | None  # None where the model can't be built here
-    times: tuple[RunTime, ...]  # one a run
+    times: dict[int, RunTime]  # by seed
 
     @property
     def gmacs(self) -> float:
@@ -48,16 +47,12 @@ class Price:
     @property
     def minutes(self) -> float:
         """Of one training, the mean over runs."""
-        return sum(time.total_s for time in self.times) / len(self.times) / 60 if self.times else math.nan
+        return sum(time.total_s for time in self.times.values()) / len(self.times) / 60 if self.times else math.nan
 
 
 def price(model: Model) -> Price:
     """Counted on a model built from the first run's settings, and read from the runs' logs."""
-    times = []
-    for run in model.runs:
-        if run.history:
-            times.append(run_time(run.path))
-    return Price(_counted(model), tuple(times))
+    return Price(_counted(model), {run.seed: run_time(run.path) for run in model.runs if run.history})
 
 
 def _counted(model: Model) -> Complexity | None:
@@ -78,16 +73,13 @@ def what_does_it_cost(comparison: Comparison, prices: Sequence[Price], profiles:
         said.append(
             f"{mine.minutes:.0f} min of training a run" if mine.minutes >= 1 else "less than a minute of training"
         )
-    timing = _latency(comparison.models[comparison.best], profiles)
+    timing = _latency(comparison.models[comparison.best], mine, profiles)
     if timing:
         said.append(timing)
-    cheaper = [
-        judged.label
-        for i, judged in enumerate(comparison.judged)
-        if prices[i].gmacs < mine.gmacs and i in comparison.p and not comparison.p[i] < 0.05
-    ]
+    cheaper = [i for i, p in comparison.p.items() if prices[i].gmacs < mine.gmacs and not p < ALPHA]
     if cheaper:
-        said.append(f"cheaper and not told from it: {cheaper[0]}")
+        cheapest = min(cheaper, key=lambda i: prices[i].gmacs)
+        said.append(f"cheaper, and can't be told from it: {comparison.judged[cheapest].label}")
     return Answer("What does it cost?", answer, "; ".join(said), "cost")
 
 
@@ -119,8 +111,13 @@ def cost(comparison: Comparison, prices: Sequence[Price], profiles: Sequence[Pro
         )
         for model, judged, each in zip(comparison.models, comparison.judged, prices, strict=True)
     ]
+    note = "" if all(each.complexity for each in prices) else "Blank where a model can't be built here: not counted."
     header = ("model", "network and input size", "parameters, M", "G multiply–adds", "published convention", "AP")
-    blocks += [Table("What each model costs", header, rows), *_published_blocks(), *_run_times(comparison, prices)]
+    blocks += [
+        Table("What each model costs", header, rows, note),
+        *_published_blocks(),
+        *_run_times(comparison, prices),
+    ]
     return Section("cost", "What they cost", blocks + profile_blocks(profiles))
 
 
@@ -150,7 +147,7 @@ def _published_blocks() -> list[Table]:
             counted = complexity(ResNet(settings["model.depth"], weights=None), tuple(settings["data.input_size"]))
             rows.append((*row["cells"], *published_figures(counted), f"{counted.macs / 1e9:.2f} G"))
         header = (*table["columns"], "ours: parameters", "published convention", "fvcore alone")
-        note = " ".join(str(table["contradiction"]).split())
+        note = str(table["contradiction"]).strip()
         made.append(Table(f"{table['title']} ({table['source']})", header, rows, note))
     return made
 
@@ -165,11 +162,11 @@ def published_figures(counted: Complexity) -> tuple[str, str]:
 def _run_times(comparison: Comparison, prices: Sequence[Price]) -> list[Table]:
     rows = []
     for judged, each in zip(comparison.judged, prices, strict=True):
-        for seed, time in enumerate(each.times):
+        for seed, time in each.times.items():
             epoch, step = time.epoch, time.iteration
             rows.append(
                 (
-                    judged.label + (f", run {seed + 1}" if len(each.times) > 1 else ""),
+                    judged.label + (f", seed {seed}" if len(each.times) > 1 else ""),
                     f"{epoch.mean_s:.1f}",
                     "" if epoch.std_s is None else f"{epoch.std_s:.1f}",
                     f"{epoch.slowest_s:.1f} ({epoch.slowest_epoch})",
@@ -182,15 +179,16 @@ def _run_times(comparison: Comparison, prices: Sequence[Price]) -> list[Table]:
     header = (
         "model",
         "epoch, s",
-        "std",
-        "slowest (epoch)",
-        "fastest (epoch)",
+        "std, s",
+        "slowest, s (epoch)",
+        "fastest, s (epoch)",
         "iteration, s",
         "images/s",
         "total, min",
     )
     note = (
-        "From each run's log, epochs with their validation; the first epoch of a start, when caches fill, is left out."
+        "From each run's log, epochs with their validation; the first epoch of a start, when caches fill, is in the"
+        " total only."
     )
     printed = [(line,) for line in PUBLISHED_RUN_TIME]
     contradiction = "No run had more than 210 epochs: what is numbered up to 11412, and timed, are iterations."
@@ -223,18 +221,13 @@ def profile_blocks(profiles: Sequence[Profile]) -> list[Block]:
     return blocks
 
 
-def _latency(model: Model, profiles: Sequence[Profile]) -> str:
-    """The time that one picture takes, where a profile of these settings was made."""
-    for profile in profiles:
-        if profile.cost is None or not _same(profile.cost.settings, model):
+def _latency(model: Model, mine: Price, profiles: Sequence[Profile]) -> str:
+    """The time that one crop takes, where the same network at the same size was profiled."""
+    name = str(model.settings.get("model.class_path")).rsplit(".", 1)[-1]
+    for measured in (profile.cost for profile in profiles if profile.cost):
+        if measured.model != name or measured.complexity != mine.complexity:
             continue
-        for timing in profile.cost.predictions:
+        for timing in measured.predictions:
             if timing.batch_size == 1 and timing.kind == "keypoints" and not timing.compiled:
-                return f"{timing.p50_ms:.0f} ms a crop on {profile.cost.device}"
+                return f"{milliseconds(timing.p50_ms)} ms a crop without flip test ({place(measured)})"
     return ""
-
-
-def _same(settings: dict[str, Any], model: Model) -> bool:
-    flat = flatten(settings)
-    keys = [key for key in model.settings if key.startswith(("model.", "data.input_size"))]
-    return all(flat.get(key) == model.settings[key] for key in keys)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from catpose.data.coco import CocoSplit
+from catpose.pages.results import figure_of
 from catpose.score.calibration import reliability, threshold_curves
 from catpose.score.error_kinds import KINDS
 from catpose.score.instances import Truth
@@ -16,10 +16,8 @@ from catpose.show.errors_figure import MEANING, Estimate, Row, draw_conditions, 
 from catpose.show.page import Answer, Block, Figure, Section, Table, Text
 from catpose.skeleton import KEYPOINTS
 from catpose.study.compare import ENOUGH, Judged
-from catpose.study.diagnosis import Diagnosis
+from catpose.study.diagnosis import PER_KEYPOINT, Diagnosis
 from catpose.study.words import ap, interval
-
-PER_KEYPOINT = ("AP", "AR", "PCK@0.1", "EPE")
 
 
 def where_does_it_fail(diagnosis: Diagnosis) -> Answer:
@@ -30,6 +28,8 @@ def where_does_it_fail(diagnosis: Diagnosis) -> Answer:
     by_keypoint = {name: judged.value(f"AP/{name}") for name in KEYPOINTS}
     known = sorted((value, name) for name, value in by_keypoint.items() if not np.isnan(value))
     lowest = ", ".join(f"{name.replace('_', ' ')} ({ap(value)})" for value, name in known[:2])
+    if not gains[worst] > 0:
+        return Answer("Where does it fail?", "Nowhere", "no kind of error costs AP here", "failures")
     detail = f"corrected, AP would be {ap(gains[worst])} higher; hardest keypoints: {lowest}"
     hard = [
         (diagnosis.part(condition, name).value, f"{condition}: {name}", diagnosis.size(condition, name))
@@ -88,11 +88,12 @@ def failures(diagnoses: Sequence[Diagnosis], truth: Truth) -> Section:
             Table(
                 "AP regained",
                 ("kind", *names),
-                [(error, *(_cell(each) for each in gains[error])) for error in gains],
+                [(f"{error} ({MEANING[error]})", *(_cell(each) for each in gains[error])) for error in gains],
                 "Alone each; they don't add up, since one instance may need two of them. A corrected keypoint lies on"
                 " its truth.",
             ),
         ),
+        _gained_table(best),
     ]
     if rows:
         blocks.append(
@@ -115,15 +116,9 @@ def failures(diagnoses: Sequence[Diagnosis], truth: Truth) -> Section:
     return Section("failures", "Where they fail", [*blocks, *_confidence(best.judged, truth)])
 
 
-def gallery_conditions(split: CocoSplit, truth: Truth, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same parts in the order of the split."""
-    row_of = {int(annotation): row for row, annotation in enumerate(truth.annotation_id)}
-    rows = [row_of[int(annotation)] for annotation in split.annotation_ids]
-    return {name: values[rows] for name, values in parts.items()}
-
-
 def _confidence(judged: Judged, truth: Truth) -> list[Figure]:
-    """Of the first run."""
+    """Of the first run, but for the ECE, which is of all."""
+    which = f" (seeds together; below, the first of {len(judged.detections)})" if len(judged.detections) > 1 else ""
     detections = judged.detections[0]
     bins, curves = reliability(truth, detections), threshold_curves(truth, detections)
     ece = judged.estimate("ECE")
@@ -131,7 +126,7 @@ def _confidence(judged: Judged, truth: Truth) -> list[Figure]:
     return [
         Figure(
             "reliability",
-            f"Can confidences be trusted? {judged.label}: ECE {ap(ece.value)} {interval(ece)}",
+            f"Can confidences be trusted? {judged.label}: ECE {ap(ece.value)} {interval(ece)}{which}",
             "reliability: the part of keypoints that is right, by confidence",
             draw_reliability(bins),
             Table(
@@ -164,14 +159,25 @@ def _confidence(judged: Judged, truth: Truth) -> list[Figure]:
     ]
 
 
+def _gained_table(diagnosis: Diagnosis) -> Table:
+    """The keypoint that costs most first."""
+    gained = diagnosis.gained_by_keypoint
+    order = np.argsort(-gained.sum(axis=1), kind="stable")
+    rows = [
+        (KEYPOINTS[k].replace("_", " "), *(f"{value:+.4f}" if value else "0" for value in gained[k])) for k in order
+    ]
+    note = "AP over all keypoints, were this one's errors of this kind alone corrected; costliest first."
+    return Table(f"AP regained by keypoint and kind, {diagnosis.judged.label}", ("keypoint", *KINDS[1:]), rows, note)
+
+
 def _keypoint_table(judged: Judged) -> Table:
     rows = []
     for name in KEYPOINTS:
         cells = []
         for key in PER_KEYPOINT:
             made = judged.estimate(f"{key}/{name}")
-            written = (lambda value: f"{value:.1f}") if key == "EPE" else ap
-            cells.append("" if np.isnan(made.value) else f"{written(made.value)} {interval(made, written)}")
+            written = figure_of(key)
+            cells.append("" if np.isnan(made.value) else f"{written(made.value)} {interval(made, written)}".strip())
         rows.append((name.replace("_", " "), *cells))
     return Table(f"Each keypoint, {judged.label}", ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px"), rows)
 

@@ -11,7 +11,7 @@ from catpose.data.coco import read_split
 from catpose.data.conditions import conditions
 from catpose.data.statistics import measure
 from catpose.pages.cost import cost, price, what_does_it_cost
-from catpose.pages.failures import failures, gallery_conditions, where_does_it_fail
+from catpose.pages.failures import failures, where_does_it_fail
 from catpose.pages.reproduction import reproduction
 from catpose.pages.results import is_it_real, published, results, which_is_better
 from catpose.pages.training import training
@@ -22,7 +22,7 @@ from catpose.show.gallery import gallery
 from catpose.show.page import Page, Section, Text
 from catpose.study.compare import compare
 from catpose.study.diagnosis import diagnose, parts_of
-from catpose.study.models import read_models
+from catpose.study.models import read_models, unfinished
 
 #: Most models that the error analysis and the gallery show, the best first.
 SHOWN = 4
@@ -58,15 +58,17 @@ def report(
         split,
         truth,
         [(judged.label, judged.detections[0], kinds(truth, judged.detections[0])) for judged in shown],
-        gallery_conditions(split, truth, parts),
+        {name: found[name] for name in parts},
     )
     prices = [price(model) for model in models]
     train = read_split(split.file.parent.parent, "train")
     counted = {"train": conditions(train, pictures=False), "val": found}
     n = sum(len(model.runs) for model in models)
+    of = f"{len(models)} models, {n} trained networks" if n > 1 else "One trained network"
+    aside = " ".join(["", *unfinished(runs)])
     return Page(
         title,
-        f"{len(models)} models, {n} trained networks, scored on the {len(truth.images)} images of {split.file.stem}",
+        f"{of}, scored on the {len(truth.images)} images of {split.file.stem}.{aside}",
         [
             which_is_better(comparison),
             is_it_real(comparison),

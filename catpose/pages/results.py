@@ -21,6 +21,14 @@ COLUMNS = {
     **{"NME": "NME", "EPE": "EPE, px", "ECE": "ECE"},
 }
 
+MEANINGS = (
+    "AP: average precision over OKS (likeness to the truth, 0 to 1) of 0.50 to 0.95; AP50, AP75: at that OKS alone; AR:"
+    " average recall. PCK: the share of labelled keypoints within so much of the box's longer side; PCKh: of the"
+    " distance between the eyes. AUC: area under the PCK curve up to 0.2, 1 at most. NME: mean distance over the longer"
+    " side. EPE: mean distance. ECE: how far confidences are from the share that is right. NME, EPE and ECE are better"
+    " the lower they are; NME and EPE leave out animals that were not detected."
+)
+
 
 def which_is_better(comparison: Comparison) -> Answer:
     best = comparison.judged[comparison.best]
@@ -37,16 +45,22 @@ def is_it_real(comparison: Comparison) -> Answer:
     question, second = "Is the difference real?", _runner_up(comparison)
     if second is None:
         return Answer(question, "Nothing to compare with", "name two runs or more, or a study", "results")
-    difference, p, other = comparison.differences[second], comparison.p[second], comparison.judged[second].label
-    much = f"{signed(difference.value)} {interval(difference, signed)} to {other}, p {probability(p)}"
+    difference, p, other = comparison.differences[second], comparison.p[second], comparison.judged[second]
+    if math.isnan(p):
+        much = f"{signed(difference.value)} to {other.label}, on too few images to tell".strip()
+        return Answer(question, "Can't be told", much, "results")
+    much = f"{signed(difference.value)} {interval(difference, signed)} to {other.label}, p {probability(p)}"
     apart = [i for i, p in comparison.p.items() if p < ALPHA]
     if p < ALPHA:
         answer = "Yes"
     else:
         answer = "Can't be told"
-        much += f"; {ap(difference.detectable)} would have been seen"
+        if difference.se > 0:
+            much += f"; a true one of {ap(difference.detectable)} would be seen 4 times in 5"
     if 0 < len(apart) < len(comparison.p):
         much += f"; it can be told from {len(apart)} of the {len(comparison.p)} others"
+    if min(len(other.evaluations), len(comparison.judged[comparison.best].evaluations)) == 1:
+        much += "; of these trainings, not of training again"
     return Answer(question, answer, much, "results")
 
 
@@ -60,7 +74,8 @@ def results(comparison: Comparison) -> Section:
     words = [
         f"All models are scored on the same {n_images} images with {n} instances; their intervals come from the same"
         " resamples of these images, so that what is hard for all of them cancels out of a difference.",
-        "p is corrected for all pairs of models (Holm), since these very numbers chose the best one.",
+        "p is corrected for all pairs of models (Holm), since these very numbers chose the best one; intervals are not,"
+        " and what was chosen as best of many looks a little better than it is.",
     ]
     if any(len(judged.evaluations) == 1 for judged in comparison.judged):
         words.append(
@@ -87,9 +102,7 @@ def results(comparison: Comparison) -> Section:
                     (judged.label, *(interval(judged.estimate(key), figure_of(key)) for key in COLUMNS))
                     for judged in (comparison.judged[i] for i in order)
                 ],
-                "PCK: the share of labelled keypoints within so much of the box's longer side; PCKh: of the distance"
-                " between the eyes. AUC: area under the PCK curve up to 0.2. NME: mean distance over the longer side."
-                " EPE: mean distance. ECE: how far confidences are from the share that is right.",
+                MEANINGS,
             ),
         ],
     )
@@ -99,8 +112,10 @@ def published(comparison: Comparison) -> Section:
     """The published tables row by row, with ours beside and what contradicts what."""
     blocks: list[Any] = [
         Text(
-            "What was printed elsewhere, row by row, next to models of this report with the same settings. Theirs were"
-            " made under conditions that can't be checked: the numbers stand side by side and are never subtracted."
+            "What was printed elsewhere, row by row, next to models of this report that have the setting which the row"
+            " is about; their network, input size and epochs, which may be others, are named. Ours are scored on this"
+            " page's validation images, theirs on 128 photographs of cats under conditions that can't be checked: the"
+            " numbers stand side by side and are never subtracted."
         )
     ]
     contradictions = []
@@ -108,11 +123,9 @@ def published(comparison: Comparison) -> Section:
         if table.get("complexity"):
             continue  # with the cost
         rows = [(*row["cells"], ours(comparison, table, row)) for row in table["rows"]]
-        note = " ".join(str(table["contradiction"]).split()) if table.get("contradiction") else ""
-        if note:
+        note = str(table.get("contradiction") or table.get("remark") or "").strip()
+        if "contradiction" in table:
             contradictions.append(f"{table['title']}: {note}")
-        if not any(row[-1] for row in rows):
-            rows = [(*row[:-1], "not run") for row in rows]
         blocks.append(Table(f"{table['title']} ({table['source']})", (*table["columns"], "ours"), rows, note))
     blocks.insert(
         1, Listing([f"{len(contradictions)} of these tables contradict another one or themselves:", *contradictions])
@@ -125,16 +138,17 @@ def read_published() -> list[dict[str, Any]]:
 
 
 def ours(comparison: Comparison, table: dict[str, Any], row: dict[str, Any]) -> str:
-    """Our models' AP for a row of a published table; empty where none has its settings."""
+    """Our models' AP for a row of a published table; empty where a model can't have its settings."""
     if row["settings"] is None:
         return ""
-    study, said = table.get("study"), []
+    study, said = row.get("study", table.get("study")), []
     for model, judged in zip(comparison.models, comparison.judged, strict=True):
-        asked = study is None or (model.runs[0].study or "").startswith(study)
+        name = model.runs[0].study or ""
+        asked = study is None or name == study or name.startswith((f"{study}-", f"{study}_"))
         if asked and all(has(model, key, value) for key, value in row["settings"].items()):
             made = judged.estimate("AP")
             said.append(f"{ap(made.value)} {interval(made)} ({network(model)}, {epochs(model)} epochs)")
-    return "; ".join(said)
+    return "; ".join(said) or "not run"
 
 
 def has(model: Model, key: str, value: object) -> bool:

@@ -8,11 +8,10 @@ from catpose.score.error_kinds import KINDS
 from catpose.show.table import figure, span, table
 from catpose.skeleton import KEYPOINTS
 from catpose.study.compare import Judged, paired
-from catpose.study.diagnosis import Diagnosis
+from catpose.study.diagnosis import PER_KEYPOINT, Diagnosis
 from catpose.study.statistics import Difference, Estimate
 from catpose.study.words import ALPHA, probability, signed
 
-PER_KEYPOINT = ("AP", "AR", "PCK@0.1", "EPE")
 #: What two models are compared in.
 COMPARED = ("AP", "AP50", "AP75", "AR", "PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC", "NME", "EPE")
 
@@ -35,7 +34,7 @@ def analysis_text(diagnosis: Diagnosis) -> str:
         for name in names
     ]
     tables = [
-        table(keypoints, ("keypoint", *PER_KEYPOINT)),
+        table(keypoints, ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px")),
         "Kinds of error (Ronchi & Perona 2017) of labelled keypoints, and the AP regained were one kind corrected:",
         table(kinds, ("kind", "keypoints", "AP regained")),
         *([table(parts, ("part of the data", "instances", "AP"))] if parts else []),

@@ -26,7 +26,9 @@ def training(models: Sequence[Model]) -> Section:
             continue
         name = key.replace("/", "_")
         figures.append(
-            Figure(name, what.capitalize(), f"{what} by epoch", draw_curves(curves, what, log=key != "val/AP"))
+            Figure(
+                name, what[:1].upper() + what[1:], f"{what} by epoch", draw_curves(curves, what, log=key != "val/AP")
+            )
         )
     return Section("training", "How they learnt", [*figures, _table(models)])
 
@@ -42,6 +44,7 @@ def _table(models: Sequence[Model]) -> Table:
     for model in models:
         for run in model.runs:
             epochs, aps = _curve(run, "val/AP")
+            epochs, aps = epochs[~np.isnan(aps)], aps[~np.isnan(aps)]
             best = int(aps.argmax()) if len(aps) else -1
             rows.append(
                 (
@@ -53,4 +56,7 @@ def _table(models: Sequence[Model]) -> Table:
                 )
             )
     note = "This report is about last epochs: the best one was chosen on the very images it is measured on."
+    given = [model.label for model in models if any(run.results.name != "val_results.json" for run in model.runs)]
+    if given:
+        note += f" Of {', '.join(given)}, it is about the checkpoint that catpose.test was given."
     return Table("Last and best epoch", ("model", "seed", "epochs", "last AP", "best AP (epoch)"), rows, note)

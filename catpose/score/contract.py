@@ -102,7 +102,7 @@ class Score:
             return cls(
                 values, Contract(**contract | {"sigmas": tuple(float(s) for s in contract["sigmas"])}), intervals
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path}: no score with its contract ({one_line(error)}); write it again with test"
             ) from None

@@ -1,9 +1,9 @@
 """Measures of the distance between a keypoint and its truth: PCK, PCKh, AUC, NME, EPE.
 
 Every figure is the mean, over the keypoints that count for it, of a number that each keypoint has by itself. Over all
-keypoints at once: one that is labelled more often weighs more. (MMPose's overall PCK is the mean of the 17 keypoints'
-own instead, which is the mean of our "PCK@t/KEYPOINT". And a keypoint is correct there where its distance is below t
-units, with us, as with Yang & Ramanan, where it is at most t: the same but for exact hits.)
+keypoints at once, as in MPII's PCKh by HRNet's code: one that is labelled more often weighs more. MMPose's overall PCK
+is the mean of the keypoints' own instead, much lower where tails and hind legs are labelled rarely and found badly: it
+is here as "mPCK". A keypoint at exactly t units is correct, with us and HRNet's code; not so in MMPose.
 
 An instance that was not detected has all its keypoints wrong in PCK, PCKh and AUC. EPE and NME have no number for it
 and leave it out: beside them belongs how many keypoints are missing. Crowds and other ignored instances don't count.
@@ -62,9 +62,10 @@ def measures(truth: Truth, distance: np.ndarray) -> dict[str, np.ndarray]:
     - "PCKh@t", 0 or 1: at most t times the distance between the eyes away; of instances with both eyes labelled. (The
       original takes the head's size: Andriluka et al. 2014, 2D Human Pose Estimation.)
     - "AUC", 0..1: the area under PCK@t for t from 0 to 0.2, divided by 0.2. The exact one, not a sum over thresholds:
-      a keypoint is correct from its own distance d on, so that the mean of max(0, 1 - d / 0.2) is the area.
+      a keypoint is correct from its own distance d on, so that the mean of max(0, 1 - d / 0.2) is the area. (MMPose's
+      is another: of PCK in px, up to 30 px.)
     - "NME", "NMEh": the distance in these two units, of detected instances (normalised mean error).
-    - "EPE": the distance in image px, of detected instances (end-point error).
+    - "EPE": the distance in image px, of detected instances (end-point error; DeepLabCut's "RMSE" is this mean too).
 
     Args:
         distance: (N, 17) px, from `distances`.
@@ -81,7 +82,8 @@ def measures(truth: Truth, distance: np.ndarray) -> dict[str, np.ndarray]:
 def means(
     truth: Truth, measured: Mapping[str, np.ndarray], image_weights: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """The figures: means of all that was measured, and by keypoint ("PCK@0.1/nose") of those in `PER_KEYPOINT`.
+    """The figures: means of all that was measured, and by keypoint ("PCK@0.1/nose") of those in `PER_KEYPOINT`; of each
+    PCK also the mean of the keypoints' own ("mPCK@0.1"), without those that nowhere count.
 
     Args:
         measured: (N, 17) each, nan where it doesn't count.
@@ -101,6 +103,8 @@ def means(
         if name in PER_KEYPOINT:
             by_keypoint = _ratio(total, count)
             result |= {f"{name}/{keypoint}": by_keypoint[..., k] for k, keypoint in enumerate(KEYPOINTS)}
+            if name.startswith("PCK"):
+                result[f"m{name}"] = _ratio(np.nansum(by_keypoint, axis=-1), (count > 0).sum(axis=-1))
     return result
 
 

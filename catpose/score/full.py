@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catpose.score.ap import average_precision, match
+from catpose.score.ap import QUESTIONS, Matches, average_precision, match
 from catpose.score.bootstrap import bootstrap, image_weights
 from catpose.score.calibration import calibration_error
 from catpose.score.distances import distances, means, measures
 from catpose.score.instances import Detections, Truth
+from catpose.skeleton import KEYPOINTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,7 @@ class Evaluation:
     values: dict[str, float]
     draws: dict[str, np.ndarray]  # (B,) float64 each; of all that isn't a count
     n_images: int  # what was drawn from: all images of the data set
+    rests_on: dict[str, int]  # of all that isn't a count: the number of instances that it rests on
 
 
 def evaluate(truth: Truth, detections: Detections, draws: int = 1000, seed: int = 0) -> Evaluation:
@@ -35,8 +37,9 @@ def evaluate(truth: Truth, detections: Detections, draws: int = 1000, seed: int 
         - of `average_precision`: "AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L",
           "AP/KEYPOINT", "AR/KEYPOINT", and the counts "n", "n_M", "n_L" of instances;
         - of `distances.measures`: "PCK@0.05", "PCK@0.1", "PCK@0.2" and "EPE", these also as "PCK@0.1/KEYPOINT";
-          "PCKh@0.05", "PCKh@0.1", "PCKh@0.2", "PCKh@0.5", "AUC", "NME", "NMEh"; and the count "missing", how many
-          labelled keypoints belong to instances without a detection, which NME, NMEh and EPE leave out;
+          "mPCK@0.05", "mPCK@0.1", "mPCK@0.2", the means of the keypoints' own; "PCKh@0.05", "PCKh@0.1", "PCKh@0.2",
+          "PCKh@0.5", "AUC", "NME", "NMEh"; and the count "missing", how many labelled keypoints belong to instances
+          without a detection, which NME, NMEh and EPE leave out;
         - "ECE", of `calibration_error`.
 
         In `draws` all of these but the counts.
@@ -48,4 +51,14 @@ def evaluate(truth: Truth, detections: Detections, draws: int = 1000, seed: int 
     drawn = bootstrap(matches, weights) | means(truth, measured, weights)
     drawn["ECE"] = calibration_error(truth, detections, weights)
     numbers = {key: float(value) for key, value in values.items()} | {"missing": float(np.isinf(distance).sum())}
-    return Evaluation(numbers, drawn, len(truth.images))
+    return Evaluation(numbers, drawn, len(truth.images), {key: _rests_on(key, matches, measured) for key in drawn})
+
+
+def _rests_on(key: str, matches: Matches, measured: dict[str, np.ndarray]) -> int:
+    name, _, keypoint = key.partition("/")
+    name = "EPE" if name == "ECE" else name.removeprefix("m")
+    if name in measured:
+        counts = ~np.isnan(measured[name])
+        return int((counts[:, KEYPOINTS.index(keypoint)] if keypoint else counts.any(axis=1)).sum())
+    question = keypoint or {"_M": "medium", "_L": "large"}.get(name[2:], "all")
+    return int(matches.instances[QUESTIONS.index(question)].sum())

@@ -16,6 +16,8 @@ import numpy as np
 from catpose.errors import InputError, one_line
 from catpose.skeleton import N_KEYPOINTS
 
+_TOO_LARGE = 1e50  # no picture has it, no float32 holds it, and its fourth power, in a variance's variance, is finite
+
 
 @dataclass(frozen=True, eq=False)
 class Truth:
@@ -210,7 +212,7 @@ def _integer(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return _integer(value) or (isinstance(value, float) and math.isfinite(value))
+    return _integer(value) or (isinstance(value, float) and abs(value) < _TOO_LARGE)
 
 
 def _numbers(entry: Mapping[str, Any], key: str, length: int, where: str) -> None:

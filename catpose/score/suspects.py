@@ -133,10 +133,10 @@ def _far(
     suspicion = np.where(free & (fit < _NEAR), (1 - np.nan_to_num(fit)) * sure, 0.0)
     keypoints = [int(k) for k in np.argsort(-suspicion, kind="stable") if suspicion[k] >= _LEAST]
     if keypoints:
-        far = np.hypot(*(predicted - points)[keypoints].T).max() / box[2:].max()
+        far, side = np.hypot(*(predicted - points)[keypoints].T).max(), box[2:].max()
         outside = (points[keypoints] < box[:2]).any() or (points[keypoints] > box[:2] + box[2:]).any()
-        up_to = "up to " if len(keypoints) > 1 else ""
-        reason = f"{_names(keypoints)} {up_to}{far:.0%} of the box from the prediction"
+        distance = f"{far / side:.0%} of the box" if side > 0 else f"{far:.0f} px"
+        reason = f"{_names(keypoints)} {'up to ' if len(keypoints) > 1 else ''}{distance} from the prediction"
         reason += ", outside the box" if outside else ""
         yield "far off", float(suspicion[keypoints[0]]), keypoints, reason
 

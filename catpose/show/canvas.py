@@ -10,6 +10,7 @@ import html
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -75,10 +76,12 @@ def limits(values: Sequence[float]) -> tuple[float, float]:
 def encoded(figure: Figure) -> dict[str, bytes]:
     """ "png" and "svg": the figure's files, without a date or version in them."""
     pictures = {}
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        file = io.BytesIO()
-        figure.savefig(file, format=kind, metadata=metadata)
-        pictures[kind] = file.getvalue()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of names that the font doesn't have; a browser does
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+            file = io.BytesIO()
+            figure.savefig(file, format=kind, metadata=metadata)
+            pictures[kind] = file.getvalue()
     return pictures
 
 

@@ -52,7 +52,7 @@ def draw_keypoint_values(values: Sequence[float], what: str, top: float = 1.0) -
                 )  # fmt: skip
                 colour = GREY if np.isnan(values[k]) else colours[k]
                 axes.plot(*points[k], "o", ms=8, mfc=colour, mec=PAPER, mew=1.2, zorder=3)
-        axes.set_xlim(-0.62 * columns, 1.62 * columns)
+        axes.set_xlim(-0.66 * columns, 1.7 * columns)
         axes.set_ylim(rows * 1.02, -0.02 * rows)
         scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, top), "viridis")
         bar = figure.colorbar(scale, ax=axes, orientation="horizontal", fraction=0.04, pad=0.01, aspect=50, shrink=0.6)

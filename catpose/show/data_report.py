@@ -249,7 +249,7 @@ def _keypoints(statistics: Statistics) -> Table:
 def _parts(conditions: Conditions) -> Table:
     splits = list(conditions)
     rows = [
-        (name if first else "", part, *(str(by_split.get(split, 0)) for split in splits))
+        (name if first else "", part, *(str(by_split.get(split, "")) for split in splits))
         for name, parts in condition_counts(conditions).items()
         for first, (part, by_split) in zip([True] + [False] * len(parts), parts.items(), strict=False)
     ]

@@ -97,7 +97,9 @@ def _cut(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """A square of TILE px around a box, and points (17, 2) in it; it also holds the points `holding` (n, 2)."""
     corners = np.stack([box[:2], box[:2] + box[2:]])
-    corners = corners if holding is None else np.concatenate([corners, holding])
+    if holding is not None:  # as far as a picture's size beyond the picture: a prediction may lie anywhere
+        extent = np.array(picture.shape[1::-1], dtype=np.float64)
+        corners = np.concatenate([corners, holding.clip(-extent, 2 * extent)])
     low, high = corners.min(axis=0), corners.max(axis=0)
     side = np.full(2, max(float((high - low).max()), 1.0) * (1 + (PADDING - 1) / 2))
     affine = image_to_crop((low + high) / 2, side, (TILE, TILE))

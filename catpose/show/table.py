@@ -11,7 +11,18 @@ from catpose.skeleton import KEYPOINTS
 #: The figures that are shown, in this order.
 FAMILY = (
     *("AP", "AP50", "AP75", "AP_M", "AP_L", "AR"),
-    *("PCK@0.05", "PCK@0.1", "PCK@0.2", "PCKh@0.05", "PCKh@0.1", "PCKh@0.2", "PCKh@0.5"),
+    *(
+        "PCK@0.05",
+        "PCK@0.1",
+        "PCK@0.2",
+        "mPCK@0.05",
+        "mPCK@0.1",
+        "mPCK@0.2",
+        "PCKh@0.05",
+        "PCKh@0.1",
+        "PCKh@0.2",
+        "PCKh@0.5",
+    ),
     *("AUC", "NME", "NMEh", "EPE", "ECE"),
 )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from catpose.errors import InputError
 from catpose.score.full import Evaluation, evaluate
 from catpose.score.instances import Detections, Truth
 from catpose.study.models import Model
@@ -15,8 +16,8 @@ from catpose.study.statistics import Difference, Estimate, Sample, against, diff
 
 #: On fewer instances than this a bootstrap says too little: there is a value, and no interval.
 ENOUGH = 10
-#: Figures that rest on some of the instances: how many.
-COUNTS = {"AP_M": "n_M", "AR_M": "n_M", "AP_L": "n_L", "AR_L": "n_L"}
+#: Of the bootstrap.
+MOST_DRAWS = 100_000
 #: Figures that are distances rather than fractions of 0..1, the lower the better.
 DISTANCES = ("EPE", "NME", "NMEh")
 
@@ -34,12 +35,26 @@ class Judged:
         return self.evaluations[0].n_images
 
     def value(self, key: str) -> float:
-        """The mean over seeds; nan where none is known."""
+        """The mean over seeds; nan where one is unknown."""
         return float(np.mean([evaluation.values[key] for evaluation in self.evaluations]))
 
     def estimate(self, key: str) -> Estimate:
-        made = estimate(sample(self.evaluations, key), fraction=is_fraction(key))
-        return trusted(made, int(self.evaluations[0].values[COUNTS.get(key, "n")]))
+        """With its 95 % interval: an AP's (`study.statistics`) but for two kinds of figures, and none on few instances.
+
+        Distances are many small ones and a few large ones: the interval is that of the mean's logarithm. ECE is above
+        0 by noise alone, and its draws more so (`calibration_error`): as much as they are above it, it may be above
+        what it would be on endless data, and the interval's lower end is as much lower.
+        """
+        of = sample(self.evaluations, key)
+        made = estimate(of, fraction=is_fraction(key))
+        known = of.draws[~np.isnan(of.draws).any(axis=1)]
+        if key == "ECE" and len(known):
+            less = replace(of, ap=of.ap - (known.mean() - of.ap.mean()))
+            made = replace(made, low=estimate(less, fraction=False).low)
+        if not is_fraction(key) and made.value > 0:
+            times = math.exp((made.high - made.value) / made.value)
+            made = replace(made, low=made.value / times, high=made.value * times)
+        return trusted(made, min(evaluation.rests_on[key] for evaluation in self.evaluations))
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 %, of every figure that has one."""
@@ -67,6 +82,13 @@ def compare(models: Sequence[Model], truth: Truth, draws: int = 1000) -> Compari
 
 
 def judge(label: str, detections: Sequence[Detections], truth: Truth, draws: int = 1000) -> Judged:
+    """A model's detections, of each of its runs, evaluated.
+
+    Raises:
+        InputError: so many draws as no memory holds.
+    """
+    if draws > MOST_DRAWS:
+        raise InputError(f"--draws {str(draws)[:12]}: give {MOST_DRAWS} at most; 1000 are enough for an interval")
     return Judged(label, tuple(detections), tuple(evaluate(truth, each, draws) for each in detections))
 
 
@@ -80,14 +102,18 @@ def is_fraction(key: str) -> bool:
 
 
 def sample(evaluations: Sequence[Evaluation], key: str) -> Sample:
-    """One figure of a model's runs, with its draws."""
+    """One figure of a model's runs, with its draws; of no more images than it rests on instances."""
+    n = min(evaluations[0].n_images, *(evaluation.rests_on[key] for evaluation in evaluations))
     return Sample(
         np.array([evaluation.values[key] for evaluation in evaluations]),
         np.stack([evaluation.draws[key] for evaluation in evaluations], axis=1),
-        evaluations[0].n_images,
+        max(n, 1),
     )
 
 
 def paired(ours: Evaluation, theirs: Evaluation, key: str) -> Difference:
     """One figure of two models, ours minus theirs, from the same draws of the images."""
-    return difference(sample([ours], key), sample([theirs], key), fraction=is_fraction(key))
+    samples = [sample([evaluation], key) for evaluation in (ours, theirs)]
+    n = min(each.n_images for each in samples)  # of distances there may be more of one than of the other
+    one, other = (replace(each, n_images=n) for each in samples)
+    return difference(one, other, fraction=is_fraction(key))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ from catpose.score.instances import Truth
 from catpose.skeleton import KEYPOINTS
 from catpose.study.compare import Judged, trusted
 from catpose.study.statistics import Estimate, Sample, estimate
+
+#: The figures that are told of each keypoint.
+PER_KEYPOINT = ("AP", "AR", "PCK@0.1", "EPE")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +46,25 @@ class Diagnosis:
         return ERRORS[:-2] if own else ERRORS
 
     def gain(self, error: str) -> Estimate:
-        """AP regained where this kind alone were corrected."""
+        """AP regained where this kind alone were corrected; without an interval where it is negative, as where a
+        duplicate is dropped at OKS 0.5 that was the better match at 0.75."""
         values = np.array([run.gained[error] for run in self.regained])
         draws = np.stack([run.gained_draws[error] for run in self.regained], axis=1)
-        return estimate(Sample(values, draws, self.judged.n_images), fraction=False)
+        made = estimate(Sample(values, draws, self.judged.n_images))
+        return made if made.value >= 0 else replace(made, low=math.nan, high=math.nan)
+
+    @property
+    def gained_by_keypoint(self) -> np.ndarray:
+        """(17, 4), by KINDS but the good: AP regained where one keypoint's errors of one kind were corrected."""
+        return np.mean([run.by_keypoint for run in self.regained], axis=0)
 
     def part(self, condition: str, name: str) -> Estimate:
         """AP on a part of the data."""
         parts = self.parts[condition][name]
         draws = np.stack([part.draws for part in parts], axis=1)
-        made = estimate(Sample(np.array([part.ap for part in parts]), draws, self.judged.n_images))
-        return trusted(made, self.size(condition, name))
+        n = self.size(condition, name)  # which may be in fewer images than there are
+        made = estimate(Sample(np.array([part.ap for part in parts]), draws, max(min(self.judged.n_images, n), 1)))
+        return trusted(made, n)
 
     def size(self, condition: str, name: str) -> int:
         return self.parts[condition][name][0].n
@@ -61,13 +72,12 @@ class Diagnosis:
     def content(self, truth: Truth) -> dict[str, Any]:
         """Everything as numbers for JSON, None where there is none; confidence is the first run's."""
         of = self.judged.detections[0]
-        gained = np.mean([run.by_keypoint for run in self.regained], axis=0)
         content = {
             "keypoints_by_kind": dict(zip(KINDS, self.shares.tolist(), strict=True)),
             "AP_regained": {error: _numbers(self.gain(error)) for error in self.errors},
             "AP_regained_by_keypoint": {
                 name: dict(zip(KINDS[1:], row, strict=True))
-                for name, row in zip(KEYPOINTS, gained.tolist(), strict=True)
+                for name, row in zip(KEYPOINTS, self.gained_by_keypoint.tolist(), strict=True)
             },
             "AP_by_condition": {
                 condition: {

@@ -16,6 +16,8 @@ from catpose.skeleton import KEYPOINTS
 
 NAMES = ("PCK@0.05", "PCK@0.1", "PCK@0.2", "PCKh@0.05", "PCKh@0.1", "PCKh@0.2", "PCKh@0.5", "AUC", "NME", "NMEh", "EPE")
 
+MEANS = ("mPCK@0.05", "mPCK@0.1", "mPCK@0.2")
+
 
 def case(seed: int) -> tuple[Truth, Detections]:
     coco, results = random_case(seed)
@@ -47,7 +49,12 @@ def in_words(truth: Truth, detections: Detections, times: np.ndarray) -> dict[st
                 here |= {f"{name}/{KEYPOINTS[k]}": v for name, v in here.items() if name in PER_KEYPOINT}
                 for name, value in here.items():
                     sums.setdefault(name, []).extend([value] * n)
-    return {name: sum(values) / len(values) if values else math.nan for name, values in sums.items()}
+    result = {name: sum(values) / len(values) if values else math.nan for name, values in sums.items()}
+    for name in MEANS:
+        own = [result.get(f"{name[1:]}/{keypoint}", math.nan) for keypoint in KEYPOINTS]
+        known = [value for value in own if not math.isnan(value)]
+        result[name] = sum(known) / len(known) if known else math.nan
+    return result
 
 
 def test_in_words():
@@ -60,7 +67,8 @@ def test_in_words():
         weights = np.random.default_rng(seed).integers(0, 3, (3, len(truth.images)))
         weights[2] = 0
         once, drawn = means(truth, measured), means(truth, measured, weights)
-        assert set(once) == {*NAMES, *(f"{name}/{keypoint}" for name in PER_KEYPOINT for keypoint in KEYPOINTS)}
+        own = {f"{name}/{keypoint}" for name in PER_KEYPOINT for keypoint in KEYPOINTS}
+        assert set(once) == {*NAMES, *MEANS, *own}
         for times, values in (
             (np.ones(len(truth.images), dtype=int), once),
             *((w, {key: value[i] for key, value in drawn.items()}) for i, w in enumerate(weights)),

@@ -105,11 +105,39 @@ def test_values_are_those_of_one_evaluation():
 def test_keys_and_shapes():
     whole = run(*case(0), draws=7)
     by_keypoint = {f"{name}/{keypoint}" for name in ("AP", "AR", *PCK, "EPE") for keypoint in KEYPOINTS}
-    overall = {*AP_FAMILY, *PCK, *PCKH, "AUC", "NME", "NMEh", "EPE", "ECE"}
+    overall = {*AP_FAMILY, *PCK, *(f"m{name}" for name in PCK), *PCKH, "AUC", "NME", "NMEh", "EPE", "ECE"}
     assert set(whole.draws) == by_keypoint | overall
     assert set(whole.values) == by_keypoint | overall | COUNTS
     assert {(value.shape, value.dtype.name) for value in whole.draws.values()} == {((7,), "float64")}
     assert whole.n_images == 6
+    assert set(whole.rests_on) == set(whole.draws)
+
+
+def test_what_a_figure_rests_on():
+    """Twelve cats of three sizes, all detected but one: eyes labelled on seven, left hips on two."""
+    annotations, results = [], []
+    for i in range(12):
+        labelled = np.zeros(17)
+        labelled[[2, *([0] if i < 9 else []), *([1] if i < 7 else []), *([11] if i < 2 else [])]] = 2
+        side = (20.0, 50.0, 200.0)[i % 3]
+        points = np.column_stack([np.arange(17), np.arange(17), labelled])
+        common = {"image_id": i + 1, "category_id": 1}
+        annotations.append(common | {"id": i + 1, "bbox": [0, 0, side, side], "keypoints": points.ravel().tolist()})
+        if i:
+            results.append(common | {"keypoints": points.ravel().tolist(), "score": 0.5})
+    images = [{"id": i + 1} for i in range(12)]
+    whole = run({"images": images, "annotations": annotations, "categories": [{"id": 1}]}, results, draws=1)
+    expected = {"AP": 12, "AP75": 12, "AR": 12, "AP_M": 4, "AR_L": 4, "AP/left_hip": 2, "AR/nose": 12, "PCK@0.1": 12}
+    expected |= {
+        "PCK@0.1/left_eye": 9,
+        "PCKh@0.5": 7,
+        "EPE": 11,
+        "EPE/left_hip": 1,
+        "EPE/neck": 0,
+        "NMEh": 6,
+        "ECE": 11,
+    }
+    assert {key: whole.rests_on[key] for key in expected} == expected
 
 
 def test_draws_are_paired_and_repeatable():

@@ -100,6 +100,7 @@ BAD_RESULTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "nested": ([ENTRY | {"keypoints": [[1, 2, 3]] * 51}], ("keypoints", "[1, 2, 3]")),
     "nan": ([ENTRY | {"keypoints": [math.nan] + [1.0] * 50}], ("keypoints", "nan")),
     "infinite": ([ENTRY | {"keypoints": [1.0] * 50 + [math.inf]}], ("keypoints", "inf")),
+    "beyond any picture": ([ENTRY | {"keypoints": [1e155] + [1.0] * 50}], ("keypoints", "1e+155")),
     "null": ([ENTRY | {"keypoints": [None] * 51}], ("keypoints", "None")),
     "huge": ([ENTRY | {"keypoints": [10**400] + [1.0] * 50}], ("keypoints",)),
     "no score": ([{k: v for k, v in ENTRY.items() if k != "score"}], ("score",)),

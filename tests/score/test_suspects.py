@@ -109,6 +109,15 @@ def test_a_label_far_off() -> None:
     assert first.reason.endswith("% of the box from the prediction, outside the box")
 
 
+def test_a_box_of_no_size() -> None:
+    """Its area is the annotation's; how far off a label is can only be said in pixels."""
+    truth, detections = case()
+    box = truth.box.copy()
+    box[7, 2:] = 0
+    truth = relabelled(replace(truth, box=box), 7, (4,), truth.keypoints[7, 4] + [30.0, 40.0])
+    assert " 50 px from" in first_of_each(suspects(truth, sure_of(detections, 7)))[0].reason
+
+
 def test_a_label_that_is_missing() -> None:
     truth, detections = case()
     found = suspects(unlabelled(truth, 5, (0, 2)), sure_of(detections, 5, (2,)))

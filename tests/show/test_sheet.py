@@ -81,6 +81,13 @@ def test_a_suspect_is_drawn_with_its_prediction(suspected: tuple[CocoSplit, Dete
     assert (sheets[0][COLUMN:, :COLUMN] < 100).any()  # the reason beneath
 
 
+@pytest.mark.parametrize("far", [1e4, 1e7, 1e49])
+def test_a_keypoint_may_be_anywhere(far: float, suspected: tuple[CocoSplit, Detections]) -> None:
+    split, detections = suspected
+    detections.keypoints[0, 2] = far
+    assert decoded(suspects_sheet(split, detections, [suspect(detections, 0, "nose")], 24, 1)).shape[1] == COLUMN
+
+
 def test_no_more_suspects_than_asked_for(suspected: tuple[CocoSplit, Detections]) -> None:
     split, detections = suspected
     some = [suspect(detections, row, "nose") for row in range(5)]

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from catpose.data.coco import read_split
+from catpose.score.error_kinds import chosen
 from catpose.score.instances import Detections, Truth
+from catpose.score.oks import similarity
 from catpose.study.compare import ENOUGH, compare, judge, paired
 from catpose.study.models import Model, read_models
 
@@ -74,6 +76,49 @@ def test_distances_have_intervals_that_are_no_fractions(truth: Truth) -> None:
     assert difference.value == pytest.approx(closer.value("EPE") - made.value)
 
 
+def test_the_interval_of_a_distance_is_its_logarithms(truth: Truth) -> None:
+    """As wide upwards as downwards as a factor, which a mean of a few large distances among many small ones needs."""
+    found = shaken(truth, 0.02, 0)
+    found.keypoints[:3] += 500.0
+    made = judge("three lost", [found], truth, draws=300).estimate("EPE")
+    assert made.high / made.value == pytest.approx(made.value / made.low)
+    assert made.low > 0
+    assert made.high - made.value > 1.5 * (made.value - made.low)
+    exact = judge("exact", [shaken(truth, 0, 0)], truth, draws=20).estimate("EPE")
+    assert exact.low == exact.value == exact.high == 0
+
+
+def test_calibration_that_noise_alone_could_make_is_not_told_from_none(truth: Truth) -> None:
+    rng = np.random.default_rng(0)
+    spread = 0.06 * np.sqrt(truth.area)[:, None, None] * rng.normal(size=truth.keypoints.shape)
+    right = similarity(truth.keypoints + spread, truth.keypoints, truth.area) >= 0.5
+    for excess, calibrated in ((0.01, True), (0.3, False)):
+        confidence = np.where(truth.labelled, right[truth.labelled].mean(), 0.5) + np.zeros(right.shape)
+        found = dataclasses.replace(
+            shaken(truth, 0, 0), keypoints=truth.keypoints + spread, confidence=confidence - excess
+        )
+        judged = judge("x", [found], truth, draws=300)
+        made = judged.estimate("ECE")
+        assert (made.low == 0) == calibrated
+        assert made.low <= made.value <= made.high
+
+
+def test_of_two_detectors_one_may_miss_more(truth: Truth) -> None:
+    """EPE rests on the instances that were detected."""
+    whole, half = shaken(truth, 0.05, 0), chosen(shaken(truth, 0.2, 1), np.arange(0, len(truth), 2))
+    ours, theirs = (judge("x", [each], truth, draws=100) for each in (half, whole))
+    assert 10 < ours.estimate("EPE").df < theirs.estimate("EPE").df - 5
+    made = paired(ours.evaluations[0], theirs.evaluations[0], "EPE")
+    assert 0 < made.low < made.value < made.high
+
+
+def test_nothing_detected(truth: Truth) -> None:
+    judged = judge("blind", [chosen(shaken(truth, 0.05, 0), np.arange(0))], truth, draws=20)
+    intervals = judged.intervals()
+    assert intervals["AP"][0] == 0
+    assert np.isnan([intervals[key] for key in ("EPE", "NME", "NMEh", "ECE")]).all()
+
+
 def test_a_figure_on_few_instances_has_no_interval(truth: Truth) -> None:
     judged = judge("x", [shaken(truth, 0.05, 0)], truth, draws=100)
     few = judged.evaluations[0].values["n_M"]
@@ -83,3 +128,14 @@ def test_a_figure_on_few_instances_has_no_interval(truth: Truth) -> None:
     assert math.isnan(judged.estimate("AP_M").low)
     assert not math.isnan(judged.estimate("AP_L").low)
     assert set(judged.intervals()) == set(judged.evaluations[0].draws)
+
+    rare = truth.labelled.copy()
+    rare[:, 4] = np.arange(len(truth)) < 9
+    rare[:, 11] = np.arange(len(truth)) < 12
+    judged = judge("x", [shaken(truth, 0, 0)], dataclasses.replace(truth, labelled=rare), draws=100)
+    for key in ("AP", "AR", "PCK@0.1", "EPE"):
+        assert judged.value(f"{key}/root_of_tail") == (key != "EPE")
+        assert math.isnan(judged.estimate(f"{key}/root_of_tail").low)
+        assert not math.isnan(judged.estimate(f"{key}/left_hip").low)
+    # Twelve found without a miss say less than forty.
+    assert judged.estimate("AP/left_hip").low < 0.8 < 0.85 < judged.estimate("AP/nose").low

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from catpose.errors import InputError
-from catpose.study.models import read_models
+from catpose.study.models import read_models, unfinished
 
 Copy = Callable[..., Path]
 
@@ -59,10 +59,44 @@ def test_a_study_is_its_finished_trials(copy: Copy, tmp_path: Path) -> None:
         copy(f"study/trials/000-x-seed{seed}", seed_everything=seed, wandb={"job_type": "1e-3", "mode": "disabled"})
     copy("study/trials/001-y-seed0", trainer__max_epochs=16, wandb={"job_type": "2e-3"})  # one epoch is missing
     (model,), _, _ = read_models([tmp_path / "study"])
+    assert unfinished([tmp_path / "study"]) == ["1 trial is left out of study, not finished when this was made."]
     assert (model.label, [run.seed for run in model.runs]) == ("1e-3", [0, 1])
     other = copy("other")
     both, _, _ = read_models([tmp_path / "study", other])
     assert [model.label for model in both] == ["study 1e-3", "other"]
+
+
+def test_a_studys_arms_are_named_by_what_it_varies(copy: Copy, tmp_path: Path) -> None:
+    for i, (lr, seed) in enumerate(((0.001, 0), (0.001, 1), (0.002, 0))):
+        run = copy(f"study/trials/00{i}-{lr}-seed{seed}", wandb={"job_type": str(lr)}, seed_everything=seed)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["model"]["init_args"]["lr"] = lr
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    models, _, _ = read_models([tmp_path / "study"])
+    assert [model.label for model in models] == ["lr 0.001", "lr 0.002"]
+
+
+def test_a_run_counts_once_however_often_it_is_given(copy: Copy, tmp_path: Path) -> None:
+    run = copy("study/trials/000-x-seed0", wandb={"job_type": "x"})
+    shutil.copytree(run, tmp_path / "backup")
+    (tmp_path / "link").symlink_to(run)
+    models, _, _ = read_models([run, run, tmp_path / "link", tmp_path / "study", tmp_path / "backup"])
+    assert [len(model.runs) for model in models] == [1]
+
+
+def test_seeds_are_named_by_what_their_folders_share(copy: Copy) -> None:
+    paths = [copy(f"small-seed{seed}", seed_everything=seed) for seed in (10, 11)]
+    assert [model.label for model in read_models(paths)[0]] == ["small"]
+
+
+def test_another_training_with_the_same_settings_and_seed_is_not_lost(copy: Copy) -> None:
+    """The code was changed in between."""
+    before, after = copy("before"), copy("after")
+    results = json.loads((after / "val_results.json").read_text())
+    results[0]["keypoints"][0] += 3
+    (after / "val_results.json").write_text(json.dumps(results))
+    models, _, _ = read_models([before, after])
+    assert [(model.label, len(model.runs)) for model in models] == [("before", 1), ("after", 1)]
 
 
 def test_equal_names_are_told_apart(copy: Copy) -> None:
@@ -73,8 +107,9 @@ def test_equal_names_are_told_apart(copy: Copy) -> None:
 def test_results_that_test_made_will_do(copy: Copy) -> None:
     run = copy("a")
     (run / "val_results.json").rename(run / "results_val.json")
-    (run / "val_score.json").rename(run / "score_val.json")
+    shutil.copy(run / "val_score.json", run / "score_val.json")
     (model,), _, _ = read_models([run])
+    assert model.runs[0].results == run / "results_val.json"
     assert np.isfinite(model.runs[0].detections.score).all()
 
 
@@ -90,6 +125,40 @@ def broken(run: Path, how: str) -> list[Path]:
             (run / "run.json").unlink()
         case "settings":
             (run / "config.yaml").write_text("[")
+        case "settings that grow":
+            text = (run / "config.yaml").read_text() + "a: &a {x: 1}\n"
+            for name, before in zip("bcdefghijk", "abcdefghij", strict=True):
+                text += f"{name}: &{name} {{" + ", ".join(f"k{i}: *{before}" for i in range(9)) + "}\n"
+            (run / "config.yaml").write_text(text)
+        case "settings in brackets":
+            (run / "config.yaml").write_text("[" * 40_000)
+        case "large settings":
+            (run / "config.yaml").write_text((run / "config.yaml").read_text() + "#" * 200_000)
+        case "seed" | "max_epochs" | "input_size":
+            config = yaml.safe_load((run / "config.yaml").read_text())
+            part = {"seed": config, "max_epochs": config["trainer"], "input_size": config["data"]}[how]
+            part["seed_everything" if how == "seed" else how] = "many"
+            (run / "config.yaml").write_text(yaml.safe_dump(config))
+        case "epoch":
+            with (run / "metrics.csv").open("a") as file:
+                file.write(",".join(["15", *["x"] * 40]) + "\n")
+        case "number":
+            lines = (run / "metrics.csv").read_text().splitlines()
+            (run / "metrics.csv").write_text("\n".join([*lines[:-1], lines[-1].rsplit(",", 1)[0] + ",much"]))
+        case "start":
+            (run / "run.json").write_text('{"starts": [{"git": "main", "command": 5}]}')
+        case "deep":
+            (run / "val_score.json").write_text("[" * 100_000 + "]" * 100_000)
+        case "flip test":
+            score = json.loads((run / "val_score.json").read_text())
+            score["contract"]["flip_test"] = ["perhaps"]
+            (run / "val_score.json").write_text(json.dumps(score))
+        case "sigmas":
+            score = json.loads((run / "val_score.json").read_text())
+            score["contract"]["sigmas"][0] = 0.5
+            (run / "val_score.json").write_text(json.dumps(score))
+        case "other data":
+            return [run, *broken(Path(shutil.copytree(run, run.parent / "other")), "data")]
         case "record":
             (run / "run.json").write_text("{}")
         case "results":
@@ -118,8 +187,21 @@ def broken(run: Path, how: str) -> list[Path]:
         ("nothing finished", "none of its 1 trials is finished"),
         ("settings", "config.yaml: is missing or damaged"),
         ("record", "run.json: is missing or damaged"),
-        ("results", "holds no val_results.json; make results .* python -m catpose.test"),
-        ("score", "val_score.json: no score with its contract"),
+        ("results", "holds no val_results.json .* python -m catpose.test"),
+        ("settings that grow", "config.yaml: is missing or damaged"),
+        ("settings in brackets", "config.yaml: is missing or damaged"),
+        ("large settings", "config.yaml: is missing or damaged"),
+        ("seed", "config.yaml: seed_everything is 'many', which fit doesn't write"),
+        ("max_epochs", "config.yaml: trainer.max_epochs is 'many'"),
+        ("input_size", "config.yaml: data.input_size is 'many'"),
+        ("epoch", "metrics.csv: is damaged"),
+        ("number", "metrics.csv: holds what is no number"),
+        ("start", "run.json: is missing or damaged"),
+        ("score", "val_score.json: holds no score with its contract; .* python -m catpose.test"),
+        ("deep", "val_score.json: holds no score with its contract"),
+        ("flip test", "val_score.json: holds no score with its contract"),
+        ("sigmas", r"run: was scored otherwise than here \(sigmas"),
+        ("other data", "other was scored on .*--data"),
         ("contract", r"different contracts \(flip_test False against True\)"),
         ("data", "val.json: sha256 .* is not what .* was scored on .*--data"),
     ],
