@@ -127,9 +127,8 @@ def published(comparison: Comparison) -> Section:
         if "contradiction" in table:
             contradictions.append(f"{table['title']}: {note}")
         blocks.append(Table(f"{table['title']} ({table['source']})", (*table["columns"], "ours"), rows, note))
-    blocks.insert(
-        1, Listing([f"{len(contradictions)} of these tables contradict another one or themselves:", *contradictions])
-    )
+    count = f"{len(contradictions)} of these tables contradict another one or themselves:"
+    blocks[1:1] = [Text(count), Listing(contradictions)]
     return Section("published", "Beside the published tables", blocks)
 
 
