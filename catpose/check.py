@@ -62,7 +62,7 @@ def _asked(arguments: argparse.Namespace) -> Any:
         if arguments.predictions or arguments.split:
             raise InputError("--predictions and --split belong to --report; name its folder")
         return None
-    from catpose.run.directory import require_writable
+    from catpose.files import require_writable
 
     require_writable(arguments.report, "--report", folder=True)
     if arguments.split and not arguments.predictions:
@@ -73,7 +73,7 @@ def _asked(arguments: argparse.Namespace) -> Any:
 def _report(arguments: argparse.Namespace, results: Any) -> None:
     from catpose.data.conditions import conditions
     from catpose.data.statistics import measure
-    from catpose.run.directory import atomic_write
+    from catpose.files import atomic_write
     from catpose.score.instances import Detections, Truth
     from catpose.score.suspects import suspects
     from catpose.show import data_report

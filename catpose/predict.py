@@ -34,8 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     split = read_sources(arguments.sources, arguments.images)
 
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from catpose.files import require_writable, write_json
     from catpose.run.checkpoint import load_model
-    from catpose.run.directory import require_writable, write_json
     from catpose.run.evaluation import detect
     from catpose.run.pictures import write_overlays
 

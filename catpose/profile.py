@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         if word.startswith("--") and not word.startswith(OVERRIDES):
             made.error(f"unrecognized arguments: {word}")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    from catpose.run.directory import require_writable
+    from catpose.files import require_writable
     from catpose.run.runtime import run_time
 
     if options.out:
@@ -108,7 +108,8 @@ def measured(options: argparse.Namespace, settings: list[str]) -> Cost:
 
 def conclude(words: list[str], cost: Cost | None, runs: list[RunTime], out: Path | None) -> None:
     """Print the profile; write it with its figures where a folder is asked for."""
-    from catpose.run.directory import atomic_write, provenance
+    from catpose.files import atomic_write
+    from catpose.run.directory import provenance
     from catpose.run.profiling import Profile
     from catpose.show.cost_figure import figures
     from catpose.show.cost_table import profile_text

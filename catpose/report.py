@@ -27,8 +27,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from catpose.files import require_writable
     from catpose.pages.report import report
-    from catpose.run.directory import require_writable
 
     require_writable(arguments.out, "--out", folder=True)
     if any(run.resolve() == arguments.out.resolve() for run in arguments.runs):

@@ -146,7 +146,7 @@ def storage_url(given: str | None, out: Path) -> str:
 
 def launch(study: Study, words: list[str], out: Path, workers: int, slurm: dict[str, str]) -> None:
     """Submit workers to SLURM, each of which runs this command without --launch."""
-    from catpose.run.directory import require_writable
+    from catpose.files import require_writable
     from catpose.study import slurm as cluster
     from catpose.study.running import facts_of
 

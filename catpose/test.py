@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> None:
 
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from catpose.data.conditions import conditions
+    from catpose.files import require_writable, write_json
     from catpose.pages.terminal import analysis_text, comparison_text
-    from catpose.run.directory import atomic_write, require_writable, write_json
     from catpose.run.evaluation import detect, read_results, score
     from catpose.score.instances import Truth
     from catpose.show.table import score_table
@@ -80,10 +80,9 @@ def main(argv: list[str] | None = None) -> None:
 
     print(score_table(scored.values, intervals=scored.intervals))
     contract = scored.contract
-    flip = {None: "unknown", True: "yes", False: "no"}[contract.flip_test]
     print(
         f"\n{int(scored.values['n'])} instances of {split.file} (sha256 {contract.split_hash[:12]}), boxes:"
-        f" {contract.box_source}, flip test: {flip}, area: {contract.area_rule}, score:"
+        f" {contract.box_source}, flip test: {contract.flip}, area: {contract.area_rule}, score:"
         f" {contract.score_rule}; pycocotools agrees to 1e-9\n"
     )
     print(analysis_text(diagnosis))
@@ -95,8 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         results, figures, analysis = (arguments.out / f"{name}_{split.file.stem}.json" for name in names)
         if not results.exists() or not arguments.predictions or not results.samefile(arguments.predictions):
             write_json(results, detections.to_results(), indent=None)
-        with atomic_write(figures) as temporary:
-            scored.write(temporary)
+        scored.write(figures)
         write_json(analysis, diagnosis.content(truth))
         print(f"written: {results}, {figures}, {analysis}")
 

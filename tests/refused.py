@@ -11,6 +11,15 @@ import pytest
 LONGEST_LINE = 420
 
 
+def exit_code(main: Callable[[list[str]], None], *argv: object) -> int:
+    """That of a command with these words."""
+    try:
+        main([str(word) for word in argv])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
 def content(folder: Path) -> dict[str, bytes | str | None]:
     """Everything below a folder by its name: bytes of files, None for folders, where links lead."""
     return {

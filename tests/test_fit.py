@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import csv
+import functools
 from pathlib import Path
 
 import pytest
 import yaml
+from refused import exit_code
 
 from catpose.fit import main
 
-
-def fit(*argv: object) -> int:
-    """The exit code."""
-    try:
-        main([str(word) for word in argv])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+fit = functools.partial(exit_code, main)
 
 
 def rows(run: Path) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import math
@@ -12,19 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from refused import exit_code
 
 from catpose import test
 from catpose.data.images import read_image
 from catpose.predict import main
 
-
-def predict(*argv: object) -> int:
-    """The exit code."""
-    try:
-        main([str(word) for word in argv])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+predict = functools.partial(exit_code, main)
 
 
 @pytest.fixture(scope="module")

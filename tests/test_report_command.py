@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -9,19 +10,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from refused import exit_code
 from show.page_browser import CHROMIUM, DESK, PHONE, chromium, opened
 
 from catpose.report import main
 from catpose.score.contract import Score
 from catpose.test import main as score_command
 
-
-def report(*argv: object) -> int:
-    try:
-        main([str(word) for word in argv])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+report = functools.partial(exit_code, main)
 
 
 @pytest.fixture(scope="module")

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from refused import exit_code
 
 from catpose.data.coco import read_split, split_hash
 from catpose.score.contract import Score
 from catpose.skeleton import SIGMAS
 from catpose.test import main
 
-
-def score(*argv: object) -> int:
-    """The exit code."""
-    try:
-        main([str(word) for word in argv])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+score = functools.partial(exit_code, main)
 
 
 @pytest.fixture(scope="module")

@@ -54,13 +54,12 @@ def fit_command(run: Run) -> str:
 
 
 def contract_rows(contract: Contract) -> list[tuple[str, str]]:
-    flip = {None: "unknown", True: "yes", False: "no"}[contract.flip_test]
     return [
         ("split", contract.split),
         ("annotations, sha256", contract.split_hash),
         ("area in OKS", contract.area_rule),
         ("boxes", contract.box_source),
-        ("flip test", flip),
+        ("flip test", contract.flip),
         ("a detection's score", contract.score_rule),
         ("OKS sigmas", " ".join(f"{sigma:g}" for sigma in contract.sigmas)),
         ("AP", "OKS 0.50:0.05:0.95, 101 recalls, at most 20 detections a picture, as pycocotools has it"),

@@ -68,7 +68,7 @@ def results(comparison: Comparison) -> Section:
     order = _by_ap(comparison)
     header = ("model", "seeds", "AP", "95 % interval", *COLUMNS.values(), "to the best", "95 % interval", "p")
     rows = [_row(comparison, i) for i in order]
-    marks = [_mark(comparison.judged[i], i == comparison.best) for i in order]
+    marks = [_mark(comparison.judged[i]) for i in order]
     n_images = comparison.judged[0].n_images
     n = int(comparison.judged[0].evaluations[0].values["n"])
     words = [
@@ -208,7 +208,7 @@ def _row(comparison: Comparison, i: int) -> tuple[str, ...]:
     )
 
 
-def _mark(judged: Judged, best: bool) -> Mark:
+def _mark(judged: Judged) -> Mark:
     made = judged.estimate("AP")
     points = tuple(evaluation.values["AP"] for evaluation in judged.evaluations)
     return Mark(judged.label, made.value, made.low, made.high, points)

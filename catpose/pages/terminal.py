@@ -10,7 +10,7 @@ from catpose.skeleton import KEYPOINTS
 from catpose.study.compare import Judged, paired
 from catpose.study.diagnosis import PER_KEYPOINT, Diagnosis
 from catpose.study.statistics import Difference, Estimate
-from catpose.study.words import ALPHA, probability, signed
+from catpose.study.words import ALPHA, interval, probability, signed
 
 #: What two models are compared in.
 COMPARED = ("AP", "AP50", "AP75", "AR", "PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC", "NME", "EPE")
@@ -45,31 +45,26 @@ def analysis_text(diagnosis: Diagnosis) -> str:
 def comparison_text(ours: Judged, theirs: Judged) -> str:
     """Two models on the same resamples of the images, and in a sentence which is better."""
     rows = []
-    for key in COMPARED:
-        one, other = ours.value(key), theirs.value(key)
-        made = paired(ours.evaluations[0], theirs.evaluations[0], key)
-        rows.append((key, figure(one), figure(other), signed(made.value), _signed(made), probability(made.p)))
+    made = {key: paired(ours.evaluations[0], theirs.evaluations[0], key) for key in COMPARED}
+    for key, each in made.items():
+        compared = (signed(each.value), interval(each, signed), probability(each.p))
+        rows.append((key, figure(ours.value(key)), figure(theirs.value(key)), *compared))
     header = ("", "this", "against", "difference", "95 % interval", "p")
-    made = paired(ours.evaluations[0], theirs.evaluations[0], "AP")
-    return f"{ours.label} against {theirs.label}:\n\n{table(rows, header)}\n\n{_verdict(made)}\n"
+    return f"{ours.label} against {theirs.label}:\n\n{table(rows, header)}\n\n{_verdict(made['AP'])}\n"
 
 
 def _verdict(ap: Difference) -> str:
     images = "on other images like these, of these two trained models; nothing is said about training them again."
+    much = f"{signed(ap.value)} {interval(ap, signed)}, p {probability(ap.p)}"
     if ap.p < ALPHA:
-        better = "better" if ap.value > 0 else "worse"
-        return f"In AP it is {better}: {signed(ap.value)} {_signed(ap)}, p {probability(ap.p)}, {images}"
+        return f"In AP it is {'better' if ap.value > 0 else 'worse'}: {much}, {images}"
     if np.isnan(ap.p):
         return "Nothing can be said of the difference in AP."
     seen = (
         f"; these images would have shown a difference of {figure(ap.detectable)} with 80 % power" if ap.se > 0 else ""
     )
-    return f"In AP the two can't be told apart: {signed(ap.value)} {_signed(ap)}, p {probability(ap.p)}{seen}; {images}"
+    return f"In AP the two can't be told apart: {much}{seen}; {images}"
 
 
 def _both(of: Estimate) -> str:
     return "" if np.isnan(of.value) else f"{figure(of.value)} {span((of.low, of.high))}".rstrip()
-
-
-def _signed(of: Difference) -> str:
-    return "" if np.isnan(of.low) else f"[{signed(of.low)}, {signed(of.high)}]"

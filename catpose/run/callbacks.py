@@ -16,8 +16,9 @@ from lightning.pytorch.loggers import WandbLogger
 
 from catpose.data.coco import split_hash
 from catpose.errors import InputError
+from catpose.files import atomic_write, write_json
 from catpose.geometry import apply, invert
-from catpose.run.directory import RunDirectory, atomic_write, write_json
+from catpose.run.directory import RunDirectory
 from catpose.score.ap import own_oks
 from catpose.score.contract import Contract
 from catpose.score.contract import Score as Figures

@@ -18,11 +18,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from catpose.data.datamodule import CatDataModule
 from catpose.data.images import usable_cores
 from catpose.errors import InputError, one_line
+from catpose.files import write_json
 from catpose.model.complexity import Complexity, complexity
 from catpose.model.pose import PoseModel
 from catpose.run.checkpoint import require_fit
 from catpose.run.cli import FitCLI, input_error
-from catpose.run.directory import write_json
 from catpose.run.memory import is_out_of_memory
 from catpose.run.runtime import RunTime
 from catpose.run.timing import Timing, half_of, name_of, time_predictions

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from catpose.errors import InputError, one_line
+from catpose.files import atomic_write
 from catpose.score.instances import Detections, Truth
 from catpose.score.oks import MIN_CONFIDENCE, NMS_OKS
 from catpose.skeleton import SIGMAS
@@ -32,6 +31,11 @@ class Contract:
     flip_test: bool | None  # None where it is not known
     score_rule: str
     sigmas: tuple[float, ...] = SIGMAS
+
+    @property
+    def flip(self) -> str:
+        """Whether the flip test was made, in a word."""
+        return {None: "unknown", True: "yes", False: "no"}[self.flip_test]
 
     @classmethod
     def of(
@@ -83,9 +87,8 @@ class Score:
             known = {key: ends for key, ends in self.intervals.items() if not any(map(math.isnan, ends))}
             content["intervals_95"] = {key: [float(low), float(high)] for key, (low, high) in known.items()}
         text = json.dumps(content, indent=2, allow_nan=False)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-        temporary.write_text(text + "\n")
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_text(text + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Score:

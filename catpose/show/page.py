@@ -20,7 +20,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from catpose.run.directory import atomic_write
+from catpose.files import atomic_write
 from catpose.show.canvas import VARIABLES, inline
 from catpose.show.errors_figure import COLOURS
 from catpose.show.gallery import SIDES, Gallery, data_uri

@@ -13,7 +13,7 @@ import numpy as np
 
 from catpose.data.coco import CocoSplit, read_split, split_hash
 from catpose.errors import InputError, one_line
-from catpose.run.directory import require_writable, write_json
+from catpose.files import require_writable, write_json
 from catpose.score.ap import match
 from catpose.score.bootstrap import bootstrap_ap, image_weights
 from catpose.score.instances import Detections, Truth

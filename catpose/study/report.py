@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catpose.run.directory import atomic_write, require_writable
+from catpose.files import atomic_write, require_writable
 from catpose.show.arms import Mark, draw_arms, draw_pareto
 from catpose.show.table import table
 from catpose.study.arms import ArmResult, arms, costs, front, mean_of_known, reference, shown, winner

@@ -23,8 +23,9 @@ from optuna.exceptions import ExperimentalWarning
 
 from catpose.data.coco import read_split, split_hash
 from catpose.errors import INTERRUPTED, InputError, one_line
+from catpose.files import atomic_write, require_writable
 from catpose.run.cli import FitCLI
-from catpose.run.directory import FREE, atomic_write, flatten, require_writable
+from catpose.run.directory import FREE, flatten
 from catpose.study.file import Study
 from catpose.study.ledger import Ledger
 from catpose.study.rows import mirror

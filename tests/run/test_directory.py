@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 from pathlib import Path
 
 import pytest
 
 from catpose.errors import InputError
-from catpose.run.directory import RunDirectory, atomic_write, flatten, write_json
+from catpose.run.directory import RunDirectory, flatten
 
 SETTINGS = {
     "model": {"class_path": "catpose.model.hrnet.HRNet", "init_args": {"lr": 1e-4}},
@@ -70,18 +68,6 @@ def test_an_empty_folder_is_taken_and_a_file_is_not(tmp_path: Path) -> None:
     RunDirectory(tmp_path).open(SETTINGS, [])
     with pytest.raises(InputError, match="is a file"):
         RunDirectory(tmp_path / "run.json").open(SETTINGS, [])
-
-
-def test_a_broken_write_leaves_what_was_there(tmp_path: Path) -> None:
-    file = tmp_path / "result.json"
-    write_json(file, {"AP": 0.5})
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(file, {"AP": math.nan})
-    with contextlib.suppress(KeyError), atomic_write(file) as temporary:
-        temporary.write_text("half")
-        raise KeyError
-    assert json.loads(file.read_text()) == {"AP": 0.5}
-    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_flatten_names_settings_as_the_command_line_does() -> None:
