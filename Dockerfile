@@ -4,7 +4,7 @@
 #   docker run --gpus all --shm-size 2g -v "$PWD/data:/catpose/data" -v "$PWD/runs:/catpose/runs" catpose \
 #       python -m catpose.sweep --config sweeps/learning_rate.yaml
 #
-# --build-arg BASE=… takes any base with Python 3.10 or later, its venv module and certificates.
+# --build-arg BASE=… takes any base with Python 3.11 or later, its venv module and certificates.
 ARG BASE=python:3.12.12-slim-bookworm
 FROM ${BASE}
 
@@ -15,12 +15,12 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /catpose
 
 # The libraries are one layer, which a change of the code leaves as it is.
-COPY pyproject.toml ./
+COPY pyproject.toml constraints.txt ./
 COPY catpose/__init__.py catpose/
 RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md \
     && python3 -m venv /opt/venv \
-    && pip install -e ".[postgres,mysql,dashboard,reports]" \
+    && pip install -c constraints.txt -e ".[postgres,mysql,dashboard,reports]" \
     && useradd --uid 1000 --no-create-home --home-dir /tmp catpose \
     && install --directory --owner=1000 --group=1000 data runs
 

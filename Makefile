@@ -1,11 +1,12 @@
 .PHONY: test check slow long quickstart
 test:        ## the fast tests
 	python -m pytest -n 2 --dist loadfile
-check:       ## style and types
-	ruff check . && ruff format --check . && mypy
-slow:        ## minutes: whole runs, killed runs, the real photographs where they are
-	python -m pytest -m "slow or realdata or servers"
-long:        ## half an hour and more: the image built, its default job run, more of SLURM
+check:       ## style, types, imports
+	ruff check . && ruff format --check . && mypy && lint-imports --no-logo --no-cache
+slow:        ## up to an hour: whole runs, killed runs, servers, browsers, the real photographs where they are
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "(slow or realdata) and not servers"
+	python -m pytest -m servers
+long:        ## hours: image built, its job run, more of SLURM, fuzzing (CATPOSE_FUZZ_SECONDS), freezing (CATPOSE_FREEZE_MINUTES)
 	python -m pytest -m long
 quickstart:  ## draw cats, train on them
 	python -m catpose.prepare drawn && python -m catpose.fit --config experiments/quickstart.yaml

@@ -1,3 +1,3 @@
 """catpose: is this change to the cat pose model really better?"""
 
-__version__ = "0.1.0"
+from catpose.version import __version__ as __version__

@@ -6,8 +6,8 @@ import ast
 import sys
 from pathlib import Path
 
-import catpose
 from catpose.errors import BAD_INPUT, nearest
+from catpose.version import __version__
 
 COMMANDS = ("prepare", "check", "fit", "sweep", "test", "predict", "profile", "report")
 
@@ -23,7 +23,7 @@ def main() -> None:
         hint = nearest(sys.argv[1], (f"catpose.{command}" for command in COMMANDS))
         print(f"catpose: error: a command is run as python -m catpose.NAME.{hint}", file=sys.stderr)
         sys.exit(BAD_INPUT)
-    print(f"catpose {catpose.__version__}: is this change to the cat pose model really better?\n")
+    print(f"catpose {__version__}: is this change to the cat pose model really better?\n")
     for command in COMMANDS:
         print(f"  python -m catpose.{command:8} {first_line(command)}")
     print("\nEach takes --help.")

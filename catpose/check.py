@@ -6,7 +6,7 @@ at, since real data have some and can be trained on: warnings alone leave the ex
 
 With --report DIR it also shows what the data are like (of train and val, where they are there): report.md with tables,
 figures, the mean pose and a contact sheet, and data.json with all numbers. With a model's results for one split beside
-it (--predictions), the labels that the model disagrees with most are listed in suspects.csv and shown.
+it (--predictions), the labels that the model disagrees with most are listed in label_issues.csv and shown.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catpose.data.coco import DEFAULT_ROOT, read_json, read_split
-from catpose.errors import BAD_INPUT, InputError, Parser, command
+from catpose.data.coco import DEFAULT_ROOT, read_split
+from catpose.data.layout import SPLITS, annotation_files
+from catpose.errors import BAD_INPUT, InputError, Parser, command, one_line, printable
+from catpose.files import read_json
+from catpose.skeleton import AP10K
 
 if TYPE_CHECKING:
-    from catpose.data.structure import Finding
+    from catpose.data.finding import Finding
 
 SHOWN = 5  # findings of a kind that are listed, unless all are asked for
 EXAMPLES = 3  # places named in the table
@@ -33,21 +36,30 @@ EXAMPLES = 3  # places named in the table
 def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     results = _asked(arguments)
-    from catpose.data.checks import all_findings
+    from catpose.data.checks import examine_folder, picture_findings
 
-    findings = all_findings(arguments.data)
+    splits, findings, others = examine_folder(arguments.data, arguments.area)
+    findings += picture_findings(arguments.data, splits)
     kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
     for finding in sorted(findings, key=lambda finding: finding.severity):  # errors before warnings
         kinds[finding.severity, finding.kind, finding.split].append(finding)
     for (severity, kind, split), group in kinds.items():
         shown = group if arguments.all else group[:SHOWN]
         for finding in shown:
-            print(f"{severity}: {split}: {finding.where}: {finding.message}")
+            print(one_line(f"{severity}: {split}: {finding.where}: {finding.message}"))
         if len(shown) < len(group):
             print(f"{severity}: {split}: {len(group) - len(shown)} more of '{kind}' (--all lists them)")
     if findings:
         print()
         _print_table(kinds)
+    for name, each in splits.items():
+        print(f"{name}: {each.count()}")
+    for skeleton in dict.fromkeys(each.skeleton for each in splits.values() if each.has_keypoints):
+        if skeleton != AP10K:
+            print(one_line(skeleton.summary()))
+    if others:
+        names = ", ".join(file.name for file in others)
+        print(one_line(f"not looked at: {names} (only {', '.join(SPLITS)} are)"))
     errors = sum(finding.severity == "error" for finding in findings)
     print(f"{arguments.data}: {errors} errors, {len(findings) - errors} warnings")
     if arguments.report:
@@ -62,41 +74,45 @@ def _asked(arguments: argparse.Namespace) -> Any:
         if arguments.predictions or arguments.split:
             raise InputError("--predictions and --split belong to --report; name its folder")
         return None
-    from catpose.files import require_writable
+    from catpose.files import refuse_owned, require_writable
 
     require_writable(arguments.report, "--report", folder=True)
+    refuse_owned(arguments.report, "--report", "run", "study")
     if arguments.split and not arguments.predictions:
         raise InputError("--split says what --predictions are of; name the results file too")
     return read_json(arguments.predictions) if arguments.predictions else None
 
 
 def _report(arguments: argparse.Namespace, results: Any) -> None:
-    from catpose.data.conditions import conditions
+    from catpose.data.slices import conditions
     from catpose.data.statistics import measure
     from catpose.files import atomic_write
-    from catpose.score.instances import Detections, Truth
-    from catpose.score.suspects import suspects
-    from catpose.show import data_report
+    from catpose.page import data as data_report
+    from catpose.score.ap import count
+    from catpose.score.detections import Detections
+    from catpose.score.label_issues import label_issues
 
     labelled = None
     if results is not None:
-        labelled = read_split(arguments.data, arguments.split or "val")
+        labelled = read_split(arguments.data, arguments.split or "val", arguments.area)
         if not labelled.has_keypoints:
-            raise InputError(f"{labelled.file}: holds no keypoints to suspect; name a labelled split with --split")
-        truth = Truth.from_coco(labelled.coco, str(labelled.file))
-        detections = Detections.from_results(results, truth, str(arguments.predictions))
-    there = sorted(file.stem for file in (arguments.data / "annotations").glob("*.json"))
+            raise InputError(
+                f"{labelled.file}: has no keypoints to look for label issues in; name a labelled one with --split"
+            )
+        detections = Detections.from_results(results, labelled, str(arguments.predictions))
+        print(f"{arguments.predictions}: {count(labelled, detections)}")
+    there = [file.stem for file in annotation_files(arguments.data)[0]]
     names = [name for name in ("train", "val") if name in there] or there
-    splits = [read_split(arguments.data, name) for name in names]
+    splits = [read_split(arguments.data, name, arguments.area) for name in names]
     statistics = measure(splits)
     parts = {split.file.stem: conditions(split) for split in splits}
     blocks = [*data_report.data_blocks(statistics, parts), data_report.sheet_block(splits)]
     content = {"data": str(arguments.data), "conditions": data_report.condition_counts(parts), **statistics.summary()}
     files = {}
     if labelled is not None:
-        found = suspects(truth, detections)
-        blocks += data_report.suspect_blocks(labelled, detections, found)
-        files["suspects.csv"] = data_report.suspects_csv(labelled, found).encode()
+        found = label_issues(labelled, detections)
+        blocks += data_report.label_issue_blocks(labelled, detections, found)
+        files["label_issues.csv"] = data_report.label_issues_csv(labelled, found).encode()
     files["data.json"] = (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
     files |= data_report.as_files(f"The data in {arguments.data}", blocks)
     for name, data in files.items():
@@ -113,7 +129,7 @@ def _print_table(kinds: dict[tuple[str, str, str], list[Finding]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         severity, kind, split = (cell.ljust(width) for cell, width in zip(row[:3], widths, strict=False))
-        print(f"{severity}  {kind}  {split}  {row[3].rjust(widths[3])}  {row[4]}")
+        print(printable(f"{severity}  {kind}  {split}  {row[3].rjust(widths[3])}  {row[4]}"))
 
 
 def _parser() -> Parser:
@@ -123,6 +139,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--data", type=Path, default=Path(DEFAULT_ROOT), metavar="ROOT", help=f"the data set (default: {DEFAULT_ROOT})"
     )
+    parser.add_argument("--area", choices=("box", "file"), default="box",
+                        help="an instance's area in OKS: its box's, or the file's own (default: box)")  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="DIR", help="folder for a report of what the data are like")
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="a COCO results file, by which labels are suspected"

@@ -6,7 +6,6 @@ same folder (`--out`) goes on where a run was interrupted.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from catpose.errors import command
@@ -14,12 +13,11 @@ from catpose.errors import command
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from catpose.run.table import closing_table
     from catpose.run.training import train
-    from catpose.show.table import closing_table
 
     trained = train(sys.argv[1:] if argv is None else argv)
-    print(closing_table(trained.metrics, trained.best_ap, trained.best_epoch, trained.run.path))
+    print(closing_table(trained.score, trained.steps, str(trained.best), trained.run.path))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,24 @@
 """Predict keypoints on a COCO file's boxes or on whole images: `python -m catpose.predict cats/ --checkpoint x.ckpt`.
 
 A COCO file gives boxes (its pictures are looked for in --images, or in ../images beside the file); of a folder or of
-single pictures the whole picture is the box. Writes a COCO results file, and with --overlays a picture for each.
+single pictures the whole picture is the box. What a folder holds is told by its files' content: what isn't read there
+is listed. Writes a COCO results file, and with --overlays a picture for each.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from catpose.errors import InputError, Parser, command, natural
+from catpose.errors import InputError, Parser, command, one_line, whole
+from catpose.run.options import add_model_options
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
+    from catpose.data.coco import CocoSplit
+    from catpose.data.whole_pictures import LeftOut
+    from catpose.score.detections import Detections
 
 
 @command
@@ -26,72 +32,109 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="folder for pictures with the poses drawn")
     parser.add_argument("--shown-above", type=float, default=0.2, metavar="CONFIDENCE",
                         help="draw keypoints of more than this confidence (%(default)s)")  # fmt: skip
-    parser.add_argument("--batch-size", type=natural, default=32, help="crops at once (%(default)s)")
-    parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, … (%(default)s)")
-    parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
-                        help="a module of your own that holds the model's class")  # fmt: skip
+    parser.add_argument("--num-workers", type=whole, metavar="N",
+                        help="processes that decode (none on the CPU, else one a free core, at most 8)")  # fmt: skip
+    add_model_options(parser)
     arguments = parser.parse_args(argv)
-    split = read_sources(arguments.sources, arguments.images)
+    split, left_out = read_sources(arguments.sources, arguments.images)
 
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from catpose.data.whole_pictures import LeftOut, left_out_lines
     from catpose.files import require_writable, write_json
     from catpose.run.checkpoint import load_model
+    from catpose.run.directory import refuse_run_file
     from catpose.run.evaluation import detect
-    from catpose.run.pictures import write_overlays
+    from catpose.run.pictures import overlay_writer
 
     require_writable(arguments.out, "--out")
+    refuse_run_file(arguments.out, "--out")
+    for line in left_out_lines(left_out):
+        print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
     read = [arguments.checkpoint, split.file, *(image.path for image in split.images)]
     if arguments.out.resolve() in {file.resolve() for file in read}:
         raise InputError(f"--out {arguments.out}: is read itself; name another file for the results")
     if arguments.overlays:
         require_writable(arguments.overlays, "--overlays", folder=True)
-        if arguments.overlays.resolve() in {image.path.parent.resolve() for image in split.images}:
+        folders = {place.parent.resolve() for image in split.images for place in (image.path, image.path.resolve())}
+        if arguments.overlays.resolve() in folders:
             raise InputError(f"--overlays {arguments.overlays}: holds the pictures themselves; name another folder")
     model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
-    detections, _ = detect(
-        model,
-        split,
-        tuple(settings["data"]["input_size"]),
-        arguments.batch_size,
-        accelerator=arguments.accelerator,
+
+    named, damaged = set(arguments.sources), []
+
+    def unreadable(index: int, reason: str) -> None:
+        path = split.images[index].path
+        if split.file.suffix.lower() == ".json" or path in named:
+            raise InputError(reason)
+        damaged.append(LeftOut(path, reason.removeprefix(f"{path}: ")))
+
+    overlays = (
+        overlay_writer(split, model.skeleton, arguments.overlays, arguments.shown_above)
+        if arguments.overlays
+        else nullcontext()
     )
+    with overlays as show:
+        detections, _ = detect(
+            model,
+            split,
+            tuple(settings["data"]["input_size"]),
+            arguments.batch_size,
+            accelerator=arguments.accelerator,
+            num_workers=arguments.num_workers,
+            show=show,
+            unreadable=unreadable,
+        )
+        for line in left_out_lines(damaged):
+            print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
+        if len(damaged) == len(split.images):
+            raise InputError(f"{arguments.sources[0]}: none of its pictures can be read; nothing is written")
     results = detections.to_results()
     if split.file.suffix.lower() != ".json":  # ids of our own making: say whose they are
         names = {image.id: str(image.path) for image in split.images}
         results = [entry | {"file_name": names[entry["image_id"]]} for entry in results]
     write_json(arguments.out, results, indent=None)
-    print(f"{len(results)} detections in {len(split.images)} images: {arguments.out}")
+    print(_summary(detections, len(split.images), len(left_out) + len(damaged), arguments.shown_above, arguments.out))
     if arguments.overlays:
-        n = write_overlays(split, detections, arguments.overlays, arguments.shown_above)
-        print(f"{n} pictures with poses: {arguments.overlays}/")
+        n_drawn = len(set(split.image_index.tolist())) - len(damaged)
+        print(f"{_counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
 
 
-def read_sources(sources: list[Path], images: Path | None):  # type: ignore[no-untyped-def]
-    """The split that the user's sources make.
+def read_sources(sources: list[Path], images: Path | None) -> tuple[CocoSplit, list[LeftOut]]:
+    """The split that the user's sources make, and what of their folders is left out.
 
     Raises:
         InputError: a source that isn't there, holds no picture, or a COCO file beside other sources.
     """
     from catpose.data.coco import read_coco
-    from catpose.data.images import split_of_images
+    from catpose.data.whole_pictures import find_pictures, split_of_pictures
+    from catpose.files import require_folder
 
     coco = next((source for source in sources if source.suffix.lower() == ".json"), None)
     if coco:
         if len(sources) > 1:
             raise InputError(f"{coco}: a COCO file is predicted alone; give it without other sources")
-        return read_coco(coco, images or coco.parent.parent / "images")
-    files: list[Path] = []
-    for source in sources:
-        if not source.exists():
-            raise InputError(f"{source}: no such file or folder; name pictures, folders of them, or one COCO file")
-        if source.is_dir():
-            found = sorted(file for file in source.iterdir() if file.suffix.lower() in PICTURES)
-            if not found:
-                raise InputError(f"{source}: holds no picture ({', '.join(PICTURES)}); name another folder")
-            files += found
-        else:
-            files.append(source)
-    return split_of_images(files)
+        if images:
+            require_folder(images)
+        return read_coco(coco, images or coco.parent.parent / "images", labels=False), []
+    sizes, left_out = find_pictures(sources)
+    return split_of_pictures(sizes), left_out
+
+
+def _summary(detections: Detections, n_pictures: int, n_left_out: int, shown_above: float, out: Path) -> str:
+    """How many detections there are, in how many of the pictures, and how many of these show nothing."""
+    detected = set(detections.image_id.tolist())
+    sure = set(detections.image_id[(detections.confidence > shown_above).any(axis=1)].tolist())
+    line = f"{_counted(len(detections.score), 'detection')} in {_counted(len(detected), 'picture')}"
+    if len(detected) < n_pictures:
+        line += f" of {n_pictures}"
+    if n_left_out:
+        line += f", {n_left_out} left out"
+    if detected - sure:
+        line += f", {len(detected - sure)} without a keypoint above {shown_above:g}"
+    return f"{line}: {out}"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 if __name__ == "__main__":

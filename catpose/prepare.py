@@ -1,20 +1,26 @@
-"""Write a data set in the one layout from a published release, or draw one.
+"""Write a data set in the one layout: labelled photographs, a published release, drawn cats.
 
 `python -m catpose.prepare SOURCE …` makes ROOT/annotations/{train,val,test}.json, ROOT/images/ and ROOT/split.json,
 which holds the seed and the hashes of pictures and annotations: two people with equal hashes have the same data. The
 folder appears whole or not at all (a killed run leaves a hidden folder .NAME.unfinished-… beside it, to be deleted).
 Where the same call has made it before, nothing is done; other data are never overwritten.
 
-The split is drawn by image; copies of one picture stay together, and those of a given test image go to val rather
-than train. Images whose keypoints a release withholds go to the test split first, and a test split of nothing else
-is written as test_info.json, boxes only. A size of 0 leaves that split out; `--sizes rest 0 0` makes all images
-training images, for pre-training say.
+Keypoints of other tools are matched to AP-10K's 17 by their names, and the matches printed; those that a source doesn't
+have are unlabelled (v = 0), and those that it has beyond the 17 are left out.
+
+The split is drawn by image; copies of one picture, exact or nearly so, stay together, as do pictures of one video or
+made from one picture where the source says so, and those of a given test image go to val rather than train. Copies that
+lie in several splits all the same are listed in split.json: `check` warns of them, and `test` scores with and without
+them. Images whose keypoints a release withholds go to the test split first, and a test split of nothing else is written
+as test_info.json, boxes only. A size of 0 leaves that split out.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +28,22 @@ from catpose.data.coco import DEFAULT_ROOT
 from catpose.errors import InputError, Parser, command
 
 if TYPE_CHECKING:
+    from catpose.data.importers.release import Imported
     from catpose.data.sources import Release
 
 DRAWN_ROOT = "data/drawn"  # drawn cats never pose as the real ones
+OWN = "own"  # the split that a source comes in
+PUBLISHED = "published"  # the split of RESULTS.md
+#: Labels of other tools: whose, and what is named.
+IMPORTED = {
+    "coco": (
+        "COCO keypoints, of CVAT, Label Studio, Roboflow, COCO Annotator, MMPose",
+        "a JSON file, a folder or a zip",
+    ),
+    "yolo": ("YOLO-pose labels, of Ultralytics, CVAT or Roboflow", "data.yaml, its folder or a zip of that"),
+    "deeplabcut": ("DeepLabCut's CollectedData_*.csv", "a project, labeled-data, a CSV or a zip"),
+    "sleap": ("SLEAP's labels, read by sleap-io (pip install 'catpose[import]')", "a .slp or .pkg.slp file"),
+}
 
 
 @command
@@ -35,50 +54,98 @@ def main(argv: list[str] | None = None) -> None:
         sources.choices[arguments.source].error(f"unrecognized arguments: {' '.join(unknown)}")
     if arguments.source == "drawn":
         _prepare_drawn(arguments)
-    else:
+    elif arguments.source == "label-config":
+        _write_label_config(arguments)
+    elif arguments.source in ("animal-pose", "ap10k"):
         _prepare_release(arguments)
+    else:
+        _prepare_labels(arguments)
 
 
 def _prepare_drawn(arguments: argparse.Namespace) -> None:
-    from catpose.data.drawn import draw
-    from catpose.data.sources import draw_release
-    from catpose.data.split import draw_split, hash_pictures, new_folder, write_layout
+    from catpose.data.split import draw_split, parse_split
+    from catpose.data.writing import hash_pictures, new_folder, write_layout
+    from catpose.synthetic import draw
 
-    if None in arguments.sizes:
-        raise InputError("--sizes: drawn cats are as many as you like; give three numbers")
-    n_images = sum(arguments.sizes)
+    train, val, test = parse_split(arguments.split) or (None, None, None)
+    if not isinstance(train, int) or not isinstance(val, int) or not isinstance(test, int):
+        raise InputError("--split: drawn cats are as many as you like; give three numbers")
+    sizes = train, val, test
+    n_images = sum(sizes)
     first = draw(arguments.seed, 0)  # what the drawing looks like today
     digest = hashlib.sha256(first.picture.tobytes() + first.keypoints.round(3).tobytes()).hexdigest()
-    request = {"source": "drawn", "seed": arguments.seed, "sizes": list(arguments.sizes), "first_drawing": digest}
+    request = {"source": "drawn", "seed": arguments.seed, "sizes": list(sizes), "first_drawing": digest}
     if _is_there(arguments.out, request):
         return
     with new_folder(arguments.out) as folder:
         (folder / "images").mkdir()
         release = draw_release(folder / "images", n_images, arguments.seed)
         names = {image["id"]: image["file_name"] for image in release.images}
-        contents = hash_pictures(release)
-        split = draw_split(names, contents, tuple(arguments.sizes), arguments.seed, frozenset())
-        record = write_layout(folder, release, contents, split, request)
+        alone = {id_: id_ for id_ in names}  # no drawing is a copy of another
+        split = draw_split(names, alone, sizes, arguments.seed, frozenset())
+        record = write_layout(folder, release, hash_pictures(release), split, alone, request)
     _report(arguments.out, record)
+
+
+def draw_release(image_dir: Path, n_images: int, seed: int) -> Release:
+    """Drawn cats, their pictures written into `image_dir` as JPEG of quality 95, their boxes' and keypoints' places
+    rounded to 0.01 px."""
+    import cv2
+    from tqdm import tqdm
+
+    from catpose.data.sources import Release, category_entry, make_annotation
+    from catpose.synthetic import draw
+
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index in tqdm(range(n_images), desc="drawing", unit="", delay=2, mininterval=1, leave=False):
+        drawn = draw(seed, index)
+        height, width = drawn.picture.shape[:2]
+        name = f"drawn_{index:06d}.jpg"
+        content = cv2.imencode(".jpg", drawn.picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+        (image_dir / name).write_bytes(content.tobytes())
+        images.append({"id": index + 1, "file_name": name, "width": width, "height": height})
+        for box, keypoints in zip(drawn.boxes, drawn.keypoints, strict=True):
+            triples = [(round(float(x), 2), round(float(y), 2), int(v)) if v else (0, 0, 0) for x, y, v in keypoints]
+            box = [round(float(value), 2) for value in box]
+            annotations.append(make_annotation(len(annotations) + 1, index + 1, 1, box, triples))
+    return Release("drawn cats", image_dir, images, annotations, [category_entry(1, "cat")])
 
 
 def _prepare_release(arguments: argparse.Namespace) -> None:
     from catpose.data.sources import AP10K_FILES, read_animal_pose, read_ap10k
-    from catpose.data.split import draw_split, hash_pictures, new_folder, read_test_ids, resolve_sizes, write_layout
+    from catpose.data.split import (
+        default_sizes,
+        draw_split,
+        parse_split,
+        published_split,
+        read_test_ids,
+        resolve_sizes,
+    )
+    from catpose.data.writing import find_copies
 
     release: Release
     if arguments.source == "animal-pose":
-        release = read_animal_pose(arguments.keypoints_json, arguments.images, arguments.species)
+        release = read_animal_pose(
+            arguments.keypoints_json, arguments.images, arguments.species, arguments.own_keypoints
+        )
         files = [arguments.keypoints_json]
     else:
         release = read_ap10k(arguments.folder, arguments.species)
         files = [arguments.folder / "annotations" / name for name in AP10K_FILES]
     names = {image["id"]: image["file_name"] for image in release.images}
-    sizes = resolve_sizes(arguments.sizes, len(names))
     test = read_test_ids(arguments.test_ids, names) if arguments.test_ids else release.withheld
+    published = None
+    if arguments.split == [PUBLISHED] and arguments.source == "animal-pose" and not arguments.test_ids:
+        published = published_split(names)
+        train, val, test_ids = published.values()
+        sizes = len(train), len(val), len(test_ids)
+    else:
+        asked = parse_split(arguments.split)
+        sizes = resolve_sizes(asked, len(names)) if asked else default_sizes(len(names), len(test))
     if arguments.test_ids and len(test) != sizes[2]:
         raise InputError(
-            f"--sizes has {sizes[2]} test images, but {arguments.test_ids} names {len(test)}; make them agree"
+            f"--split has {sizes[2]} test images, but {arguments.test_ids} names {len(test)}; make them agree"
         )
     request = {
         "source": arguments.source,
@@ -86,22 +153,171 @@ def _prepare_release(arguments: argparse.Namespace) -> None:
         "seed": arguments.seed,
         "sizes": list(sizes),
         "test_images": sorted(test) if arguments.test_ids else None,
-        "annotations_sha256": [hashlib.sha256(file.read_bytes()).hexdigest() for file in files],
+        "annotations_sha256": _digests(files),
     }
+    request |= {"split": PUBLISHED} if published else {}
+    if arguments.source == "animal-pose" and arguments.own_keypoints:
+        request["own_keypoints"] = True
     if _is_there(arguments.out, request):
         return
-    contents = hash_pictures(release)
-    split = draw_split(names, contents, sizes, arguments.seed, test)
-    with new_folder(arguments.out) as folder:
-        record = write_layout(folder, release, contents, split, request, arguments.link)
-    _report(arguments.out, record)
+    copy_of = find_copies(release)
+    split = published or draw_split(names, copy_of, sizes, arguments.seed, test)
+    _write(arguments, release, split, copy_of, request, files[0])
     lost = len(release.withheld - set(split["test"]))
     if lost:
         print(f"note: {lost} images outside the test split have no keypoint at all and train nothing")
 
 
+def _prepare_labels(arguments: argparse.Namespace) -> None:
+    from catpose.data.importers.coco import read_coco_labels
+    from catpose.data.importers.deeplabcut import read_deeplabcut
+    from catpose.data.importers.names import read_names
+    from catpose.data.importers.pictures import PictureFinder
+    from catpose.data.importers.release import to_release
+    from catpose.data.importers.sleap import read_sleap
+    from catpose.data.importers.unpack import scratch, unpacked
+    from catpose.data.importers.yolo import read_yolo
+
+    names = read_names(arguments.keypoints) if arguments.keypoints else None
+    beside = arguments.out.parent
+    with unpacked(arguments.labels, beside) as place, scratch(beside) as frames:
+        folder = place if place.is_dir() else place.parent
+        finder = PictureFinder([arguments.images or (folder.parent if folder.name == "annotations" else folder)])
+        try:
+            if arguments.source == "coco":
+                labels = read_coco_labels(place, names)
+            elif arguments.source == "yolo":
+                labels = read_yolo(place, names, finder)
+            elif arguments.source == "deeplabcut":
+                labels = read_deeplabcut(place, names)
+            else:
+                labels = read_sleap(place, names, finder, frames)
+                finder = PictureFinder([*finder.folders, frames])
+            imported = to_release(labels, finder, arguments.species)
+            _bring_in(arguments, imported, labels.files)
+        except InputError as error:  # nobody knows the folder that an archive was unpacked to
+            raise InputError(str(error).replace(str(place), str(arguments.labels))) from None
+
+
+def _bring_in(arguments: argparse.Namespace, imported: Imported, files: list[Path]) -> None:
+    """Split and write imported labels."""
+    from catpose.data.split import (
+        SHARES,
+        SPLITS,
+        draw_split,
+        keep_together,
+        parse_split,
+        resolve_sizes,
+        torn_groups,
+    )
+    from catpose.data.writing import find_copies
+
+    release = imported.release
+    print(imported.match.table())
+    names = {image["id"]: image["file_name"] for image in release.images}
+    own = {name: [id_ for id_ in names if imported.splits.get(id_) == name] for name in SPLITS}
+    in_none = len(names) - sum(map(len, own.values()))
+    keep_own = arguments.split == [OWN] or (not arguments.split and not in_none and bool(own["train"] and own["val"]))
+    if keep_own and in_none:
+        raise InputError(
+            f"--split {OWN}: {in_none} of the {len(names)} pictures are in no split; take --split 0.8 0.1 0.1"
+        )
+    asked = None if keep_own else parse_split(arguments.split) or SHARES
+    request = {
+        "source": arguments.source,
+        "species": sorted(category["name"] for category in release.categories),
+        "keypoints": list(imported.match.source),
+        "seed": arguments.seed,
+        "split": list(asked) if asked else OWN,
+        "annotations_sha256": hashlib.sha256("".join(_digests(files)).encode()).hexdigest(),
+    }
+    if _is_there(arguments.out, request):
+        return
+    copy_of = find_copies(release)
+    if asked is None:
+        split = own
+        print("split: the source's own")
+    else:
+        together = keep_together(copy_of, imported.groups)
+        whole = any(isinstance(size, float) for size in asked) and len(set(together.values())) > 1
+        split = draw_split(names, together, resolve_sizes(asked, len(names)), arguments.seed, frozenset(), whole)
+        if apart := torn_groups(split, imported.groups):
+            print(
+                f"note: pictures of {' and '.join(apart[:2])}{' and others' if len(apart) > 2 else ''} lie in several"
+                " splits: scores will be too high; give shares (--split 0.8 0.1 0.1), or label more videos"
+            )
+    _write(arguments, release, split, copy_of, request, files[0])
+    for note in imported.notes:
+        print(f"note: {note}")
+
+
+def _write_label_config(arguments: argparse.Namespace) -> None:
+    from catpose.data.importers.label_config import TOOLS, cvat_labels, label_studio_interface
+    from catpose.figures.cat import CAT
+    from catpose.figures.skeleton import draw_skeleton
+    from catpose.files import atomic_write
+    from catpose.synthetic import draw
+
+    config, picture = arguments.out / TOOLS[arguments.tool], arguments.out / "keypoints.png"
+    points = draw(*CAT).keypoints[0, :, :2]
+    text = cvat_labels(points) if arguments.tool == "cvat" else label_studio_interface()
+    for path, content in ((config, text.encode()), (picture, draw_skeleton()["png"])):
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
+    where = {
+        "cvat": 'paste it into "Raw" of a new project\'s labels, label with "Skeleton", export "COCO Keypoints 1.0"',
+        "label-studio": 'paste it into "Code" of a project\'s labelling interface, export "COCO with images"',
+    }
+    print(f"{config}: {where[arguments.tool]}; then `python -m catpose.prepare coco EXPORT.zip`")
+    print(f"{picture}: the keypoints with their names; left and right are the animal's own")
+
+
+def _write(
+    arguments: argparse.Namespace,
+    release: Release,
+    split: Mapping[str, list[int]],
+    copy_of: Mapping[int, int],
+    request: dict[str, Any],
+    source: Path,
+) -> None:
+    """Write a release that `check` has no error for, and say what is in it."""
+    from catpose.data.writing import hash_pictures, new_folder, write_layout
+
+    with new_folder(arguments.out) as folder:
+        try:
+            record = write_layout(folder, release, hash_pictures(release), split, copy_of, request, arguments.link)
+        except InputError as error:  # nobody will ever see the folder that it speaks of
+            raise InputError(
+                re.sub(rf"{re.escape(str(folder))}/annotations/(\w+)\.json", rf"{source}: \1", str(error))
+            ) from None
+        _require_sound(folder, source)
+    _report(arguments.out, record)
+    print(_kept_line(release, record))
+
+
+def _digests(files: list[Path]) -> list[str]:
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
+def _kept_line(release: Release, record: dict[str, Any]) -> str:
+    """How many of the source's annotations were brought in, and why the others were not."""
+    written = sum(counts["instances"] for counts in record["splits"].values())
+    unlabelled = len(release.annotations) - written
+    reasons = [f"{n} {reason}" for reason, n in sorted(release.left_out.items()) if n]
+    reasons += [f"{unlabelled} without a labelled keypoint"] if unlabelled else []
+    return f"kept {written} annotations; left out: {', '.join(reasons) or 'none'}"
+
+
+def _require_sound(folder: Path, source: Path) -> None:
+    """InputError with the first error that `check` would find: what is written here is fit to train on."""
+    from catpose.data.checks import all_findings
+    from catpose.data.finding import refuse_errors
+
+    refuse_errors(all_findings(folder), source, remedy="; correct it in the source, nothing was written")
+
+
 def _is_there(root: Path, request: dict[str, Any]) -> bool:
-    from catpose.data.split import same_as_there
+    from catpose.data.writing import same_as_there
 
     record = same_as_there(root, request)
     if record is not None:
@@ -116,15 +332,10 @@ def _report(root: Path, record: dict[str, Any]) -> None:
         print(f"{name:10} {counts['images']:6} images {counts['instances']:6} instances   annotations {digest}")
     seed, digest = record["request"]["seed"], record["images_sha256"][:12]
     print(f"{'':10} {record['images']:6} images, seed {seed}             pictures    {digest}")
+    if copies := record.get("copies", []):
+        n = sum(len(names) for group in copies for names in group.values())
+        print(f"{len(copies)} pictures ({n} files) have copies in several splits; split.json lists them")
     print(f"{root}: annotations/, images/ and split.json, which holds the hashes in full")
-
-
-def _size(text: str) -> int | None:
-    if text == "rest":
-        return None
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of images nor 'rest'")
-    return int(text)
 
 
 def _parsers() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
@@ -133,33 +344,58 @@ def _parsers() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
     )
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     drawn = sources.add_parser("drawn", help="drawn cats: no download, nobody's photographs")
+    _add_split(drawn, "", "1000 128 200", DRAWN_ROOT)
+    drawn.set_defaults(split=["1000", "128", "200"])
+    for name, (tools, source) in IMPORTED.items():
+        imported = sources.add_parser(name, help=tools)
+        imported.add_argument("labels", type=Path, metavar="SOURCE", help=source)
+        _add_import_options(imported)
+        _add_split(imported, f"; '{OWN}' for the source's", f"'{OWN}' where it has train and val, else 0.8 0.1 0.1")
     animal_pose = sources.add_parser("animal-pose", help="Animal-Pose's own release, 20 keypoints mapped to 17")
     animal_pose.add_argument("keypoints_json", type=Path, metavar="KEYPOINTS_JSON", help="the release's keypoints.json")
     animal_pose.add_argument("--images", type=Path, required=True, metavar="DIR", help="the folder of its pictures")
+    animal_pose.add_argument(
+        "--own-keypoints", action="store_true", help="keep the release's 20 keypoints (AP-10K's 17 of them)"
+    )
     ap10k = sources.add_parser("ap10k", help="AP-10K's release, its three split files merged")
     ap10k.add_argument("folder", type=Path, metavar="DIR", help="the folder that holds annotations/ and data/")
-    for source in (animal_pose, ap10k):
-        source.add_argument("--species", nargs="+", default=["cat"], metavar="NAME", help="or 'all' (default: cat)")
-        source.add_argument(
+    for release in (animal_pose, ap10k):
+        release.add_argument("--species", nargs="+", default=["cat"], metavar="NAME", help="or 'all' (default: cat)")
+        release.add_argument(
             "--test-ids",
             type=Path,
             metavar="FILE",
             help="the test images, by id or file name: a line each, a JSON list, or a COCO file such as test_info.json",
         )
-        source.add_argument("--link", action="store_true", help="hard-link the pictures instead of copying them")
-    for source in (drawn, animal_pose, ap10k):
-        source.add_argument(
-            "--sizes",
-            type=_size,
-            nargs=3,
-            default=[1000, 128, 200],
-            metavar=("TRAIN", "VAL", "TEST"),
-            help="images in each split; one of them may be 'rest' (default: 1000 128 200)",
-        )
-        source.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
-        default = DRAWN_ROOT if source is drawn else DEFAULT_ROOT
-        source.add_argument("--out", type=Path, default=Path(default), metavar="ROOT", help=f"(default: {default})")
+        more = f"; '{PUBLISHED}' for that of RESULTS.md" if release is animal_pose else ""
+        _add_split(release, more, "test: images whose keypoints are withheld, or a tenth; val: a ninth of the others")
+    config = sources.add_parser("label-config", help="no data: the skeleton's settings for a labelling tool")
+    config.add_argument("--for", dest="tool", required=True, choices=["cvat", "label-studio"], help="the tool")
+    config.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="(default: the folder you are in)")
     return parser, sources
+
+
+def _add_split(source: Parser, more: str, default: str, root: str = DEFAULT_ROOT) -> None:
+    """Options on how the data are divided and where they go."""
+    source.add_argument(
+        "--split", "--sizes",
+        nargs="+",
+        metavar="N",
+        help=f"for train, val and test a number of images, a share or 'rest'{more} (default: {default})",
+    )  # fmt: skip
+    source.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    source.add_argument("--out", type=Path, default=Path(root), metavar="ROOT", help=f"(default: {root})")
+    if root == DEFAULT_ROOT:
+        source.add_argument("--link", action="store_true", help="hard-link the pictures instead of copying them")
+
+
+def _add_import_options(source: Parser) -> None:
+    source.add_argument("--images", type=Path, metavar="DIR", help="where the pictures are, if not beside the labels")
+    source.add_argument("--species", nargs="+", metavar="NAME", help="categories, or 'all', if there are several")
+    source.add_argument(
+        "--keypoints", type=Path, metavar="FILE",
+        help="the keypoints' names in the source's order, a line each, '-' for one to leave out",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ the difference real, where does it fail, what does it cost. Its figures lie besi
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-from catpose.errors import InputError, Parser, command, natural
+from catpose.errors import InputError, Parser, command, natural, one_line
 
 
 @command
@@ -21,25 +20,35 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, metavar="ROOT", help="data folder (the first run's)")
     parser.add_argument("--profile", type=Path, action="append", default=[], metavar="FILE",
                         help="a profile.json of catpose.profile, any number of times")  # fmt: skip
+    parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
+                        help="a module of your own that you trust (my_net), for its models")  # fmt: skip
     parser.add_argument("--title", default="Cat pose models", help="of the page (%(default)s)")
     parser.add_argument("--draws", type=natural, default=1000, help="resamples of the images (%(default)s)")
     words = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(argv)
 
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    from catpose.files import require_writable
-    from catpose.pages.report import report
+    from catpose.files import refuse_owned, require_writable
+    from catpose.page.report import report
+    from catpose.run.imports import import_modules
 
+    import_modules(arguments.trusted)
     require_writable(arguments.out, "--out", folder=True)
-    if any(run.resolve() == arguments.out.resolve() for run in arguments.runs):
-        raise InputError(f"--out {arguments.out}: is a run itself; name another folder")
+    refuse_owned(arguments.out, "--out", "run", "study")
     main_file = arguments.out / "index.html"
     if main_file.is_dir() or (main_file.exists() and b"Made by catpose" not in main_file.read_bytes()):
         raise InputError(f"{main_file}: is no report; move it away, or name another folder with --out")
-    page = report(arguments.runs, arguments.data, arguments.profile, arguments.title, arguments.draws, words)
+    page = report(
+        arguments.runs,
+        arguments.data,
+        arguments.profile,
+        arguments.title,
+        arguments.draws,
+        words,
+        tuple(arguments.trusted),
+    )
     files = page.write(arguments.out)
     for answer in page.answers:
-        print(f"{answer.question} {answer.answer}: {answer.detail}")
+        print(one_line(f"{answer.question} {answer.answer}: {answer.detail}"))
     print(f"written: {main_file} ({main_file.stat().st_size / 1e6:.1f} MB), {len(files) - 1} figures")
 
 

@@ -1,7 +1,7 @@
 """Run a study: `python -m catpose.sweep --config sweeps/learning_rate.yaml`.
 
 Creates the study or goes on with it, and ends with its report. The same command on other machines with the same
---storage helps. Any setting of the experiment can be overridden for all arms, as with fit: --trainer.max_epochs 8.
+--storage helps. Any setting of the experiment can be overridden for all of them, as with fit: --trainer.max_epochs 8.
 A storage URL with a password is better given as CATPOSE_STORAGE in the environment than as an option.
 """
 
@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catpose.errors import InputError, Parser, command, natural
+from catpose.errors import InputError, Parser, command, natural, one_line, printable
 from catpose.study.url import STORAGE, masked
 
 if TYPE_CHECKING:
     from catpose.study.file import Study
-    from catpose.study.running import Opened
+    from catpose.study.opening import Opened
 
 #: The exit code where a known study's server can't be reached (EX_TEMPFAIL of sysexits.h): no bad input, come again.
 AWAY_CODE = 75
@@ -30,61 +30,88 @@ OVERRIDES = re.compile(r"--(model|data|trainer|wandb)\b")
 def main(argv: list[str] | None = None) -> None:
     words = hide_password(sys.argv[1:] if argv is None else list(argv), again=argv is None)
     options, rest = parser().parse_known_args(words)
+    if sys.platform == "win32":
+        raise InputError(
+            "a study needs signals and process groups, which Windows hasn't; use WSL, or catpose.fit alone"
+        )
     slurm, overrides = sort_out(rest)
+    from catpose.files import refuse_owned
+    from catpose.study.directory import StudyDirectory
     from catpose.study.file import read_study
 
-    study = read_study(options.config, options.experiment, overrides, options.name)
+    study = read_study(options.config, options.experiment, overrides, options.name, options.imports)
     out = options.out or Path("runs") / study.name
-    url = storage_url(options.storage, out)
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    directory = StudyDirectory(out)
+    refuse_owned(out, "--out", "run")
+    url = storage_url(options.storage, directory.database)
     if options.launch:
-        for name in ("report", "final", "wandb_report", "retry_failed"):
+        for name in ("report", "final", "wandb_report", "retry_failed", "dry_run"):
             if getattr(options, name):
                 raise InputError(f"--{name.replace('_', '-')}: is not for jobs; give it without --launch")
-        launch(study, words, out, options.workers, slurm)
+        launch(study, words, directory.slurm, options.workers, slurm)
         return
     if slurm:
         raise InputError(f"--slurm.{next(iter(slurm))}: is for --launch slurm; add that, or leave it out")
-    from catpose.study.running import open_ledger, run
+    from catpose.study.opening import facts_of, open_ledger
+    from catpose.study.rehearsing import forecast
+    from catpose.study.running import pruner_of, rehearsed, run, sampler_of
     from catpose.study.storage import AwayError, refusals
+    from catpose.study.wandb_summary import require_report
 
+    if options.dry_run:
+        sampler_of(study), pruner_of(study)
+        facts_of(study)
+        configurations, seconds = zip(*rehearsed(study, options.workers), strict=True)
+        print(forecast(study, configurations, seconds, options.workers))
+        return
+    if options.wandb_report:
+        require_report()
     try:
         with refusals(url):
             if options.report or options.final or options.wandb_report:
                 opened = open_ledger(study, url, create=False)
             else:
-                opened = run(study, url, out, options.workers, options.retry_failed, words)
+                opened = run(
+                    study, url, directory, options.workers, options.retry_failed, words, options.mixed_versions
+                )
             finish(study, opened, out, options)
     except AwayError as error:
-        if not (out / "study.yaml").exists():
+        if not directory.was_run:
             raise  # on a first start the URL may well be wrong
-        print(f"catpose.sweep: error: {error}", file=sys.stderr)
+        print(one_line(f"catpose.sweep: error: {error}"), file=sys.stderr)
         sys.exit(AWAY_CODE)
 
 
 def parser() -> Parser:
+    """The command line's parser."""
     made = Parser(
         prog="python -m catpose.sweep",
         description="Run a study, or help with one, and report what it shows.",
-        epilog="Settings of the experiment (--model.lr, --data.root, --trainer.max_epochs, …) hold for all arms.",
+        epilog="Settings of the experiment (--model.lr, --trainer.max_epochs, …) hold for all configurations.",
     )
     made.add_argument("--config", type=Path, required=True, metavar="FILE", help="the study, one of sweeps/")
     made.add_argument("--experiment", type=Path, metavar="FILE", help="vary this experiment in place of the study's")
     made.add_argument("--name", help="the study's name (the file's, with --experiment's)")
+    made.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
+                      help="a module of your own that you trust (my_net); may come again")  # fmt: skip
     made.add_argument("--out", type=Path, metavar="DIR", help="folder of the trials and the report (runs/NAME)")
     made.add_argument("--storage", metavar="URL", help="postgresql://… or mysql://…; else study.db in the folder")
     made.add_argument("--workers", type=natural, default=1, metavar="N",
                       help="trials at once on this machine, or jobs with --launch (%(default)s)")  # fmt: skip
-    made.add_argument("--retry-failed", action="store_true", help="run failed trials once more")
+    made.add_argument("--dry-run", action="store_true",
+                      help="try each configuration's first steps, and say how long all will take")  # fmt: skip
+    made.add_argument("--retry-failed", action="store_true", help="run trials that failed or ended early once more")
+    made.add_argument("--mixed-versions", action="store_true",
+                      help="help a study that was begun with other versions of catpose or its libraries")  # fmt: skip
     made.add_argument("--report", action="store_true", help="report what is there; run nothing")
     made.add_argument("--final", action="store_true", help="the winner on the test split, once")
-    made.add_argument("--wandb-report", action="store_true", help="save a W&B report that compares the arms")
+    made.add_argument("--wandb-report", action="store_true", help="save a W&B report that compares the configurations")
     made.add_argument("--launch", choices=["slurm"], help="submit the workers as a job array (with --slurm.KEY VALUE)")
     return made
 
 
 def sort_out(rest: list[str]) -> tuple[dict[str, str], list[str]]:
-    """What argparse left over: {KEY: VALUE} of --slurm.KEY, and settings for all arms, a word each.
+    """What argparse left over: {KEY: VALUE} of --slurm.KEY, and settings for all configurations, an argument each.
 
     Raises:
         InputError: something else.
@@ -133,22 +160,21 @@ def hide_password(words: list[str], again: bool) -> list[str]:
     return shown
 
 
-def storage_url(given: str | None, out: Path) -> str:
-    """The URL asked for: the option's, with the password that the environment keeps; else a file in the folder."""
-    kept = os.environ.get(STORAGE)
-    if given and kept and "***" in given:
-        return kept
+def storage_url(option: str | None, file: Path) -> str:
+    """The option's URL, with the password that the environment holds; else the environment's; else a file."""
+    stored = os.environ.get(STORAGE)
+    if option and stored and "***" in option:
+        return stored
     import sqlalchemy
 
-    here = sqlalchemy.URL.create("sqlite", database=str(out / "study.db"))
-    return given or kept or here.render_as_string(hide_password=False)
+    return option or stored or sqlalchemy.URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
 
 
-def launch(study: Study, words: list[str], out: Path, workers: int, slurm: dict[str, str]) -> None:
+def launch(study: Study, words: list[str], folder: Path, workers: int, slurm: dict[str, str]) -> None:
     """Submit workers to SLURM, each of which runs this command without --launch."""
     from catpose.files import require_writable
     from catpose.study import slurm as cluster
-    from catpose.study.running import facts_of
+    from catpose.study.opening import facts_of
 
     kept, skip = [], False
     for word in words:
@@ -156,38 +182,44 @@ def launch(study: Study, words: list[str], out: Path, workers: int, slurm: dict[
         if not own and not skip:
             kept.append(word)
         skip = own and "=" not in word
-    require_writable(out / "slurm", "--out", folder=True)
-    facts_of(study)  # a misspelt setting is said here rather than by every job
-    jobs = cluster.launch(study, kept, out / "slurm", workers, slurm)
-    print(f"submitted {len(jobs)} jobs ({jobs[0]} …): their output is in {out / 'slurm'}")
+    require_writable(folder, "--out", folder=True)
+    facts_of(study)  # a misspelt setting is refused here rather than by every job
+    jobs = cluster.launch(study, kept, folder, workers, slurm)
+    print(f"submitted {len(jobs)} jobs ({jobs[0]} …): their output is in {folder}")
     print(f"the table so far: python -m catpose.sweep {shlex.join(kept)} --report")
 
 
 def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
     """Print, write and log the study's report, and do what else was asked for."""
+    from catpose.analysis.configurations import resampled
+    from catpose.analysis.rendering import terminal, write
+    from catpose.analysis.report import report
     from catpose.data.coco import read_split
-    from catpose.study.report import arms, report
+    from catpose.study.results import design_of, results_of
 
+    if options.final:
+        read_split(opened.root, "test", opened.area)  # a split that is missing is named before the report is computed
     trials = opened.ledger.trials()
-    made = report(study, arms(study, trials, opened.ledger.results, read_split(opened.root, "val")))
-    print(f"\n{made.terminal()}\n\nfiles: {', '.join(map(str, made.write(out)))}")
+    design, val = design_of(study), read_split(opened.root, "val", opened.area)
+    outcome = report(design, resampled(design, results_of(trials), opened.ledger.results, val), opened.notes)
+    print(f"\n{printable(terminal(outcome))}\n\nfiles: {', '.join(map(str, write(outcome, out)))}")
     if not any(trial.state == "complete" for trial in trials):
         print("catpose.sweep: no trial was completed", file=sys.stderr)
         sys.exit(1)
     if options.final:
         from catpose.study.final import final
 
-        print(final(study, trials, out, opened.root).text())
+        print(final(study, trials, out, opened.root, opened.area, trusted=study.imports).text())
     from catpose.study.wandb_summary import log_summary, save_report
 
     to = {key: opened.wandb[key] for key in ("project", "entity", "mode")}
     try:
-        seen = log_summary(made, opened.id, out, tags=opened.wandb["tags"] or (), **to)
-        print(f"W&B summary: {seen}" if seen else "W&B is disabled: no summary")
+        place = log_summary(outcome, opened.id, out, tags=opened.wandb["tags"] or (), **to)
+        print(f"W&B summary: {place}" if place else "W&B is disabled: no summary")
     except InputError as error:  # the study is done, and its report written
         print(f"no W&B summary: {error}", file=sys.stderr)
     if options.wandb_report:
-        print(f"W&B report: {save_report(made, **to)}")
+        print(f"W&B report: {save_report(outcome, **to)}")
 
 
 if __name__ == "__main__":

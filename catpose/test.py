@@ -3,18 +3,18 @@
 Prints AP and its family, PCK, AUC, NME, EPE with 95 % intervals from a bootstrap over the images, each keypoint's own,
 what kinds of error cost, and AP on parts of the data. pycocotools scores the same detections beside it; where the two
 differed by more than 1e-9, the command would fail. With --against, a second results file is compared by a paired
-bootstrap. With --out, the detections (COCO results), the score with its contract and the analysis are written.
+bootstrap. With --out, the detections (COCO results), the score with its protocol and the analysis are written.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
 from catpose.data.coco import DEFAULT_ROOT, read_split
 from catpose.errors import InputError, Parser, command, natural
+from catpose.run.options import add_model_options
 
 
 @command
@@ -26,33 +26,31 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--against", type=Path, metavar="FILE", help="another COCO results file, to be compared with")
     parser.add_argument("--data", type=Path, default=Path(DEFAULT_ROOT), help="data folder (%(default)s)")
     parser.add_argument("--split", default="val", help="val, test or another annotations/NAME.json (%(default)s)")
+    parser.add_argument("--area", choices=("box", "file"), default="box",
+                        help="an instance's area in OKS: its box's, or the file's own (%(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for results_SPLIT.json, score_SPLIT.json, analysis_SPLIT.json")
     parser.add_argument("--draws", type=natural, default=1000, help="resamples of the images (%(default)s)")
-    parser.add_argument("--batch-size", type=natural, default=32, help="crops at once (%(default)s)")
-    parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, … (%(default)s)")
-    parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
-                        help="a module of your own that holds the model's class")  # fmt: skip
+    add_model_options(parser)
     arguments = parser.parse_args(argv)
-    split = read_split(arguments.data, arguments.split)
+    split = read_split(arguments.data, arguments.split, arguments.area)
     if not split.has_keypoints:
         raise InputError(f"{split.file}: holds no keypoints to score against; use python -m catpose.predict")
     if not split.visibility[~split.crowd].any():
         raise InputError(f"{split.file}: no instance has a labelled keypoint to score; see python -m catpose.check")
 
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    from catpose.data.conditions import conditions
+    from catpose.analysis.compare import judge
+    from catpose.analysis.diagnosis import diagnose, parts_of
+    from catpose.analysis.terminal import analysis_text, comparison_text
+    from catpose.data.slices import COPIED, conditions
     from catpose.files import require_writable, write_json
-    from catpose.pages.terminal import analysis_text, comparison_text
     from catpose.run.evaluation import detect, read_results, score
-    from catpose.score.instances import Truth
-    from catpose.show.table import score_table
-    from catpose.study.compare import judge
-    from catpose.study.diagnosis import diagnose, parts_of
+    from catpose.run.table import score_table
+    from catpose.score.ap import count
+    from catpose.text import metric
 
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
-    truth = Truth.from_coco(split.coco, str(split.file))
-    other = read_results(arguments.against, truth) if arguments.against else None
+    other = read_results(arguments.against, split) if arguments.against else None
     if arguments.checkpoint:
         from catpose.run.checkpoint import load_model
 
@@ -67,27 +65,37 @@ def main(argv: list[str] | None = None) -> None:
         )
         scored = score(split, detections, flip_test=model.flip_test)
     else:
-        detections = read_results(arguments.predictions, truth)
+        detections = read_results(arguments.predictions, split)
         scored = score(split, detections, flip_test=None)
-    judged = judge(str(arguments.checkpoint or arguments.predictions), [detections], truth, arguments.draws)
+    judged = judge(str(arguments.checkpoint or arguments.predictions), [detections], split, arguments.draws)
     scored = dataclasses.replace(scored, intervals=judged.intervals())
     try:
         found = conditions(split)
     except InputError as error:  # a score needs no pictures
         print(f"catpose.test: AP isn't looked at by colour: {error}", file=sys.stderr)
         found = conditions(split, pictures=False)
-    diagnosis = diagnose(judged, truth, parts_of(found, split, truth), arguments.draws)
+    diagnosis = diagnose(judged, split, parts_of(found), arguments.draws)
 
+    for name, found_there in ((arguments.predictions, detections), (arguments.against, other)):
+        if name is not None and found_there is not None:
+            print(f"{name}: {count(split, found_there)}")
+    print(f"{split.file}: {split.count()}\n")
     print(score_table(scored.values, intervals=scored.intervals))
-    contract = scored.contract
+    protocol = scored.protocol
     print(
-        f"\n{int(scored.values['n'])} instances of {split.file} (sha256 {contract.split_hash[:12]}), boxes:"
-        f" {contract.box_source}, flip test: {contract.flip}, area: {contract.area_rule}, score:"
-        f" {contract.score_rule}; pycocotools agrees to 1e-9\n"
+        f"\n{int(scored.values['n'])} instances of {split.file} (sha256 {protocol.split_hash[:12]}), boxes:"
+        f" {protocol.box_source}, flip test: {protocol.flip}, area: {protocol.area_rule}, score:"
+        f" {protocol.score_rule}; pycocotools agrees to 1e-9\n"
     )
+    if COPIED in diagnosis.parts:
+        without = diagnosis.part(COPIED, "no")
+        print(
+            f"{diagnosis.size(COPIED, 'yes')} of them are on pictures with a copy in another split (split.json): AP"
+            f" {metric(scored.values['AP'])} with them, {metric(without.value)} without\n"
+        )
     print(analysis_text(diagnosis))
     if other is not None:
-        print(comparison_text(judged, judge(str(arguments.against), [other], truth, arguments.draws)))
+        print(comparison_text(judged, judge(str(arguments.against), [other], split, arguments.draws)))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         names = ("results", "score", "analysis")
@@ -95,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
         if not results.exists() or not arguments.predictions or not results.samefile(arguments.predictions):
             write_json(results, detections.to_results(), indent=None)
         scored.write(figures)
-        write_json(analysis, diagnosis.content(truth))
+        write_json(analysis, diagnosis.content(split))
         print(f"written: {results}, {figures}, {analysis}")
 
 

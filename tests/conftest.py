@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # Set before numpy, torch and OpenCV start their pools: more threads than free cores slow a run tenfold.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -15,14 +19,32 @@ os.environ["WANDB_MODE"] = "offline"
 _cache = tempfile.TemporaryDirectory(prefix="catpose-tests-")
 os.environ["XDG_CACHE_HOME"] = _cache.name  # decoded pictures of tests are nobody's
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 from jaxtyping import install_import_hook
 
 # The array shapes in these modules' signatures are checked while the tests run.
 install_import_hook(["catpose.geometry", "catpose.score.oks", "catpose.model.codec"], "beartype.beartype")
 
+# Properties: the same few examples each time, or with --hypothesis-profile=thorough, as in .ci/run, many new ones.
+# A slow machine fails neither.
+patient: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+hypothesis.settings.register_profile("quick", max_examples=30, derandomize=True, database=None, **patient)
+hypothesis.settings.register_profile("thorough", max_examples=300, **patient)
+hypothesis.settings.load_profile("quick")
+
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
+#: Files that are begun first, where xdist leaves the order as it is, so that none keeps one process busy at the end.
+LONGEST = ("test_chaos.py", "test_slurm.py", "test_process.py", "test_freeze.py", "test_resume.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 TINY = """
@@ -32,7 +54,7 @@ model:
     name: test_resnet
     head_channels: 16
     weights: null
-    codec: {class_path: Unbiased, init_args: {sigma: 1.0}}
+    codec: {class_path: UDPHeatmap, init_args: {sigma: 1.0}}
     lr: 2.0e-3
     global_batch_size: 8
     warmup_iterations: 5
@@ -72,15 +94,36 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
-    """The folder of a run that has learnt something, with what `fit` said on its standard output beside it."""
+    """The folder of a run of three epochs, with what `fit` printed on its standard output beside it.
+
+    How good it came out depends on the processor: a test that needs detections of known quality uses `finished`.
+    """
     from catpose.fit import main
 
     out = tmp_path_factory.mktemp("runs") / "trained"
-    plain = [f"--data.augment.{name}=0" for name in ("rotation_factor", "scale_factor", "half_body_probability")]
     with (out.parent / "stdout").open("w") as file, contextlib.redirect_stdout(file):
-        main(["--config", str(tiny), "--out", str(out), "--model.class_path", "FeaturePyramid", "--model.lr", "5e-3",
-              "--trainer.max_epochs", "15", "--wandb.mode", "disabled", *plain])  # fmt: skip
+        main(["--config", str(tiny), "--out", str(out), "--model.class_path", "FeaturePyramid",
+              "--trainer.max_epochs", "3", "--wandb.mode", "disabled"])  # fmt: skip
     return out
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, trained: Path, drawn: Path) -> Path:
+    """`trained` without checkpoints, whose detections are made up: the truth with noise, scored."""
+    from made_up import shaken
+
+    from catpose.data.coco import read_split
+    from catpose.score.metric import figures
+    from catpose.score.protocol import Score
+
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("*.ckpt", "wandb"))
+    truth = read_split(drawn, "val")
+    detections = shaken(truth, 0.06, 0)
+    (run / "val_results.json").write_text(json.dumps(detections.to_results()))
+    score = Score.read(run / "val_score.json")
+    dataclasses.replace(score, values=figures(truth, detections)).write(run / "val_score.json")
+    return run
 
 
 @pytest.fixture(scope="session")

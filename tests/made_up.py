@@ -8,8 +8,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from skeletons import KEYPOINTS
 
-from catpose.skeleton import KEYPOINTS
+from catpose.instances import Instances
+from catpose.score.detections import Detections
 
 #: A cat that stands facing the camera, in parts of its box: its left is on the right.
 _MIDDLE = {"nose": (0.5, 0.3), "neck": (0.5, 0.42), "root_of_tail": (0.52, 0.38)}
@@ -99,7 +101,7 @@ def ap10k_release(folder: Path, sizes: tuple[int, int, int] = (5, 3, 3)) -> Path
     start = 1
     for split, size in zip(("train", "val", "test"), sizes, strict=True):
         image_ids = range(start, start + size)
-        annotations = [annotation(10 * i, i, [4, 6, 60, 70], 7 if i % 3 == 0 else 21) for i in image_ids]
+        annotations = [annotation(10 * i, i, [4 + i % 2, 6, 60, 70], 7 if i % 3 == 0 else 21) for i in image_ids]
         annotations += [annotation(10 * i + 5, i, [50, 20, 44, 58], 7) for i in image_ids if i == 1]
         images = [
             {"license": 1, "id": i, "file_name": f"{i:012}.jpg", "width": 96, "height": 80, "background": 5}
@@ -191,8 +193,20 @@ def put(content: Any, way: tuple[str | int, ...], value: object) -> None:
     content[way[-1]] = value
 
 
+def shaken(truth: Instances, spread: float, seed: int) -> Detections:
+    """The truth, each keypoint off by so much of the animal's size."""
+    rng = np.random.default_rng(seed)
+    off = spread * np.sqrt(truth.areas)[:, None, None] * rng.normal(size=truth.keypoints.shape)
+    confidence = rng.uniform(0.3, 1, (len(truth), 17))
+    return Detections(
+        truth.image_id, truth.category_id, np.nan_to_num(truth.keypoints) + off, confidence, confidence.mean(axis=1),
+        truth.ids,
+    )  # fmt: skip
+
+
 def _animal_pose_annotation(image_id: int, category_id: int, withheld: bool) -> dict[str, Any]:
-    points = [[0, 0, 0] if withheld else [10 + k, 20 + k, 1] for k in range(20)]
+    moved = category_id == 1  # a dog isn't the cat over again
+    points = [[0, 0, 0] if withheld else [10 + k + moved, 20 + k + moved, 1] for k in range(20)]
     return {
         "image_id": image_id,
         "bbox": [5, 10, 65, 74],

@@ -50,4 +50,4 @@ class Postgres:
 
     def _do(self, program: str, *words: object) -> None:
         command = [*self.as_user, str(self.bin / program), *map(str, words)]
-        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)

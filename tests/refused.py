@@ -50,8 +50,9 @@ def refused(
     assert len(lines) == 1, error
     assert lines[0].startswith(f"{main.__module__}: error: ")
     assert "Traceback" not in error
-    assert len(lines[0]) <= LONGEST_LINE, lines[0]
-    return lines[0].removeprefix(f"{main.__module__}: error: ").replace(str(untouched), "HERE")
+    line = lines[0].replace(str(untouched), "HERE")
+    assert len(line) <= LONGEST_LINE, line  # however long a path the temporary folder has
+    return line.removeprefix(f"{main.__module__}: error: ")
 
 
 def says(line: str, *words: str) -> None:

@@ -126,8 +126,8 @@ def first(change: Callable[[torch.Tensor], object]) -> Change:
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
 )
-CODEC = "catpose.model.codec.Classic"
-NAMED = "{class_path: catpose.model.timm_backbone.TimmBackbone, init_args: {name: *j}}"
+CODEC = "catpose.model.codec.MSRAHeatmap"
+NAMED = "{class_path: catpose.model.backbones.timm_backbone.TimmBackbone, init_args: {name: *j}}"
 NO_SETTINGS = ("none of catpose.fit's", "best.ckpt")
 FOREIGN = ("not catpose's", "--import")
 
@@ -140,16 +140,16 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "a module that ours imports": (model(class_path="catpose.model.weights.sys.exit"), *FOREIGN),
     "a command": (model(class_path="catpose.fit.main"), *FOREIGN),
     "a function of ours": (model(class_path="catpose.model.weights.load_weights"), "no PoseModel"),
-    "a codec for a model": (model(class_path="catpose.model.codec.Classic"), "no PoseModel"),
+    "a codec for a model": (model(class_path="catpose.model.codec.MSRAHeatmap"), "no PoseModel"),
     "the base class": (model(class_path="catpose.model.pose.PoseModel"), "can't be built"),
-    "a class that is gone": (model(class_path="catpose.model.resnet.ResNet3"), "no PoseModel"),
+    "a class that is gone": (model(class_path="catpose.model.backbones.resnet.ResNet3"), "no PoseModel"),
     "a class without module": (model(class_path="HRNet"), "HRNet", *FOREIGN),
     "a number for a class": (model(class_path=3), *NO_SETTINGS),
     "no class": (settings(lambda all_: all_["model"].pop("class_path")), *NO_SETTINGS),
     "a codec from elsewhere": (argument(codec={"class_path": "antigravity.Codec"}), "antigravity.Codec", *FOREIGN),
     "a codec named in a text": (argument(codec="antigravity.Codec"), "can't be built"),
     "a codec in a file": (argument(codec="codec.yaml"), "can't be built"),
-    "a model for a codec": (argument(codec={"class_path": "catpose.model.hrnet.HRNet"}), "no Codec"),
+    "a model for a codec": (argument(codec={"class_path": "catpose.model.backbones.hrnet.HRNet"}), "no Codec"),
     "no codec": (argument(codec=None), "can't be built"),
     # options by which timm would load a file
     "timm's checkpoint_path": (argument(options={"checkpoint_path": "hostile.pth"}), "checkpoint_path"),
@@ -328,6 +328,7 @@ def test_a_place_for_a_run(kind: str, run: Path, tiny: Path, trained: Path, caps
     says(refused(fit.main, again, capsys, run.parent), "--out HERE/run", *words)
 
 
+@pytest.mark.slow
 def test_in_processes_of_their_own(here: Path) -> None:
     before = content(here)
     for words, end in [

@@ -26,6 +26,9 @@ def arguments(tiny: Path, tmp_path: Path) -> list[object]:
     return ["--config", tiny, "--data.cache", "off", "--out", tmp_path / "runs" / "new"]
 
 
+#: A few lines that are billions of values once written out.
+ALIASES = "{a0: &a0 [1, 2], " + ", ".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)) + "}"
+
 OPTIONS = {
     # misspelt and unknown
     "a misspelt group": ("--modle.lr=1", "unknown setting modle.lr", "Did you mean model.lr?"),
@@ -43,9 +46,9 @@ OPTIONS = {
     # classes
     "an unknown model": ("--model=Hrnet", "model", "Hrnet", "Did you mean HRNet?"),
     "a function for a model": ("--model=os.system", "model", "os.system", "HRNet", "ViT"),
-    "a codec for a model": ("--model=catpose.model.codec.Classic", "model", "no such class", "HRNet"),
+    "a codec for a model": ("--model=catpose.model.codec.MSRAHeatmap", "model", "no such class", "HRNet"),
     "a module that isn't there": ("--model=nowhere.Net", "model", "nowhere.Net", "HRNet"),
-    "an unknown codec": ("--model.codec=Heat", "model.codec", "Heat", "Classic, Unbiased"),
+    "an unknown codec": ("--model.codec=Heat", "model.codec", "Heat", "MSRAHeatmap, UDPHeatmap"),
     "an unknown callback": ("--trainer.callbacks=Foo", "trainer.callbacks", "Foo"),
     "an unknown backbone": ("--model.name=test_resnt", "model.name", "test_resnt", "Did you mean test_resnet?"),
     "an unknown tag": ("--model.name=test_resnet.nope", "model.name", "nope"),
@@ -77,7 +80,7 @@ OPTIONS = {
     "sigma huge": ("--model.codec.sigma=1e9", "model.codec.sigma", "at most 100"),
     "head channels huge": ("--model.head_channels=100000", "model.head_channels", "at most 4096"),
     "sigma null": ("--model.codec.sigma=null", "model.codec.sigma", "a number"),
-    "no codec": ("--model.codec=null", "model.codec", "Classic, Unbiased"),
+    "no codec": ("--model.codec=null", "model.codec", "MSRAHeatmap, UDPHeatmap"),
     "an unknown optimizer": ("--model.optimizer=sgd", "model.optimizer", "adam, adamw or adamax"),
     "an unknown schedule": ("--model.schedule=step", "model.schedule", "multistep or cosine"),
     "neither true nor false": ("--model.flip_test=maybe", "model.flip_test", "true or false"),
@@ -123,7 +126,18 @@ OPTIONS = {
     "W&B tags that are no list": ("--wandb.tags=3", "wandb.tags", "a list"),
     "no W&B project of that name": ("--wandb.project=a/b", "wandb", "a/b", "project"),
     "an empty W&B tag": ("--wandb.tags=['']", "wandb", "Tag"),
+    # bombs, by which a value on the command line takes a machine down
+    "an alias of itself": ("--model.lr=&a [*a]", "model.lr", "a number"),
+    "an alias bomb": (f"--model.options={ALIASES}", "model.options", "a mapping"),
+    "brackets without end": (f"--model.options={'[' * 100_000}", "model.options", "a mapping"),
+    "braces without end": (f"--data.num_workers={'{a: ' * 5_000}", "data.num_workers", "a whole number"),
+    "five thousand digits": (f"--model.lr={'9' * 5_000}", "model.lr", "a number"),
+    "five thousand hexadecimal digits": (f"--data.batch_size=0x{'f' * 5_000}", "data.batch_size", "a whole number"),
+    "four thousand digits": (f"--trainer.max_epochs={'9' * 4_000}", "trainer.max_epochs", "give a smaller one"),
+    "twenty digits": (f"--model.warmup_iterations={'9' * 20}", "model.warmup_iterations", "give a smaller one"),
+    "a tag": ("--model.lr=!!python/object/apply:os.getcwd []", "model.lr", "a number"),
     # what is named
+    "a folder's name too long": (f"--out={'x' * 5_000}", "too long", "shorter"),
     "no such data": ("--data.root=nowhere", "nowhere/annotations", "catpose.prepare"),
     "no such configuration": ("--config=nowhere.yaml", "nowhere.yaml", "experiments/"),
     "a folder for a configuration": ("--config=.", "--config HERE/.", "experiments/"),
@@ -186,7 +200,11 @@ FILES = {
     "null for a number": ("data: {batch_size: null}", "data.batch_size", "null", "a whole number, such as 32"),
     "null for a model's number": ("model: {init_args: {gamma: null}}", "model.gamma", "null", "a number"),
     "a mapping for a list": ("data: {input_size: {width: 64, height: 64}}", "x.yaml", "data.input_size", "[256, 256]"),
-    "a class that is none of ours": ("model: {init_args: {codec: {class_path: os.system}}}", "model.codec", "Unbiased"),
+    "a class that is none of ours": (
+        "model: {init_args: {codec: {class_path: os.system}}}",
+        "model.codec",
+        "UDPHeatmap",
+    ),
 }
 
 

@@ -16,7 +16,7 @@ from refused import refused, says
 
 from catpose.check import main
 from catpose.data.coco import read_split
-from catpose.score.instances import Detections, Truth
+from catpose.score.detections import Detections
 
 
 def checked(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
@@ -30,38 +30,46 @@ def checked(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str
 
 
 def change(root: Path, split: str, **values: object) -> None:
+    """Change all annotations but the last: a fault of all would be told once."""
     file = root / "annotations" / f"{split}.json"
     content = json.loads(file.read_text())
-    for entry in content["annotations"]:
+    for entry in content["annotations"][:-1]:
         entry.update(values)
     file.write_text(json.dumps(content))
 
 
 def test_sound_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = made_up.data_set(tmp_path / "cats")
-    assert checked(capsys, "--data", root) == (0, f"{root}: 0 errors, 0 warnings\n", "")
+    counts = "train: 4 images, 5 instances\nval: 3 images, 4 instances\ntest: 3 images, 4 instances\n"
+    assert checked(capsys, "--data", root) == (0, f"{counts}{root}: 0 errors, 0 warnings\n", "")
+    change(root, "val", iscrowd=1)
+    (root / "annotations" / "zoo.json").write_text("[")
+    _, out, _ = checked(capsys, "--data", root)
+    assert "val: 3 images, 1 instances; left out: 3 crowds\n" in out
+    assert "not looked at: zoo.json (only train, val, test, test_info are)\n" in out
 
 
 def test_warnings_alone_pass_and_errors_do_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = made_up.data_set(tmp_path / "cats", (9, 3, 3))
-    change(root, "train", area=None)
+    change(root, "train", keypoints=[0] * 51, num_keypoints=0)
     code, out, _ = checked(capsys, "--data", root)
     assert code == 0
     lines = out.splitlines()
-    assert lines[0] == "warning: train: annotation 998: has no 'area'; its box's width × height is taken"
+    assert lines[0].startswith("warning: train: annotation ")
+    assert lines[0].endswith(": has no labelled keypoint, so it neither trains nor scores anything")
     assert sum(line.startswith("warning: train: annotation") for line in lines) == 5
-    assert "warning: train: 7 more of 'absent area' (--all lists them)" in lines
-    assert lines[-3].split() == ["kind", "split", "count", "for", "example"]
-    assert lines[-2] == "warning  absent area  train     12  annotation 998, annotation 996, annotation 994"
-    assert lines[-1] == f"{root}: 0 errors, 12 warnings"
+    assert "warning: train: 6 more of 'no labelled keypoint' (--all lists them)" in lines
+    assert lines[-6].split() == ["kind", "split", "count", "for", "example"]
+    assert lines[-5] == "warning  no labelled keypoint  train     11  annotation 998, annotation 996, annotation 994"
+    assert lines[-1] == f"{root}: 0 errors, 11 warnings"
     (root / "images" / "14.png").write_bytes(b"")
     code, out, _ = checked(capsys, "--data", root, "--all")
     assert code == 2
     lines = out.splitlines()
     assert lines[0].startswith("error: test: image 14: ")
-    assert sum(line.startswith("warning: train: annotation") for line in lines) == 12
-    assert lines[-1] == f"{root}: 1 errors, 12 warnings"
-    assert [line.split()[0] for line in lines[-3:-1]] == ["error", "warning"]
+    assert sum(line.startswith("warning: train: annotation") for line in lines) == 11
+    assert lines[-1] == f"{root}: 1 errors, 11 warnings"
+    assert [line.split()[0] for line in lines[-6:-4]] == ["error", "warning"]
 
 
 def test_without_data(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,29 +85,29 @@ def test_without_data(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
 
 def results(root: Path, split: str, file: Path, moved: tuple[int, int] | None = None) -> Path:
     """A model that finds every keypoint and is sure of some; `moved`: one that it puts elsewhere, by row and number."""
-    truth = Truth.from_coco(read_split(root, split).coco)
+    truth = read_split(root, split)
     rng = np.random.default_rng(0)
     confidence, points = rng.uniform(0.3, 0.9, truth.labelled.shape), truth.keypoints.copy()
     if moved:
         points[moved] += 30
         confidence[moved] = 0.95
     scores = np.ones(len(truth))
-    detections = Detections(truth.image_id, truth.category_id, points, confidence, scores, truth.annotation_id)
+    detections = Detections(truth.image_id, truth.category_id, points, confidence, scores, truth.ids)
     file.write_text(json.dumps(detections.to_results()))
     return file
 
 
 def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, out = made_up.data_set(tmp_path / "cats", (9, 3, 3)), tmp_path / "new" / "report"
-    change(root, "train", area=None)
+    change(root, "train", num_keypoints=20)
     code, said, _ = checked(capsys, "--data", root, "--report", out)
     assert code == 0
-    assert said.splitlines()[-2] == f"{root}: 0 errors, 12 warnings"
+    assert said.splitlines()[-2] == f"{root}: 0 errors, 1 warnings"
     files = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
     assert said.splitlines()[-1] == f"written: {out / 'report.md'} and {len(files) - 1} files that it shows"
     named = set(re.findall(r"\]\(([^)]*)\)", (out / "report.md").read_text()))
     assert {"report.md", "data.json", "contact_sheet.jpg", *named} <= files
-    assert not {file for file in files if "suspects" in file}
+    assert not {file for file in files if "label_issues" in file}
     data = json.loads((out / "data.json").read_text())
     assert list(data["splits"]) == ["train", "val"]
     assert data["together"]["images"] == 12
@@ -112,11 +120,11 @@ def test_suspects_of_a_split_without_torch(tmp_path: Path) -> None:
     words = ["--data", root, "--report", out, "--predictions", predictions, "--split", "train"]
     code = "import sys; from catpose.check import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, capture_output=True)
-    rows = list(csv.DictReader((out / "suspects.csv").open()))
-    first = Truth.from_coco(read_split(root, "train").coco).annotation_id[4]
+    rows = list(csv.DictReader((out / "label_issues.csv").open()))
+    first = read_split(root, "train").ids[4]
     assert [(row["annotation_id"], row["kind"], row["keypoints"]) for row in rows] == [(str(first), "far off", "nose")]
     assert "1 of 1 suspected instances in train" in (out / "report.md").read_text()
-    assert (out / "suspects.jpg").stat().st_size > 1000
+    assert (out / "label_issues.jpg").stat().st_size > 1000
 
 
 def test_a_report_that_cannot_be_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,11 +173,11 @@ def test_errors_in_the_data_end_a_report_in_one_line_or_leave_the_exit_code(
 
 def test_a_folder_of_other_splits_is_shown_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = made_up.data_set(tmp_path / "cats")
-    for name in ("train", "val"):
+    for name in ("train", "val", "test"):
         (root / "annotations" / f"{name}.json").rename(root / "annotations" / f"some_{name}.json")
     assert checked(capsys, "--data", root, "--report", tmp_path / "report")[0] == 0
     assert list(json.loads((tmp_path / "report" / "data.json").read_text())["splits"]) == [
-        "some_train", "some_val", "test",
+        "some_test", "some_train", "some_val",
     ]  # fmt: skip
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skeletons import FLIP, KEYPOINTS
 
 from catpose.geometry import PADDING, apply, box_to_center_size, image_to_crop, invert
-from catpose.skeleton import FLIP, KEYPOINTS
 
 calm = settings(deadline=None, derandomize=True, database=None)
 

@@ -63,7 +63,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_list_comes_without_torch() -> None:
     code = "import runpy, sys; sys.argv = ['catpose']; runpy.run_module('catpose', run_name='__main__')\n"
     code += "assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "catpose.prepare" in done.stdout
 
@@ -72,5 +72,5 @@ def test_the_list_comes_without_torch() -> None:
 def test_a_command_on_files_starts_without_torch(command: str) -> None:
     code = f"import sys, catpose.{command} as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
     code += "assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -8,12 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import made_up
+import numpy as np
 import pytest
 
 from catpose.data.checks import all_findings
 from catpose.data.coco import read_split
-from catpose.prepare import main
+from catpose.data.images import read_image
+from catpose.prepare import draw_release, main
+from catpose.skeleton import AP10K
 
 
 def prepared(*argv: object) -> None:
@@ -31,6 +35,19 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+def test_drawn_cats_fill_their_pictures(tmp_path: Path) -> None:
+    release = draw_release(tmp_path, 4, 0)
+    assert [image["id"] for image in release.images] == [1, 2, 3, 4]
+    assert {entry["image_id"] for entry in release.annotations} == {1, 2, 3, 4}
+    for image in release.images:
+        height, width = read_image(tmp_path / image["file_name"]).shape[:2]
+        assert (image["width"], image["height"]) == (width, height)
+    for entry in release.annotations:
+        assert len(entry["keypoints"]) == 51
+        assert entry["num_keypoints"] == np.count_nonzero(entry["keypoints"][2::3])
+        assert entry["area"] == entry["bbox"][2] * entry["bbox"][3] > 0
 
 
 def test_ap10k(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,10 +70,10 @@ def test_ap10k(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_sizes_that_do_not_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made_up.ap10k_release(tmp_path / "ap-10k")
-    error = refused(capsys, "ap10k", tmp_path / "ap-10k", "--out", tmp_path / "cats")
-    assert "--sizes 1000 128 200: adds up to 1328, but there are 8 images" in error
+    error = refused(capsys, "ap10k", tmp_path / "ap-10k", "--sizes", 1000, 128, 200, "--out", tmp_path / "cats")
+    assert "--split 1000 128 200: adds up to 1328, but there are 8 images; --split 6 1 1 would fit" in error
     error = refused(capsys, "ap10k", tmp_path / "ap-10k", "--sizes", 5, "two", 1, "--out", tmp_path / "cats")
-    assert "'two' is neither a number of images nor 'rest'" in error
+    assert "'two' is neither a number of images, a share from 0 to 1 nor 'rest'" in error
     assert not (tmp_path / "cats").exists()
 
 
@@ -97,6 +114,19 @@ def test_withheld_keypoints_make_the_test_split(tmp_path: Path, capsys: pytest.C
     assert "note: 2 images outside the test split have no keypoint at all" in capsys.readouterr().out
 
 
+def test_animal_pose_with_its_own_keypoints(tmp_path: Path) -> None:
+    folder = made_up.animal_pose_release(tmp_path / "release")
+    source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images", "--sizes", 4, 2, 3]
+    prepared(*source, "--own-keypoints", "--out", tmp_path / "cats")
+    assert read_split(tmp_path / "cats", "train").skeleton.names == tuple(made_up.ANIMAL_POSE_KEYPOINTS)
+    prepared(*source, "--out", tmp_path / "17")
+    assert read_split(tmp_path / "17", "train").skeleton == AP10K
+    main_folder = contents(tmp_path / "cats")
+    with pytest.raises(SystemExit):
+        prepared(*source, "--out", tmp_path / "cats")
+    assert contents(tmp_path / "cats") == main_folder
+
+
 def test_given_test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_up.animal_pose_release(tmp_path / "release")
     source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images"]
@@ -108,7 +138,7 @@ def test_given_test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     prepared(*source, "--sizes", "rest", 2, 2, *other)
     assert "already there" in capsys.readouterr().out
     error = refused(capsys, *source, "--sizes", 4, 2, 3, "--test-ids", tmp_path / "test.txt", "--out", tmp_path / "x")
-    assert "--sizes has 3 test images" in error
+    assert "--split has 3 test images" in error
     assert "names 2" in error
     (tmp_path / "test.txt").write_text("pic_10.jpg\n")  # a dog
     error = refused(capsys, *source, "--sizes", 4, 2, 3, "--test-ids", tmp_path / "test.txt", "--out", tmp_path / "x")
@@ -168,6 +198,102 @@ def test_killed_in_the_middle_it_leaves_nothing_under_the_name(tmp_path: Path) -
     assert all_findings(root) == []
 
 
+@pytest.mark.parametrize("source", ["ap10k", "animal-pose", "drawn"])
+def test_what_is_written_passes_check_whatever_is_copied(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copies of pictures, exact, encoded anew and scaled, in the release: a drawn split keeps each in one split."""
+    call: list[object]
+    if source == "drawn":
+        call, sizes = ["drawn"], [5, 2, 1]
+    else:
+        if source == "ap10k":
+            folder = made_up.ap10k_release(tmp_path / "release")
+            call, pictures = ["ap10k", folder], sorted((folder / "data").iterdir())
+        else:
+            folder = made_up.animal_pose_release(tmp_path / "release", 11, 0)
+            call = ["animal-pose", folder / "keypoints.json", "--images", folder / "images"]
+            pictures = sorted((folder / "images").iterdir())
+        pictures[1].write_bytes(pictures[0].read_bytes())
+        cv2.imwrite(str(pictures[3]), read_image(pictures[4])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 60])
+        sizes = ["rest", 2, 2]
+    for seed in range(4):
+        root = tmp_path / str(seed)
+        prepared(*call, *(["--species", "all"] if source == "ap10k" else []), "--sizes", *sizes, "--seed", seed,
+                 "--out", root)  # fmt: skip
+        findings = all_findings(root)
+        assert [finding for finding in findings if finding.severity == "error"] == []
+        assert [finding for finding in findings if "+" in finding.split] == []
+        assert json.loads((root / "split.json").read_text())["copies"] == []
+    assert "left out" in capsys.readouterr().out or source == "drawn"
+
+
+def test_copies_of_given_test_images_are_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_up.animal_pose_release(tmp_path / "release")
+    (folder / "images" / "pic_2.jpg").write_bytes((folder / "images" / "pic_7.jpg").read_bytes())
+    (tmp_path / "test.txt").write_text("pic_7.jpg\n")
+    source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images"]
+    prepared(*source, "--sizes", "rest", 2, 1, "--test-ids", tmp_path / "test.txt", "--out", tmp_path / "cats")
+    assert "1 pictures (2 files) have copies in several splits" in capsys.readouterr().out
+    record = json.loads((tmp_path / "cats" / "split.json").read_text())
+    assert record["copies"] == [{"val": ["pic_2.jpg"], "test": ["pic_7.jpg"]}]
+    (known,) = [finding for finding in all_findings(tmp_path / "cats") if "+" in finding.split]
+    assert (known.kind, known.severity) == ("known copy in two splits", "warning")
+    record["copies"] = [{"val": ["pic_2.jpg"], "test": ["pic_8.jpg"]}]  # another one is not excused
+    (tmp_path / "cats" / "split.json").write_text(json.dumps(record))
+    (unknown,) = [finding for finding in all_findings(tmp_path / "cats") if "+" in finding.split]
+    assert (unknown.kind, unknown.severity) == ("same picture in two splits", "error")
+
+
+def test_a_source_with_an_error_that_check_would_find_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made_up.animal_pose_release(tmp_path / "release")
+    content = json.loads((folder / "keypoints.json").read_text())
+    content["annotations"][3]["bbox"] = [500, 500, 560, 560]
+    (folder / "keypoints.json").write_text(json.dumps(content))
+    source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images"]
+    error = refused(capsys, *source, "--sizes", "rest", 2, 2, "--out", tmp_path / "cats")
+    assert "annotation 4: 'bbox' 500, 500, 60, 60 lies off its image" in error
+    assert "nothing was written" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["release"]
+
+
+@pytest.mark.parametrize("value", ["2", 2.0, None, True, [2], {}])
+@pytest.mark.parametrize("key", ["category_id", "image_id"])
+@pytest.mark.parametrize("source", ["ap10k", "animal-pose"])
+def test_an_annotation_that_belongs_nowhere_is_told_and_not_dropped(
+    source: str, key: str, value: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if source == "ap10k":
+        folder = made_up.ap10k_release(tmp_path / "release")
+        file, call = folder / "annotations" / "ap10k-val-split1.json", ["ap10k", folder]
+    else:
+        folder = made_up.animal_pose_release(tmp_path / "release")
+        file = folder / "keypoints.json"
+        call = ["animal-pose", file, "--images", folder / "images"]
+    content = json.loads(file.read_text())
+    content["annotations"][1][key] = value
+    file.write_text(json.dumps(content))
+    error = refused(capsys, *call, "--sizes", "rest", 2, 2, "--out", tmp_path / "cats")
+    assert f"{file}: annotations[1]: '{key}' is {value!r}, not a whole number" in error
+    assert not (tmp_path / "cats").exists()
+
+
+def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_up.animal_pose_release(tmp_path / "release", n_withheld=1)
+    content = json.loads((folder / "keypoints.json").read_text())
+    content["annotations"][4]["category_id"] = 99
+    (folder / "keypoints.json").write_text(json.dumps(content))
+    source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images"]
+    prepared(*source, "--sizes", "rest", 2, 0, "--out", tmp_path / "cats")
+    line = capsys.readouterr().out.splitlines()[-2]
+    assert line == (
+        "kept 7 annotations; left out: 1 of category 99, which the file doesn't list, 4 of dog, 1 without a labelled"
+        " keypoint"
+    )
+
+
 def test_help_needs_neither_torch_nor_opencv() -> None:
     for module in ("catpose.prepare", "catpose.check"):
         code = (
@@ -181,9 +307,7 @@ def test_help_needs_neither_torch_nor_opencv() -> None:
 
 
 def test_no_torch_behind_the_commands() -> None:
-    code = (
-        "import sys, catpose.data.checks, catpose.data.sources, catpose.data.drawn; assert 'torch' not in sys.modules"
-    )
+    code = "import sys, catpose.data.checks, catpose.data.sources, catpose.synthetic; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -191,11 +315,11 @@ def test_no_torch_behind_the_commands() -> None:
 def test_the_real_animal_pose(shared: Path, cats17: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keypoints = shared / "data" / "animal-pose-cats" / "keypoints.json"
     source = ["animal-pose", keypoints, "--images", cats17 / "images"]
-    error = refused(capsys, *source, "--out", tmp_path / "cats")
-    assert "there are 1324 images; --sizes 1000 124 200 would fit" in error
+    error = refused(capsys, *source, "--split", 1000, 128, 200, "--out", tmp_path / "cats")
+    assert "there are 1324 images; --split 1000 124 200 would fit" in error
     given = ["--test-ids", cats17 / "annotations" / "test_info.json"]
     prepared(*source, "--sizes", 1000, 124, 200, *given, "--out", tmp_path / "given")
-    prepared(*source, "--sizes", 1000, 124, 200, "--out", tmp_path / "drawn")
+    prepared(*source, "--out", tmp_path / "drawn")
     for root in (tmp_path / "given", tmp_path / "drawn"):
         ours = {split: read_split(root, split) for split in ("train", "val", "test")}
         theirs = {split: read_split(cats17, split) for split in ("train", "val", "test")}
@@ -205,6 +329,44 @@ def test_the_real_animal_pose(shared: Path, cats17: Path, tmp_path: Path, capsys
         for splits in (["train", "val"], ["test"]):
             pools = [{image.file_name for split in splits for image in of[split].images} for of in (ours, theirs)]
             assert pools[0] == pools[1]
-        # Copies of one picture: none in train and val, and those of test images are kept out of train.
-        twice = [f.split for f in all_findings(root) if f.kind == "same picture in two splits"]
-        assert twice == ["val+test_info"] * 4
+        # Copies of one picture: none in train and val; those of the given test images are known, and not in train.
+        findings = all_findings(root)
+        assert [f for f in findings if f.severity == "error"] == []
+        assert [f.split for f in findings if f.kind == "known copy in two splits"] == ["val+test_info"] * 4
+
+
+@pytest.mark.parametrize("n_withheld", [0, 3])
+def test_the_default_fits_the_release(n_withheld: int, tmp_path: Path) -> None:
+    folder = made_up.animal_pose_release(tmp_path / "release", n_withheld=n_withheld)
+    prepared("animal-pose", folder / "keypoints.json", "--images", folder / "images", "--out", tmp_path / "cats")
+    sizes = [len(read_split(tmp_path / "cats", split).images) for split in ("train", "val", "test")]
+    assert sizes == ([7, 1, 1] if not n_withheld else [5, 1, 3])
+
+
+def test_the_published_split_is_of_the_release_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_up.animal_pose_release(tmp_path / "release")
+    source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images"]
+    error = refused(capsys, *source, "--split", "published", "--out", tmp_path / "cats")
+    assert "is of the 1324 cats of Animal-Pose, but 1333 pictures are here and not there" in error
+    assert not (tmp_path / "cats").exists()
+
+
+@pytest.mark.realdata
+def test_the_published_split_is_that_of_cats17(shared: Path, cats17: Path, tmp_path: Path) -> None:
+    """Two people get the same hashes: same images, boxes and keypoints; copies that lie in two splits are known."""
+    source = ["animal-pose", shared / "data" / "animal-pose-cats" / "keypoints.json", "--images", cats17 / "images"]
+    for name in ("mine", "yours"):
+        prepared(*source, "--split", "published", "--out", tmp_path / name)
+    records = [(tmp_path / name / "split.json").read_text() for name in ("mine", "yours")]
+    assert records[0] == records[1]
+    assert len(json.loads(records[0])["copies"]) == 9
+    for name in ("train", "val", "test"):
+        ours, theirs = (read_split(root, name) for root in (tmp_path / "mine", cats17))
+        rows = []
+        for split in (ours, theirs):
+            names = [split.images[i].file_name for i in split.image_index]
+            points = np.nan_to_num(split.keypoints, nan=-1).reshape(len(split), -1)
+            rows.append(sorted(zip(names, np.hstack([split.boxes, points]).tolist(), strict=True)))
+        assert rows[0] == rows[1]
+        assert {image.file_name for image in ours.images} == {image.file_name for image in theirs.images}
+    assert [finding for finding in all_findings(tmp_path / "mine") if finding.severity == "error"] == []

@@ -8,8 +8,8 @@ import pytest
 import torch
 from refused import refused, says
 
+from catpose.cost.profiling import read_profile
 from catpose.profile import main, naturals
-from catpose.run.profiling import read_profile
 
 QUICK = ("--device", "cpu", "--seconds", "0", "--batch-sizes", "2")
 
@@ -42,7 +42,7 @@ def test_a_configuration_and_a_run(
         assert words in said
     assert "published" in said
     profile = read_profile(out / "profile.json")
-    assert profile.provenance["command"][:2] == ["--config", str(tiny)]
+    assert profile.provenance.command[:2] == ["--config", str(tiny)]
     assert profile.cost is not None
     assert {timing.precision for timing in profile.cost.predictions} == {"float32", "bfloat16"}
     assert profile.runs[0].run == str(trained)

@@ -1,4 +1,4 @@
-"""Every study is a test case: read, understood by `fit` arm by arm, and its first arm trained for two steps."""
+"""Every study is a test case: read, understood by `fit`, and its first configuration trained for two steps."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import timm
 import yaml
 
 from catpose.fit import main
+from catpose.plain_yaml import flatten
 from catpose.run.cli import FitCLI
-from catpose.run.directory import flatten
 from catpose.study.file import Study, read_study
-from catpose.study.space import Range
+from catpose.study.space import Configuration, Range
 
 REPOSITORY = Path(__file__).parents[1]
 SWEEPS = sorted((REPOSITORY / "sweeps").glob("*.yaml"))
 every_study = pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
 
-SHORT = [  # two, since Lightning takes 1 for 100 % where a command line says it
-    *("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=2", "--data.batch_size=2"),
+SHORT = [
+    *("--trainer.limit_train_batches=2", "--data.batch_size=2"),
     *("--model.weights=null", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--wandb.mode=disabled"),
     *("--trainer.enable_progress_bar=false", "--data.cache=off", "--data.input_size=[64, 64]"),
 ]
@@ -39,29 +39,31 @@ def out(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
-def resolved(words: Sequence[str]) -> dict[str, Any]:
+def resolved(args: Sequence[str]) -> dict[str, Any]:
     """Every setting of a command line, by its dotted name."""
-    return _resolved(tuple(words))
+    return _resolved(tuple(args))
 
 
 @functools.cache
-def _resolved(words: tuple[str, ...]) -> dict[str, Any]:
-    return flatten(FitCLI([*words]).resolved())
+def _resolved(args: tuple[str, ...]) -> dict[str, Any]:
+    return flatten(FitCLI([*args]).resolved())
 
 
-def arms(study: Study) -> list[dict[str, Any]]:
-    """All arms of a grid; of a sampled space both ends, and each choice in turn."""
+def configurations(study: Study) -> list[Configuration]:
+    """All of a grid; of a sampled space both ends, and each choice in turn."""
     if study.space.is_grid:
-        return study.space.arms()
+        return study.space.configurations()
     low = {d.name: d.low if isinstance(d, Range) else next(iter(d.options)) for d in study.space.dimensions}
     high = {d.name: d.high if isinstance(d, Range) else next(iter(d.options)) for d in study.space.dimensions}
     choices = [(d.name, option) for d in study.space.dimensions if not isinstance(d, Range) for option in d.options]
-    return [study.space.arm(params) for params in (low, high, *(low | {name: option} for name, option in choices))]
+    return [
+        study.space.configuration(params) for params in (low, high, *(low | {name: option} for name, option in choices))
+    ]
 
 
-def said(words: list[str]) -> dict[str, Any]:
-    """Words of a command line as settings and values, classes under `class_path`."""
-    pairs = [each.removeprefix("--").split("=", 1) for each in words]
+def settings_of(args: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a command line as settings and values, classes under `class_path`."""
+    pairs = [arg.removeprefix("--").split("=", 1) for arg in args]
     named = {key + ".class_path" * (key in ("model", "model.codec")): value for key, value in pairs}
     return {key: plain(value) for key, value in named.items()}
 
@@ -87,33 +89,33 @@ def test_a_study_is_a_short_difference_under_its_question(file: Path) -> None:
 
 
 @every_study
-def test_each_arm_says_to_fit_what_it_means(file: Path) -> None:
+def test_each_configuration_says_to_fit_what_it_means(file: Path) -> None:
     study = read_study(file)
     shared = resolved(["--config", str(study.experiment), *study.settings])
-    for arm in arms(study):
-        settings = resolved(study.words(arm, seed=3))
-        expected = said([*study.settings, *arm["words"]])
+    for each in configurations(study):
+        settings = resolved(study.args(each, seed=3))
+        expected = settings_of([*study.settings, *each.args])
         for key, value in expected.items():
             if key.endswith("class_path"):
-                assert settings[key].split(".")[-1] == value, (arm["label"], key)
+                assert settings[key].split(".")[-1] == value, (each.label, key)
             else:
                 assert settings[key] == (pytest.approx(value) if isinstance(value, float) else value)
         assert settings["seed_everything"] == 3
         rest = (settings.keys() & shared.keys()) - expected.keys() - {"seed_everything"}
         changed = {key for key in rest if settings[key] != shared[key]}
-        assert changed <= {"model.head_channels"}, arm["label"]  # which other networks have others of
+        assert changed <= {"model.head_channels"}, each.label  # which other networks have others of
 
 
 @every_study
-def test_the_arms_differ_and_each_has_its_published_number_or_none(file: Path) -> None:
+def test_the_configurations_differ_and_each_has_its_published_number_or_none(file: Path) -> None:
     study = read_study(file)
     if study.space.is_grid:
-        assert len(study.published) == len(study.points)
+        assert len(study.published) == len(study.configurations)
         assert all(number is None or 0 < number < 1 for number in study.published)
-        assert study.reference in {arm["label"] for arm in study.points if arm}
+        assert study.reference in {each.label for each in study.configurations if each}
     else:
         assert study.published == ()
-    settings = [resolved(study.words(arm, seed=3)) for arm in arms(study)]
+    settings = [resolved(study.args(each, seed=3)) for each in configurations(study)]
     distinct = {yaml.safe_dump(each) for each in settings}
     repeated = 0 if study.space.is_grid else sum(not isinstance(d, Range) for d in study.space.dimensions)
     assert len(distinct) == len(settings) - repeated  # first choices, once in each turn
@@ -124,25 +126,25 @@ def test_a_learning_rate_belongs_to_the_batch_it_is_used_with(file: Path) -> Non
     """Else `fit` says in every trial that the two differ; where the batch itself is searched, the rate is too."""
     study = read_study(file)
     if "model.lr" not in study.space.keys or "data.batch_size" not in study.space.keys:
-        for arm in arms(study):
-            settings = resolved(study.words(arm, seed=3))
+        for each in configurations(study):
+            settings = resolved(study.args(each, seed=3))
             assert settings["data.batch_size"] == settings["model.global_batch_size"]
 
 
 @every_study
 def test_steps_of_the_learning_rate_come_before_the_end(file: Path) -> None:
     study = read_study(file)
-    for arm in arms(study):
-        settings = resolved(study.words(arm, seed=3))
+    for each in configurations(study):
+        settings = resolved(study.args(each, seed=3))
         if settings["model.schedule"] == "multistep":
-            assert settings["model.milestones"][-1] < settings["trainer.max_epochs"], arm["label"]
+            assert settings["model.milestones"][-1] < settings["trainer.max_epochs"], each.label
 
 
 @every_study
 def test_the_published_studies_are_there_with_the_report_s_numbers(file: Path) -> None:
-    """From the report's tables, by setting; a number that it prints for an arm is in the arm's place."""
+    """From the report's tables, by setting; a number that it prints for a configuration is in its place."""
     study = read_study(file)
-    numbers = dict(zip((arm["label"] for arm in study.points if arm), study.published, strict=True))
+    numbers = dict(zip((each.label for each in study.configurations if each), study.published, strict=True))
     printed = {label: number for label, number in numbers.items() if number is not None}
     assert printed == PUBLISHED.get(file.stem, {})
 
@@ -169,15 +171,15 @@ def test_none_is_missing() -> None:
 @every_study
 def test_its_networks_exist_and_have_weights_of_imagenet(file: Path) -> None:
     study = read_study(file)
-    for arm in arms(study):
-        settings = resolved(study.words(arm, seed=3))
+    for each in configurations(study):
+        settings = resolved(study.args(each, seed=3))
         name = settings.get("model.name")
         if name and settings["model.weights"] == "imagenet":
             assert name in timm.list_pretrained(), name
 
 
-#: The others train a ResNet-50 or more, seconds rather than tenths of them; one of those is enough each time.
-QUICK = ("codec", "cost", "drawn", "learning_rate", "quick", "warmup_ratio")
+#: The others train a ResNet-50 or more, seconds rather than tenths of them.
+QUICK = ("codec", "cost", "drawn", "quick", "warmup_ratio")
 
 
 @pytest.mark.parametrize(
@@ -186,8 +188,8 @@ QUICK = ("codec", "cost", "drawn", "learning_rate", "quick", "warmup_ratio")
 )
 def test_its_first_trial_trains(file: Path, drawn: Path, out: Path) -> None:
     study = read_study(file)
-    words = study.words(study.space.probe(), study.seeds[0])
-    main([*words, "--data.root", str(drawn), "--out", str(out), *SHORT])
+    args = study.args(study.space.samples()[0], study.seeds[0])
+    main([*args, "--data.root", str(drawn), "--out", str(out), *SHORT])
     with (out / "metrics.csv").open(newline="") as metrics:
         (row,) = csv.DictReader(metrics)
     assert row["step"] == "2"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up import shaken
 from refused import exit_code
+from skeletons import SIGMAS
 
 from catpose.data.coco import read_split, split_hash
-from catpose.score.contract import Score
-from catpose.skeleton import SIGMAS
+from catpose.score.protocol import Score
 from catpose.test import main
 
 score = functools.partial(exit_code, main)
@@ -46,19 +49,42 @@ def test_a_checkpoints_score_is_that_of_fit(
     fits = {key: float(value) for key, value in epoch(trained, name == "best").items() if key != "loss"}
     assert len(fits) >= 28
     assert {key: ours[key] for key in fits} == pytest.approx(fits, rel=1e-6)  # metrics.csv has float32
-    assert fits["AP50"] > 0
 
 
-def test_the_contract_is_written_beside_the_numbers(scored: Path, drawn: Path) -> None:
-    contract = Score.read(scored / "score_val.json").contract
-    assert contract.split == "val"
-    assert contract.split_hash == split_hash(read_split(drawn, "val"))
-    assert contract.flip_test is True
-    assert contract.box_source == "ground truth"
-    assert contract.sigmas == SIGMAS
-    assert "box width x height" in contract.area_rule
-    assert "0.2" in contract.score_rule
-    assert "0.9" in contract.score_rule
+def test_known_copies_are_scored_with_and_without(
+    trained: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "cats"
+    shutil.copytree(drawn, root)
+    val = read_split(root, "val")
+    perfect = shaken(val, 0.0, 0)
+    perfect.keypoints[val.image_id == val.images[0].id] += 50
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(perfect.to_results()))
+    assert score("--predictions", results, "--data", root, "--draws", 20) == 0
+    assert "copy in another split" not in capsys.readouterr().out
+    record = json.loads((root / "split.json").read_text())
+    record["copies"] = [{"val": [val.images[0].file_name], "train": [read_split(root, "train").images[0].file_name]}]
+    (root / "split.json").write_text(json.dumps(record))
+    assert score("--predictions", results, "--data", root, "--draws", 20) == 0
+    out = capsys.readouterr().out
+    on_first = int((val.image_index == 0).sum())
+    assert f"{on_first} of them are on pictures with a copy in another split (split.json): AP " in out
+    line = next(line for line in out.splitlines() if "with a copy in another split" in line)
+    with_them, without = re.findall(r"AP (\S+) with them, (\S+) without", line)[0]
+    assert float(with_them) < float(without) == 1
+
+
+def test_the_protocol_is_written_beside_the_numbers(scored: Path, drawn: Path) -> None:
+    protocol = Score.read(scored / "score_val.json").protocol
+    assert protocol.split == "val"
+    assert protocol.split_hash == split_hash(read_split(drawn, "val"))
+    assert protocol.flip_test is True
+    assert protocol.box_source == "ground truth"
+    assert protocol.sigmas == SIGMAS
+    assert "box width x height" in protocol.area_rule
+    assert "0.2" in protocol.score_rule
+    assert "0.9" in protocol.score_rule
 
 
 def test_the_written_results_score_the_same(scored: Path, drawn: Path, tmp_path: Path) -> None:
@@ -67,7 +93,7 @@ def test_the_written_results_score_the_same(scored: Path, drawn: Path, tmp_path:
     assert score("--predictions", results, "--data", drawn, "--out", tmp_path) == 0
     first, again = (Score.read(folder / "score_val.json") for folder in (scored, tmp_path))
     np.testing.assert_equal(dict(again.values), dict(first.values))
-    assert again.contract.flip_test is None
+    assert again.protocol.flip_test is None
     assert results.read_bytes() == before
     assert json.loads((tmp_path / "results_val.json").read_text()) == json.loads(before)
 
@@ -106,8 +132,8 @@ def test_the_truth_itself_scores_1(drawn: Path, tmp_path: Path) -> None:
 def test_the_test_split_is_scored_where_it_has_labels(trained: Path, drawn: Path, tmp_path: Path) -> None:
     assert score("--checkpoint", trained / "best.ckpt", "--data", drawn, "--split", "test", "--out", tmp_path) == 0
     scored = Score.read(tmp_path / "score_test.json")
-    assert scored.contract.split == "test"
-    assert scored.contract.split_hash == split_hash(read_split(drawn, "test"))
+    assert scored.protocol.split == "test"
+    assert scored.protocol.split_hash == split_hash(read_split(drawn, "test"))
     results = json.loads((tmp_path / "results_test.json").read_text())
     images = json.loads((drawn / "annotations" / "test.json").read_text())["images"]
     assert {entry["image_id"] for entry in results} <= {image["id"] for image in images}

@@ -11,7 +11,7 @@ import numpy as np
 
 from catpose.errors import InputError
 from catpose.geometry import box_to_center_size
-from catpose.skeleton import LOWER_BODY, UPPER_BODY
+from catpose.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from albumentations import ImageOnlyTransform
@@ -38,6 +38,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "dropout_size": (0.01, 1),
 }
 
+_REGION_SWITCHES = {"flip_probability", "rotation_probability", "half_body_probability"}
+
 HALF_BODY_PADDING = 1.5
 #: The half-body transform needs more labelled keypoints than this in all …
 _HALF_BODY_TOTAL = 8
@@ -56,7 +58,7 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to training samples at random. The defaults are the published best; a 0 switches a change off.
+    """Random changes of training samples. The defaults are the published best; a 0 switches a change off.
 
     The region's changes are those of HRNet's training (Sun et al., "Deep High-Resolution Representation Learning for
     Human Pose Estimation", CVPR 2019, section 4.1) and of MMPose 0.x's TopDown transforms, made in one affine with the
@@ -122,6 +124,7 @@ class Augmentation:
         box: np.ndarray,
         keypoints: np.ndarray,
         visibility: np.ndarray,
+        skeleton: Skeleton,
         input_size: tuple[int, int],
     ) -> Region:
         """Draw the region of one sample.
@@ -131,15 +134,16 @@ class Augmentation:
 
         Args:
             box: x, y, width, height, image px.
-            keypoints: (17, 2) image px.
-            visibility: (17,), 0 where not labelled.
+            keypoints: (K, 2) image px.
+            visibility: (K,), 0 where not labelled.
+            skeleton: of the K keypoints.
             input_size: width and height of the crop, px.
         """
         flip, turn, half, upper, across, down = (rng.random() for _ in range(6))
         turn_by, scale_by = rng.gauss(0, 1), rng.gauss(0, 1)
         center, size = box_to_center_size(box, input_size)
         if half < self.half_body_probability:
-            center, size = half_body(keypoints, visibility, upper < 0.5, input_size) or (center, size)
+            center, size = half_body(keypoints, visibility, skeleton, upper < 0.5, input_size) or (center, size)
         if self.translation_factor:
             center = center + self.translation_factor * np.array([2 * across - 1, 2 * down - 1]) * size
         size = size * (1 + min(max(scale_by, -1.0), 1.0) * self.scale_factor)
@@ -147,9 +151,9 @@ class Augmentation:
         return Region(center, size, rotation_deg, flip < self.flip_probability)
 
     def pixel_changes(self) -> PixelChanges | None:
-        """What happens to the crop's pixels, in this order; None where nothing does."""
-        switches = ("photometric", "color", "blur", "noise", "dropout")
-        if not any(getattr(self, f"{switch}_probability") for switch in switches):
+        """The changes of the crop's pixels, in this order; None if all are switched off."""
+        switches = {name for name in _RANGES if name.endswith("_probability")} - _REGION_SWITCHES
+        if not any(getattr(self, switch) for switch in switches):
             return None
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for a newer version at import
         import albumentations
@@ -171,13 +175,14 @@ class Augmentation:
 
 
 def half_body(
-    keypoints: np.ndarray, visibility: np.ndarray, upper: bool, input_size: tuple[int, int]
+    keypoints: np.ndarray, visibility: np.ndarray, skeleton: Skeleton, upper: bool, input_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Centre and size of the region around one half of an animal; see `Augmentation`.
 
     Args:
-        keypoints: (17, 2) image px.
-        visibility: (17,), 0 where not labelled.
+        keypoints: (K, 2) image px.
+        visibility: (K,), 0 where not labelled.
+        skeleton: says which keypoints are the upper and the lower half.
         upper: which half is preferred.
         input_size: width and height of the crop, px.
 
@@ -186,9 +191,11 @@ def half_body(
     """
     if (visibility > 0).sum() <= _HALF_BODY_TOTAL:
         return None
-    halves = [[i for i in half if visibility[i] > 0] for half in (UPPER_BODY, LOWER_BODY)]
+    halves = [[i for i in half if visibility[i] > 0] for half in (skeleton.upper, skeleton.lower)]
     preferred, other = halves if upper else halves[::-1]
     points = keypoints[preferred if len(preferred) >= _HALF_BODY_LEAST else other]
+    if not len(points):
+        return None
     low, high = points.min(axis=0), points.max(axis=0)
     if (low == high).all():
         return None
@@ -197,10 +204,10 @@ def half_body(
 
 
 class PixelChanges:
-    """albumentations' transforms one after the other, all their randomness from one generator given with each crop.
+    """albumentations' transforms in sequence, their randomness drawn from the generator passed with each crop.
 
-    Called without a Compose, which checks more than the transforms change, and with a numpy generator whose state is
-    set anew for each crop, which takes less time than a new one.
+    Without a Compose, whose checks take longer than the transforms, and with one numpy generator whose state is set
+    for each crop, which is faster than a new one.
     """
 
     def __init__(self, transforms: list[ImageOnlyTransform]) -> None:
@@ -209,7 +216,7 @@ class PixelChanges:
         self._state = self._generator.bit_generator.state
 
     def __call__(self, crop: np.ndarray, rng: random.Random) -> np.ndarray:
-        """The crop, uint8 (height, width, 3), changed; the one given stays as it is."""
+        """The crop, uint8 (height, width, 3), changed; the argument isn't modified."""
         self._state["state"]["state"] = rng.getrandbits(128)
         self._generator.bit_generator.state = self._state
         for transform in self._transforms:

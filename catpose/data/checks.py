@@ -2,125 +2,172 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
 from catpose.data.coco import CocoSplit, Image, examine_file
-from catpose.data.images import read_image, usable_cores
-from catpose.data.structure import Finding
-from catpose.data.swaps import suspicious_swaps
+from catpose.data.copies import RECORD, Fingerprint, fingerprints, known_copies, near_pairs
+from catpose.data.finding import Finding, Severity
+from catpose.data.inversions import suspicious_swaps
+from catpose.data.layout import SPLITS, annotation_files, other_spellings
+from catpose.data.structure import MANY
+from catpose.data.turned import orientations, turned_findings
+from catpose.data.whole import FEW, GEOMETRY, WHOLE, Labels, geometry_faults
 from catpose.errors import InputError
 from catpose.geometry import PADDING
-from catpose.skeleton import KEYPOINTS
-
-#: Bits of 256 in which two pictures' gradients may differ and still count as nearly the same: among the 1324 cats of
-#: Animal-Pose, copies differ in at most 1 and different pictures in at least 47.
-NEAR_BITS = 20
+from catpose.instances import AreaRule
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What is kept of a picture once it was decoded."""
+class Examined(NamedTuple):
+    """A data folder without a look at its pictures."""
 
-    digest: bytes  # of size and pixels
-    size: tuple[int, int]  # width, height
-    gradients: np.ndarray  # (256,) bool: brighter to the right?
-    contrast: float  # standard deviation of its thumbnail, grey levels
+    splits: dict[str, CocoSplit]  # the sound entries of each file that can be read
+    findings: list[Finding]
+    others: list[Path]  # JSON files in annotations/ that aren't looked at
 
 
 def quick_findings(root: Path) -> list[Finding]:
-    """What the annotation files show and whether the pictures are there; no picture is opened.
-
-    Raises:
-        InputError: where ROOT/annotations holds no JSON file.
-    """
-    return _read(root)[1]
+    """`examine_folder`'s findings."""
+    return examine_folder(root).findings
 
 
 def all_findings(root: Path) -> list[Finding]:
-    """`quick_findings`, then what every picture shows: unreadable, of another size, or there twice.
+    """`examine_folder`'s and `picture_findings`."""
+    splits, findings, _ = examine_folder(root)
+    return findings + picture_findings(root, splits)
 
-    Raises:
-        InputError: as `quick_findings`.
-    """
-    splits, findings = _read(root)
+
+def picture_findings(root: Path, splits: dict[str, CocoSplit]) -> list[Finding]:
+    """What every picture shows: unreadable, of another size, or there twice."""
+    findings: list[Finding] = []
     places = [(name, image) for name, split in splits.items() for image in split.images if image.path.is_file()]
     copies: dict[tuple[str, bytes], list[tuple[str, Image]]] = defaultdict(list)
-    seen: dict[str, list[tuple[str, Image, _Seen]]] = defaultdict(list)
-    with ThreadPoolExecutor(min(8, usable_cores())) as threads:
-        looks = threads.map(_look, [image for _, image in places])
-        progress = tqdm(looks, "pictures", len(places), unit="", delay=2, mininterval=1, leave=False)
-        for (name, image), look in zip(places, progress, strict=True):
-            if isinstance(look, str):
-                findings.append(Finding("unreadable image", "error", name, f"image {image.id}", look))
-                continue
-            if look.size != (image.width, image.height):
-                findings.append(_size_disagrees(name, image, look.size))
-            pool = _pool(name, splits)
-            copies[pool, look.digest].append((name, image))
-            if len(copies[pool, look.digest]) == 1:
-                seen[pool].append((name, image, look))
+    seen: dict[str, list[tuple[str, Image, Fingerprint]]] = defaultdict(list)
+    looks = fingerprints([image.path for _, image in places])
+    sizes: dict[tuple[str, str], list[tuple[Image, tuple[int, int]]]] = defaultdict(list)
+    for (name, image), look in zip(places, looks, strict=True):
+        if isinstance(look, InputError):
+            findings.append(Finding("unreadable image", "error", name, f"image {image.id}", str(look)))
+            continue
+        if look.size != (image.width, image.height):
+            sizes[name, _difference(image, look.size)].append((image, look.size))
+        pool = _pool(name, splits)
+        copies[pool, look.digest].append((name, image))
+        if len(copies[pool, look.digest]) == 1:
+            seen[pool].append((name, image, look))
+    findings += [found for (name, why), group in sizes.items() for found in _sizes_disagree(name, why, group)]
+    findings += turned_findings(splits)
+    known = known_copies(root)
     # Of the same file listed twice the annotation files told already.
-    findings += [_twice(group) for group in copies.values() if len({image.path for _, image in group}) > 1]
+    groups = [group for group in copies.values() if len({image.path for _, image in group}) > 1]
+    findings += _all_twice(splits, [_twice(group, known) for group in groups])
     for pictures in seen.values():
         findings += _near_copies(pictures)
     return findings
 
 
-def _read(root: Path) -> tuple[dict[str, CocoSplit], list[Finding]]:
-    """The sound entries of each annotation file, and all that is wrong without opening a picture."""
-    files = sorted((root / "annotations").glob("*.json"), key=lambda file: (_rank(file.stem), file.stem))
-    if not files:
-        raise InputError(
-            f"{root / 'annotations'}: no such folder or no .json in it; make the data (drawn cats:"
-            f" `python -m catpose.prepare drawn --out {root}`)"
-        )
+def examine_folder(root: Path, area: AreaRule = "box") -> Examined:
+    """What the annotation files show and whether the pictures are there; no picture is opened.
+
+    Raises:
+        InputError: where ROOT/annotations holds no JSON file.
+    """
+    files, others = annotation_files(root)
     splits: dict[str, CocoSplit] = {}
     findings: list[Finding] = []
     for file in files:
         try:
-            split, found = examine_file(file, root / "images")
+            split, found = examine_file(file, root / "images", area=area)
         except InputError as error:
             findings.append(Finding("unreadable file", "error", file.stem, file.name, str(error)))
             continue
         splits[file.stem] = split
         findings += found
-        findings += _image_findings(split)
-        findings += _box_findings(split)
-        if split.has_keypoints:
-            findings += _keypoint_findings(split)
-        elif file.stem in ("train", "val"):
-            message = "no annotation has 'keypoints'; only test_info.json may hold boxes alone"
-            findings.append(Finding("no keypoints", "error", file.stem, file.name, message))
+        unused = {finding.where for finding in found if finding.kind == "image without instance"}
+        findings += _missing_pictures(split, root / "images", unused)
+    misnamed = list(_skeleton_findings(splits))
+    findings = _joined(splits, findings) + misnamed
+    for name, split in splits.items():
+        if any(finding.split == name for finding in misnamed):
+            continue  # its keypoints are called what they aren't
+        of_all = [finding for finding in findings if name in finding.split.split("+") and finding.where == WHOLE]
+        if all(finding.severity == "warning" for finding in of_all):
+            findings += _entry_findings(split, {finding.kind for finding in of_all})
     same: dict[tuple[str, Path], list[tuple[str, Image]]] = defaultdict(list)
     for name, split in splits.items():
         for image in split.images:
             same[_pool(name, splits), image.path].append((name, image))
-    findings += [_twice(group) for group in same.values() if len(group) > 1]
-    return splits, findings
+    findings += _all_twice(splits, [_twice(group, []) for group in same.values() if len(group) > 1])
+    return Examined(splits, findings, others)
 
 
-def _image_findings(split: CocoSplit) -> Iterator[Finding]:
+def _skeleton_findings(splits: dict[str, CocoSplit]) -> Iterator[Finding]:
+    """Splits whose keypoints are others than those of the first one that has some."""
+    labelled = {name: split for name, split in splits.items() if split.has_keypoints}
+    first = next(iter(labelled), "")
+    for name, split in labelled.items():
+        difference = split.skeleton.difference(labelled[first].skeleton)
+        if difference:
+            message = f"its keypoints are others than {first}'s: {difference}; all splits need one skeleton"
+            yield Finding("keypoint names", "error", name, "categories", message)
+
+
+def _joined(splits: dict[str, CocoSplit], findings: list[Finding]) -> list[Finding]:
+    """The findings with one for what all files share, which small files may give away only together."""
+    there = {name: Labels.of(split) for name, split in splits.items() if len(split) and not _pool(name, splits)}
+    told = {finding.split for finding in findings if finding.kind in GEOMETRY}
+    other = {finding.split for finding in findings if finding.where == WHOLE and finding.kind not in GEOMETRY}
+    if len({splits[name].skeleton.names for name in there}) > 1:
+        return findings
+    if len(there) < 2 or other & there.keys() or any(len(there[name].ids) >= FEW for name in there.keys() - told):
+        return findings
+    joint = [
+        Finding(fault.kind, fault.severity, "+".join(there), WHOLE, fault.message)
+        for fault in geometry_faults(reduce(Labels.joined, there.values()))
+    ]
+    kept = [finding for finding in findings if finding.kind not in GEOMETRY or finding.split not in there]
+    return kept + joint if joint else findings
+
+
+def _missing_pictures(split: CocoSplit, image_dir: Path, unused: set[str]) -> Iterator[Finding]:
+    """Pictures that aren't in images/; `unused`: those that nobody misses, as "image 7"."""
     name = split.file.stem
-    annotations = split.coco.get("annotations")
-    entries = [entry for entry in annotations if isinstance(entry, dict)] if isinstance(annotations, list) else []
-    used = {entry["image_id"] for entry in entries if type(entry.get("image_id")) is int}  # broken ones told already
-    for image in split.images:
-        if not os.path.isfile(image.path):
+    missing = [image for image in split.images if not os.path.isfile(image.path)]
+    spellings = other_spellings(image_dir, [image.file_name for image in missing])
+    groups: dict[tuple[Severity, str], list[Image]] = defaultdict(list)
+    for image in missing:
+        _, difference = spellings.get(image.file_name, ("", ""))
+        groups["warning" if f"image {image.id}" in unused else "error", difference].append(image)
+    for (severity, difference), images in groups.items():
+        of_all = len(images) == len(split.images) >= MANY
+        for image in images[:1] if difference or of_all else images:
+            others = f" and {'all ' if of_all else ''}{len(images) - 1} others" if len(images) > 1 else ""
+            where = f"image {image.id}{others if difference or of_all else ''}"
             message = f"{image.file_name} is not in images/; restore it or drop its entry"
-            yield Finding("missing image", "error", name, f"image {image.id}", message)
-        if image.id not in used:
-            message = f"{image.file_name} has no instance, so it neither trains nor scores anything"
-            yield Finding("image without instance", "warning", name, f"image {image.id}", message)
+            if difference:
+                there = spellings[image.file_name][0]
+                message = (
+                    f"{image.file_name} is not in images/, but {there} is, which differs in {difference}; name it so"
+                )
+            yield Finding("misnamed image" if difference else "missing image", severity, name, where, message)
+
+
+def _entry_findings(split: CocoSplit, told: set[str]) -> Iterator[Finding]:
+    """What the places of single instances show, but for what was `told` of the file as a whole."""
+    name = split.file.stem
+    yield from _box_findings(split)
+    if split.has_keypoints:
+        skipped = {"left and right"} if "left and right throughout" in told else set()
+        yield from (finding for finding in _keypoint_findings(split) if finding.kind not in skipped)
+    elif name in ("train", "val") and len(split):
+        message = "no annotation has 'keypoints'; only test_info.json may hold boxes alone"
+        yield Finding("no keypoints", "error", name, split.file.name, message)
 
 
 def _box_findings(split: CocoSplit) -> Iterator[Finding]:
@@ -130,7 +177,7 @@ def _box_findings(split: CocoSplit) -> Iterator[Finding]:
     off = ((end <= 0) | (start >= sizes)).any(axis=1)
     over = np.maximum(-start, end - sizes).max(axis=1, initial=0)
     for i in np.flatnonzero(off | (over > 1)):
-        where = f"annotation {split.annotation_ids[i]}"
+        where = f"annotation {split.ids[i]}"
         box = ", ".join(f"{value:g}" for value in split.boxes[i])
         if off[i]:
             message = f"'bbox' {box} lies off its image of {sizes[i, 0]:g}×{sizes[i, 1]:g} px; correct or drop it"
@@ -138,14 +185,11 @@ def _box_findings(split: CocoSplit) -> Iterator[Finding]:
         else:
             message = f"'bbox' {box} reaches {over[i]:g} px over the edge of its image"
             yield Finding("box over the edge", "warning", split.file.stem, where, message)
-    if 0 in split.annotation_ids:
-        message = "pycocotools takes the id 0 for no match; number annotations from 1"
-        yield Finding("annotation id 0", "warning", split.file.stem, "annotation 0", message)
 
 
 def _keypoint_findings(split: CocoSplit) -> Iterator[Finding]:
     """Only instances that count: a crowd's keypoints are never looked at."""
-    name, ids, keypoints = split.file.stem, split.annotation_ids, split.keypoints
+    name, ids, keypoints = split.file.stem, split.ids, split.keypoints
     sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64).reshape(-1, 2)
     start, side = split.boxes[:, None, :2], split.boxes[:, None, 2:]
     # Pictures end half a px beyond the centres of their outermost px; another half is left to rounding.
@@ -153,6 +197,12 @@ def _keypoint_findings(split: CocoSplit) -> Iterator[Finding]:
     beyond = np.maximum(start - keypoints, keypoints - start - side) / side  # in sides of the box
     lost = beyond.max(axis=-1) > (PADDING - 1) / 2
     scale = np.sqrt(split.boxes[:, 2] * split.boxes[:, 3])
+    eyes = split.skeleton.indices("left_eye", "right_eye")
+    if not split.visibility[~split.crowd].any() and (len(split) >= MANY or (name in ("train", "val") and len(split))):
+        message = "no instance has a labelled keypoint, so there is nothing to train on or to score"
+        yield Finding("no labelled keypoint", "error" if name in ("train", "val") else "warning", name,
+                      split.file.name, message)  # fmt: skip
+        return
     for i in np.flatnonzero(~split.crowd).tolist():
         where = f"annotation {ids[i]}"
         if not split.visibility[i].any():
@@ -164,74 +214,88 @@ def _keypoint_findings(split: CocoSplit) -> Iterator[Finding]:
         for k in np.flatnonzero(lost[i]).tolist():
             message = f"{_place(split, i, k)} is so far outside its box that the crop does not hold it"
             yield Finding("keypoint outside the crop", "warning", name, where, message)
-        for a, b in _coincident(keypoints[i], split.visibility[i], scale[i]):
-            message = f"{_place(split, i, a)} and {KEYPOINTS[b]} are at one place"
+        for a, b in _coincident(keypoints[i], split.visibility[i], scale[i], eyes):
+            message = f"{_place(split, i, a)} and {split.skeleton.names[b]} are at one place"
             yield Finding("keypoints at one place", "warning", name, where, message)
     for i, message in suspicious_swaps(
-        np.where(split.crowd[:, None, None], np.nan, keypoints), split.visibility, scale
+        np.where(split.crowd[:, None, None], np.nan, keypoints), split.visibility, scale, split.skeleton
     ):
         yield Finding("left and right", "warning", name, f"annotation {ids[i]}", message)
 
 
-def _coincident(keypoints: np.ndarray, visibility: np.ndarray, scale_px: float) -> Iterator[tuple[int, int]]:
+def _coincident(
+    keypoints: np.ndarray, visibility: np.ndarray, scale_px: float, eyes: list[int]
+) -> Iterator[tuple[int, int]]:
     """Pairs of keypoints at exactly one place, and eyes, both visible, closer than a hundredth of the scale."""
     distance = np.linalg.norm(keypoints[:, None] - keypoints[None], axis=-1)
     close = distance == 0
-    close[0, 1] |= distance[0, 1] < 0.01 * scale_px and visibility[0] == visibility[1] == 2
+    if len(eyes) == 2:
+        a, b = sorted(eyes)
+        close[a, b] |= distance[a, b] < 0.01 * scale_px and visibility[a] == visibility[b] == 2
     yield from ((int(a), int(b)) for a, b in np.argwhere(np.triu(close, k=1)))
 
 
 def _place(split: CocoSplit, i: int, k: int) -> str:
     x, y = split.keypoints[i, k]
-    return f"{KEYPOINTS[k]} at ({x:g}, {y:g})"
+    return f"{split.skeleton.names[k]} at ({x:g}, {y:g})"
 
 
-def _look(image: Image) -> _Seen | str:
-    """What is kept of a picture, or why it can't be read."""
-    try:
-        picture = read_image(image.path)
-    except InputError as error:
-        return str(error)
-    height, width = picture.shape[:2]
-    digest = hashlib.sha256(f"{width} {height} ".encode() + picture.tobytes()).digest()
-    thumbnail = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (17, 16), interpolation=cv2.INTER_AREA)
-    thumbnail = thumbnail.astype(np.int16)
-    return _Seen(digest, (width, height), (thumbnail[:, 1:] > thumbnail[:, :-1]).ravel(), float(thumbnail.std()))
+def _difference(image: Image, size: tuple[int, int]) -> str:
+    """Why the size in the JSON may not be the upright picture's (width, height); empty where that doesn't show."""
+    if (image.height, image.width) == size:
+        stored = orientations([image])[0] >= 5
+        return "the stored size: were labels made on unrotated pixels?" if stored else "width and height exchanged"
+    factor = size[0] / image.width
+    same = abs(image.height * factor - size[1]) <= 1
+    return f"{factor:.3g} times as large: were pictures resized after they were labelled?" if same else ""
 
 
-def _size_disagrees(name: str, image: Image, size: tuple[int, int]) -> Finding:
-    message = (
-        f"the JSON says {image.width}×{image.height} px, but {image.file_name}, upright, is {size[0]}×{size[1]}; "
-        f"correct the size and see whether the labels fit"
-    )
-    return Finding("size disagrees", "error", name, f"image {image.id}", message)
+def _sizes_disagree(name: str, why: str, group: list[tuple[Image, tuple[int, int]]]) -> Iterator[Finding]:
+    """One finding for each picture, or one for all that disagree for the same reason."""
+    remedy = why or "correct the size and see whether the labels fit"
+    for image, size in group[:1] if why else group:
+        others = f" and {len(group) - 1} others" if why and len(group) > 1 else ""
+        stated, upright = f"{image.width}×{image.height}", f"{size[0]}×{size[1]}"
+        message = f"the JSON says {stated} px, but {image.file_name}, upright, is {upright}; {remedy}"
+        yield Finding("size disagrees", "error", name, f"image {image.id}{others}", message)
 
 
-def _twice(group: list[tuple[str, Image]]) -> Finding:
-    """What to say of one picture in several places."""
+def _twice(group: list[tuple[str, Image]], known: list[dict[str, list[str]]]) -> Finding:
+    """What to say of one picture in several places; `known` copies of a published split are no news."""
     where = " = ".join(f"{name} image {image.id}" for name, image in group)
     files = ", ".join(sorted({image.file_name for _, image in group}))
     names = sorted({name for name, _ in group}, key=_rank)
-    if len(names) > 1:
-        message = f"{files}: one picture in {' and '.join(names)}, so the score is no longer honest; keep it in one"
-        return Finding("same picture in two splits", "error", "+".join(names), where, message)
-    return Finding("same picture twice", "warning", names[0], where, f"{files}: one picture, so it counts twice")
+    if len(names) == 1:
+        return Finding("same picture twice", "warning", names[0], where, f"{files}: one picture, so it counts twice")
+    both = f"{files}: one picture in {' and '.join(names)}"
+    if any(all(image.file_name in listed.get(name, ()) for name, image in group) for listed in known):
+        message = f"{both}, as {RECORD} says; `python -m catpose.test` scores with and without it"
+        return Finding("known copy in two splits", "warning", "+".join(names), where, message)
+    message = f"{both}, so the score is no longer honest; keep it in one"
+    return Finding("same picture in two splits", "error", "+".join(names), where, message)
 
 
-def _near_copies(pool: list[tuple[str, Image, _Seen]]) -> Iterator[Finding]:
-    """Pairs of pictures that differ in few gradients; pictures without contrast have none to compare."""
-    pool = [entry for entry in pool if entry[2].contrast > 2]
-    signs = np.array([np.where(look.gradients, 1, -1) for _, _, look in pool], dtype=np.float32).reshape(len(pool), -1)
-    block = 1024  # rows at once, which bounds the memory
-    for start in range(0, len(pool), block):
-        differing = (signs.shape[1] - signs[start : start + block] @ signs.T) / 2
-        for i, j in np.argwhere(differing <= NEAR_BITS):
-            if start + i < j:
-                (name, image, _), (other_name, other, _) = pool[start + i], pool[j]
-                where = f"{name} image {image.id} ~ {other_name} image {other.id}"
-                message = f"{image.file_name} and {other.file_name} look alike; is one a copy of the other?"
-                names = "+".join(sorted({name, other_name}, key=_rank))
-                yield Finding("nearly the same picture", "warning", names, where, message)
+def _all_twice(splits: dict[str, CocoSplit], found: list[Finding]) -> Iterator[Finding]:
+    """`_twice`'s findings; where a split is another one's copy as a whole, one."""
+    by_splits: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in found:
+        by_splits[finding.kind, finding.split].append(finding)
+    for (kind, names), group in by_splits.items():
+        n = min(len(splits[name].images) for name in names.split("+"))
+        if "+" in names and len(group) == n >= MANY:
+            where = f"{group[0].where} and all {n - 1} others"
+            yield Finding(kind, group[0].severity, names, where, group[0].message)
+        else:
+            yield from group
+
+
+def _near_copies(pool: list[tuple[str, Image, Fingerprint]]) -> Iterator[Finding]:
+    for i, j in near_pairs([look for _, _, look in pool]):
+        (name, image, _), (other_name, other, _) = pool[i], pool[j]
+        where = f"{name} image {image.id} ~ {other_name} image {other.id}"
+        message = f"{image.file_name} and {other.file_name} look alike; is one a copy of the other?"
+        names = "+".join(sorted({name, other_name}, key=_rank))
+        yield Finding("nearly the same picture", "warning", names, where, message)
 
 
 def _pool(name: str, splits: dict[str, CocoSplit]) -> str:
@@ -241,5 +305,4 @@ def _pool(name: str, splits: dict[str, CocoSplit]) -> str:
 
 
 def _rank(name: str) -> int:
-    order = ("train", "val", "test", "test_info")
-    return order.index(name) if name in order else len(order)
+    return SPLITS.index(name) if name in SPLITS else len(SPLITS)

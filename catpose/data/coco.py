@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from catpose.data.structure import Entries, Finding, examine
-from catpose.errors import InputError
-from catpose.skeleton import N_KEYPOINTS
+from catpose.data.finding import Finding, refuse_errors
+from catpose.data.layout import BOXES_ONLY, split_file
+from catpose.data.skeletons import stated_in
+from catpose.data.structure import Entries, examine
+from catpose.data.values import is_number
+from catpose.data.whole import WHOLE, whole_faults
+from catpose.files import read_json
+from catpose.instances import AreaRule, Instances
+from catpose.skeleton import AP10K, Skeleton
 
 DEFAULT_ROOT = "data/cats"
 
@@ -32,160 +38,132 @@ class Image:
     height: int
 
 
-@dataclass(frozen=True, eq=False)
-class CocoSplit:
-    """One annotation file, checked and as arrays; instances in the order of (image id, annotation id).
-
-    N instances; `image_index` (N,) points into `images`, which are in the order of their ids.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CocoSplit(Instances):
+    """The instances of one annotation file, checked, with the file and the pictures they are on."""
 
     file: Path
-    coco: dict[str, Any]  # the file as it was read, for those who speak COCO (pycocotools, the score)
-    images: tuple[Image, ...]
-    annotation_ids: np.ndarray  # (N,) int64
-    image_index: np.ndarray  # (N,) int64
-    category_ids: np.ndarray  # (N,) int64
-    boxes: np.ndarray  # (N, 4) float64: x, y, width, height, image px
-    areas: np.ndarray  # (N,) float64, px²; nan where the file has none
-    crowd: np.ndarray  # (N,) bool
-    keypoints: np.ndarray  # (N, 17, 2) float64, image px; nan where not labelled
-    visibility: np.ndarray  # (N, 17) int64: 0 not labelled, 1 labelled but hidden, 2 visible
-    has_keypoints: bool  # False for a file of boxes only
+    coco: dict[str, Any]  # its sound entries, for those who speak COCO (pycocotools)
+    images: tuple[Image, ...]  # (I,)
+    stated_areas: np.ndarray  # (N,) float64, px²: the file's `area`; nan where it has none
+    has_keypoints: bool  # False for a file of boxes only, and where only its boxes were asked for
 
-    def __len__(self) -> int:
-        return len(self.annotation_ids)
+    @property
+    def used(self) -> np.ndarray:
+        """(N,) bool: what the split is about: instances that aren't ignored, of a file of boxes all but crowds."""
+        return ~self.ignored if self.has_keypoints else ~self.crowd
+
+    def with_skeleton(self, skeleton: Skeleton) -> CocoSplit:
+        """The same boxes as those of another skeleton's animals, nothing of which is labelled."""
+        keypoints = np.full((len(self), len(skeleton), 2), np.nan)
+        visibility = np.zeros(keypoints.shape[:2], dtype=np.int64)
+        return replace(self, skeleton=skeleton, keypoints=keypoints, visibility=visibility)
+
+    def count(self) -> str:
+        """What is used for training and scores, and what is left out and why, in words."""
+        n_used = len(np.unique(self.image_index))
+        left_out = [
+            f"{n} {what}"
+            for n, what in (
+                (len(self.images) - n_used, "images without an instance"),
+                (int((~self.crowd & ~self.used).sum()), "instances without a labelled keypoint"),
+                (int(self.crowd.sum()), "crowds"),
+            )
+            if n
+        ]
+        count = f"{n_used} images, {int(self.used.sum())} instances"
+        return f"{count}; left out: {', '.join(left_out)}" if left_out else count
 
 
-def read_split(root: str | Path, split: str) -> CocoSplit:
+def read_split(root: str | Path, split: str, area: AreaRule = "box") -> CocoSplit:
     """ROOT/annotations/SPLIT.json, checked; `test` falls back to test_info.json where there is no test.json.
 
     Raises:
         InputError: where the folder or the file is missing, or as `read_coco`.
     """
-    return read_coco(split_file(root, split), Path(root) / "images")
+    return read_coco(split_file(root, split), Path(root) / "images", area=area)
 
 
-def split_file(root: str | Path, split: str) -> Path:
-    """The annotation file of a split: "train", "val", "test" or any other NAME of annotations/NAME.json.
+def read_skeleton(root: str | Path) -> Skeleton:
+    """The keypoints of a data folder, by its val.json; AP-10K's where there is none yet.
 
     Raises:
-        InputError: where it is not there; the text says how to make it.
+        InputError: the file, or skeleton.yaml beside it, can't be read.
     """
-    folder = Path(root) / "annotations"
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}: no such folder; make the data (drawn cats: `python -m catpose.prepare drawn --out {root}`,"
-            f" other sources: `python -m catpose.prepare --help`) or name the folder that holds annotations/"
-        )
-    names = [split, "test_info"] if split == "test" else [split]
-    for name in names:
-        if Path(name).name == name and (folder / f"{name}.json").exists():
-            return folder / f"{name}.json"
-    there = ", ".join(sorted(file.stem for file in folder.glob("*.json"))) or "none"
-    raise InputError(f"{folder}: no {' or '.join(f'{name}.json' for name in names)}; splits there: {there}")
+    file = Path(root) / "annotations" / "val.json"
+    return examine_file(file, Path(root) / "images")[0].skeleton if file.exists() else AP10K
 
 
-def read_coco(annotation_file: str | Path, image_dir: str | Path) -> CocoSplit:
+def read_coco(
+    annotation_file: str | Path, image_dir: str | Path, *, labels: bool = True, area: AreaRule = "box"
+) -> CocoSplit:
     """A COCO keypoint file, held against every rule of `catpose.data.structure`; pictures are not opened.
 
     Args:
-        annotation_file: COCO keypoint JSON whose categories list the 17 keypoints in order. Where no annotation has
-            `keypoints` it is a file of boxes: `has_keypoints` is False and all visibility 0.
+        annotation_file: COCO keypoint JSON whose used categories list the keypoints in order. Where no annotation
+            has `keypoints` it is a file of boxes: `has_keypoints` is False and all visibility 0.
         image_dir: the folder that `file_name` is relative to.
+        labels: False to read it as a file of boxes, whatever its keypoints.
+        area: where an instance's area comes from.
 
     Raises:
         InputError: at the first error, in one line: file, annotation or image id, key, remedy.
     """
     file = Path(annotation_file)
-    split, findings = examine_file(file, Path(image_dir))
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        more = f" ({len(errors) - 1} more errors: `python -m catpose.check` lists them all)" if len(errors) > 1 else ""
-        raise InputError(f"{file}: {errors[0].where}: {errors[0].message}{more}")
+    split, findings = examine_file(file, Path(image_dir), labels=labels, area=area)
+    refuse_errors(findings, file, listed_by="python -m catpose.check")
     return split
 
 
-def examine_file(file: Path, image_dir: Path) -> tuple[CocoSplit, list[Finding]]:
+def examine_file(
+    file: Path, image_dir: Path, *, labels: bool = True, area: AreaRule = "box"
+) -> tuple[CocoSplit, list[Finding]]:
     """The entries of a COCO keypoint file that keep all rules, and what was found wrong with the others.
 
     Raises:
         InputError: where it can't be read or is no JSON.
     """
     coco = read_json(file)
-    entries, findings = examine(coco, file.stem, image_dir)
-    return _as_arrays(file, coco if isinstance(coco, dict) else {}, entries, image_dir), findings
-
-
-def read_json(file: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        InputError: where it is missing, empty, no regular file, not UTF-8 or no JSON.
-    """
-    if not file.exists():
-        raise InputError(f"{file}: no such file")
-    if not file.is_file():
-        raise InputError(f"{file}: is a {'folder' if file.is_dir() else 'device'}, not a JSON file")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{file}: can't be read ({error.strerror}); check its permissions") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: is not UTF-8 (byte {error.start}); is it a JSON file? Save it as UTF-8") from None
-    if not text.strip():
-        raise InputError(f"{file}: is empty; make or copy it again")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        raise InputError(f"{file}: is not JSON ({where}); was it cut short? Make or copy it again") from None
-    except ValueError as error:  # a whole number of more digits than Python converts
-        raise InputError(f"{file}: can't be read as JSON ({error}); correct that number") from None
-    except RecursionError:
-        raise InputError(f"{file}: can't be read as JSON (nested too deeply); is this a COCO keypoint file?") from None
+    labels = labels and file.stem != BOXES_ONLY
+    stated = stated_in(file.parent.parent)
+    entries, findings = examine(coco, file.stem, labels=labels, area=area, stated=stated)
+    split = _as_arrays(file, coco if isinstance(coco, dict) else {}, entries, image_dir, area)
+    whole = [Finding(each.kind, each.severity, file.stem, WHOLE, each.message) for each in whole_faults(split)]
+    return split, findings + whole
 
 
 def split_hash(split: CocoSplit) -> str:
-    """SHA-256 (hex) of what a split says: images' ids, names and sizes; instances' ids, boxes, areas and keypoints.
+    """SHA-256 (hex) of what a split says: images' ids, names and sizes; instances' ids, boxes, areas and keypoints;
+    and the keypoints' names, where these aren't AP-10K's.
 
     Equal for files that differ in layout, in the order of their entries or in `info` only.
     """
     images = json.dumps([[image.id, image.file_name, image.width, image.height] for image in split.images])
     digest = hashlib.sha256(images.encode())
-    whole = (split.annotation_ids, split.image_index, split.category_ids, split.crowd, split.visibility)
-    for array in whole:
-        digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
-    for array in (split.boxes, split.areas, split.keypoints):
+    if split.skeleton.names != AP10K.names:  # else the hash is 0.1.0's
+        digest.update(json.dumps(split.skeleton.names).encode())
+    order = split.by_id
+    for array in (split.ids, split.image_index, split.category_id, split.crowd, split.visibility):
+        digest.update(np.ascontiguousarray(array[order], dtype="<i8").tobytes())
+    for array in (split.boxes, split.stated_areas, split.keypoints):
+        values = np.asarray(array[order], dtype="<f8")
         # + 0.0: no negative zeros; and one nan of the many.
-        digest.update(np.where(np.isnan(array), np.nan, np.asarray(array, dtype="<f8") + 0.0).astype("<f8").tobytes())
+        digest.update(np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes())
     return digest.hexdigest()
 
 
-def _as_arrays(file: Path, coco: dict[str, Any], entries: Entries, image_dir: Path) -> CocoSplit:
-    images = tuple(
-        Image(id_, entry["file_name"], image_dir / entry["file_name"], int(entry["width"]), int(entry["height"]))
-        for id_, entry in sorted(entries.images.items())
-    )
-    index = {image.id: i for i, image in enumerate(images)}
-    annotations = sorted(entries.annotations.values(), key=lambda entry: (entry["image_id"], entry["id"]))
-    n = len(annotations)
-    if entries.has_keypoints:
-        triples = np.array([entry["keypoints"] for entry in annotations], dtype=np.float64).reshape(n, N_KEYPOINTS, 3)
-    else:
-        triples = np.zeros((n, N_KEYPOINTS, 3))
-    visibility = triples[..., 2].astype(np.int64)
-    areas = [np.nan if entry.get("area") is None else entry["area"] for entry in annotations]
+def _as_arrays(file: Path, coco: dict[str, Any], entries: Entries, image_dir: Path, area: AreaRule) -> CocoSplit:
+    sound = coco | {key: list(getattr(entries, key).values()) for key in ("images", "annotations", "categories")}
+    instances = Instances.from_coco(sound, area, entries.skeleton)
+    stated = (entries.annotations[id_].get("area") for id_ in instances.ids.tolist())
     return CocoSplit(
+        **vars(instances),
         file=file,
-        coco=coco,
-        images=images,
-        annotation_ids=np.array([entry["id"] for entry in annotations], dtype=np.int64),
-        image_index=np.array([index[entry["image_id"]] for entry in annotations], dtype=np.int64),
-        category_ids=np.array([entry["category_id"] for entry in annotations], dtype=np.int64),
-        boxes=np.array([entry["bbox"] for entry in annotations], dtype=np.float64).reshape(n, 4),
-        areas=np.array(areas, dtype=np.float64),
-        crowd=np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], dtype=bool),
-        keypoints=np.where(visibility[..., None] > 0, triples[..., :2], np.nan),
-        visibility=visibility,
+        coco=sound,
+        images=tuple(
+            Image(id_, entry["file_name"], image_dir / entry["file_name"], int(entry["width"]), int(entry["height"]))
+            for id_, entry in sorted(entries.images.items())
+        ),
+        stated_areas=np.array([value if is_number(value) else np.nan for value in stated], dtype=np.float64),
         has_keypoints=entries.has_keypoints,
     )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
+import multiprocessing.util
+import signal
 from typing import Any
 
 import cv2
 import numpy as np
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from catpose.data.augment import Augmentation
 from catpose.data.cache import Cache, open_pictures
 from catpose.data.coco import DEFAULT_ROOT, CocoSplit, read_split
-from catpose.data.dataset import CropDataset, collate, labelled
-from catpose.data.images import usable_cores
+from catpose.data.dataset import ANY_EPOCH, CropDataset, collate, labelled
 from catpose.data.sampler import TrainSampler
 from catpose.errors import InputError
+from catpose.instances import AreaRule
+from catpose.machine import usable_cores
 
 MOST_WORKERS = 8
 PUBLISHED = Augmentation()
@@ -42,6 +47,8 @@ class CatDataModule(LightningDataModule):
         cache: Where decoded pictures of train and val are kept, 4 bytes a pixel: "disk" (one file that all processes
             share), "memory" (once for each device's process) or "off" (decoded each time).
         cache_dir: The disk cache's folder; null is `catpose` in $XDG_CACHE_HOME or ~/.cache.
+        area: An instance's area in OKS: "box", its box's width × height, or "file", the annotations' `area`, which
+            must then be 5 to 105 % of the box's.
         augment: Random changes of training samples.
         seed: Seed of order and augmentation.
 
@@ -52,6 +59,7 @@ class CatDataModule(LightningDataModule):
     train_split: CocoSplit
     val_split: CocoSplit
     test_split: CocoSplit
+    first_epoch = 0  # of training: how many the checkpoint has finished that a run goes on from; set before `fit`
 
     def __init__(
         self,
@@ -61,6 +69,7 @@ class CatDataModule(LightningDataModule):
         num_workers: int | None = None,
         cache: Cache = "disk",
         cache_dir: str | None = None,
+        area: AreaRule = "box",
         augment: Augmentation = PUBLISHED,
         seed: int = 0,
     ) -> None:
@@ -76,6 +85,9 @@ class CatDataModule(LightningDataModule):
             raise InputError(f"data.cache: must be disk, memory or off, not {cache!r}")
         self.cache: Cache = cache
         self.cache_dir = cache_dir
+        if area not in ("box", "file"):
+            raise InputError(f"data.area: must be box or file, not {area!r}")
+        self.area: AreaRule = area
         self.augment = augment
         self.seed = _whole("data.seed", seed, 0, 2**32 - 1)
 
@@ -91,18 +103,33 @@ class CatDataModule(LightningDataModule):
             InputError: as `read_split` and `open_pictures`, or no labelled instance.
         """
         if stage == "fit":
-            self.train_split = read_split(self.root, "train")
+            self.train_split = read_split(self.root, "train", self.area)
             self._train = self._crops(self.train_split, _some_labelled(self.train_split), self.cache, self.augment)
         if stage in ("fit", "validate"):
-            self.val_split = read_split(self.root, "val")
+            self.val_split = read_split(self.root, "val", self.area)
             self._val = self._crops(self.val_split, _some_labelled(self.val_split), self.cache)
         if stage in ("test", "predict"):
-            self.test_split = read_split(self.root, "test")
+            self.test_split = read_split(self.root, "test", self.area)
             self._test = self._crops(self.test_split, np.arange(len(self.test_split)), "off")
+
+    def on_before_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """The batch, after checking that it belongs to the current epoch.
+
+        Raises:
+            RuntimeError: it belongs to another epoch: a loader was started twice, or with a wrong first epoch.
+        """
+        trainer = self.trainer
+        if trainer is not None and trainer.training:
+            overfits = trainer.overfit_batches  # type: ignore[attr-defined]
+            epoch = ANY_EPOCH if overfits else trainer.current_epoch
+            if not (batch["epoch"] == epoch).all():
+                found = sorted(set(batch["epoch"].tolist()))
+                raise RuntimeError(f"epoch {epoch} was given a batch of epoch {found}; its samples would be wrong ones")
+        return batch
 
     def train_dataloader(self) -> DataLoader:
         rank, world = self._place()
-        sampler = TrainSampler(self._train, self.seed, rank, world)
+        sampler = TrainSampler(self._train, self.seed, rank, world, self.first_epoch)
         lone = self.batch_size > 1 and len(sampler) > 1 and len(sampler) % self.batch_size == 1
         return self._loader(self._train, sampler, drop_last=lone)
 
@@ -127,26 +154,17 @@ class CatDataModule(LightningDataModule):
 
     def _loader(self, crops: CropDataset, sampler: DistributedSampler, drop_last: bool = False) -> DataLoader:
         device, local_devices = self._device()
-        workers = self.num_workers
-        if workers is None:
-            workers = 0 if device == "cpu" else min(MOST_WORKERS, max(1, usable_cores() // local_devices))
-        for_workers: dict[str, Any] = {}
-        if workers:
-            for_workers = {
-                "persistent_workers": True,
-                "prefetch_factor": 4,
-                "worker_init_fn": _start_worker,
-                "multiprocessing_context": "fork" if "fork" in multiprocessing.get_all_start_methods() else None,
-            }
+        workers = default_workers(device, local_devices) if self.num_workers is None else self.num_workers
+        persistence: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
         return DataLoader(
             crops,
             batch_size=self.batch_size,
             sampler=sampler,
-            num_workers=workers,
             collate_fn=collate,
             pin_memory=device == "cuda",
             drop_last=drop_last,
-            **for_workers,
+            **for_workers(workers),
+            **persistence,
         )
 
     def _place(self) -> tuple[int, int]:
@@ -160,8 +178,31 @@ class CatDataModule(LightningDataModule):
         return self.trainer.strategy.root_device.type, max(1, self.trainer.num_devices)
 
 
+def default_workers(device: str, local_devices: int = 1) -> int:
+    """Loading processes for each of a machine's devices of a type ("cpu", "cuda", …)."""
+    return 0 if device == "cpu" else min(MOST_WORKERS, max(1, usable_cores() // local_devices))
+
+
+def for_workers(n: int) -> dict[str, Any]:
+    """A `DataLoader`'s arguments for `n` loading processes."""
+    if not n:
+        return {"num_workers": 0}
+    fork = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    return {"num_workers": n, "worker_init_fn": _start_worker, "multiprocessing_context": fork}
+
+
 def _start_worker(_: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM and others tell all processes; its parent ends this one
     cv2.setNumThreads(0)  # torch keeps to one thread here by itself; OpenCV's pool of threads does not survive a fork
+
+
+def _end_workers() -> None:
+    """At exit: kill loading processes that an error left running; multiprocessing would wait for them for ever."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+
+
+atexit.register(_end_workers)  # registered after multiprocessing's own handler, so it runs before it
 
 
 def _some_labelled(split: CocoSplit) -> np.ndarray:

@@ -14,23 +14,24 @@ from catpose.data.augment import Augmentation
 from catpose.data.cache import Pictures
 from catpose.data.coco import CocoSplit
 from catpose.geometry import apply, box_to_center_size, image_to_crop, invert
-from catpose.skeleton import FLIP
 
-_FLIP = np.array(FLIP)
+#: The epoch of a sample that was asked for without one, and is the same in all of them.
+ANY_EPOCH = -1
 
 
 class Sample(TypedDict):
     """One crop and what is known of it; px are indices (see `catpose.geometry`), images' or the crop's."""
 
     crop: np.ndarray  # (height, width, 3) uint8 RGB
-    keypoints_crop: np.ndarray  # (17, 2) float32, crop px; 0 where not labelled; may lie outside the crop
-    visibility: np.ndarray  # (17,) int64: 0 not labelled, 1 labelled but hidden, 2 visible
+    keypoints_crop: np.ndarray  # (K, 2) float32, crop px; 0 where not labelled; may lie outside the crop
+    visibility: np.ndarray  # (K,) int64: 0 not labelled, 1 labelled but hidden, 2 visible
     crop_to_image: np.ndarray  # (2, 3) float32
     annotation_id: int
     image_id: int
     category_id: int
     box: np.ndarray  # (4,) float32: x, y, width, height, image px
-    area: np.float32  # image px²; width · height of the box where the file has none
+    epoch: int  # that order and augmentation were drawn for, or ANY_EPOCH
+    area: np.float32  # image px², by the split's rule
 
 
 class CropDataset(Dataset[Sample]):
@@ -60,6 +61,7 @@ class CropDataset(Dataset[Sample]):
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.augmentation = augmentation
         self.seed = seed
+        self._flip = np.array(split.skeleton.flip)
         self._pixel_changes = augmentation.pixel_changes() if augmentation else None
 
     def __len__(self) -> int:
@@ -67,13 +69,15 @@ class CropDataset(Dataset[Sample]):
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         """The sample at a place, or that of (epoch, place); the epoch matters to augmentation only."""
-        epoch, place = key if isinstance(key, tuple) else (0, key)
+        epoch, place = key if isinstance(key, tuple) else (ANY_EPOCH, key)
         i = int(self.instances[place])
         split = self.split
         box, visibility = split.boxes[i], split.visibility[i]
         if self.augmentation:
-            rng = random.Random(self.seed << 64 | epoch << 32 | place)  # Python's own: numpy's takes longer to seed
-            region = self.augmentation.region(rng, box, split.keypoints[i], visibility, self.input_size)
+            rng = random.Random(
+                self.seed << 64 | max(epoch, 0) << 32 | place
+            )  # Python's own: numpy's takes longer to seed
+            region = self.augmentation.region(rng, box, split.keypoints[i], visibility, split.skeleton, self.input_size)
             affine, flip = image_to_crop(region.center, region.size, self.input_size, *region[2:]), region.flip
         else:
             affine, flip = image_to_crop(*box_to_center_size(box, self.input_size), self.input_size), False
@@ -84,18 +88,18 @@ class CropDataset(Dataset[Sample]):
             crop = self._pixel_changes(crop, rng)
         keypoints = apply(affine, split.keypoints[i])
         if flip:
-            keypoints, visibility = keypoints[_FLIP], visibility[_FLIP]
-        area = split.areas[i] if np.isfinite(split.areas[i]) else box[2] * box[3]
+            keypoints, visibility = keypoints[self._flip], visibility[self._flip]
         return Sample(
             crop=crop,
             keypoints_crop=np.where(visibility[:, None] > 0, keypoints, 0).astype(np.float32),
             visibility=visibility,
             crop_to_image=invert(affine).astype(np.float32),
-            annotation_id=int(split.annotation_ids[i]),
-            image_id=split.images[split.image_index[i]].id,
-            category_id=int(split.category_ids[i]),
+            annotation_id=int(split.ids[i]),
+            image_id=int(split.image_ids[split.image_index[i]]),
+            category_id=int(split.category_ids[split.category_index[i]]),
             box=box.astype(np.float32),
-            area=np.float32(area),
+            epoch=epoch,
+            area=np.float32(split.areas[i]),
         )
 
 
@@ -105,5 +109,8 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
 
 
 def labelled(split: CocoSplit) -> np.ndarray:
-    """(N,) places of the instances to learn from or be scored on: not a crowd, at least one keypoint labelled."""
-    return np.flatnonzero(~split.crowd & (split.visibility > 0).any(axis=1))
+    """(N,) places of the instances to learn from or be scored on: not a crowd, at least one keypoint labelled.
+
+    They come by image and annotation id, so that files of one `split_hash` train alike.
+    """
+    return split.by_id[~split.ignored[split.by_id]]

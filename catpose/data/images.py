@@ -1,47 +1,113 @@
-"""Reading pictures as they are meant to be looked at."""
+"""Reading pictures upright, as RGB."""
 
 from __future__ import annotations
 
+import io
 import os
+import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
-from catpose.data.coco import CocoSplit, Image
-from catpose.errors import InputError
-from catpose.skeleton import N_KEYPOINTS
+from catpose.data.header import Header, orientations, read_header
+from catpose.errors import InputError, one_line
+from catpose.machine import usable_cores
 
-# A picture that can't be read is reported by us, in one line. (OpenCV 4's function moved in 5.)
+# Unreadable pictures are reported in one line of our own. (OpenCV 4's function moved in 5.)
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
 
-_AT_ONCE = 64  # pictures decoded ahead of the one that is asked for
+LARGEST_FILE = 2**30  # bytes: no picture of `LARGEST_PICTURE` px has more, but for 16 bits a channel, unpacked
+_PILLOWS = ("GIF", "AVIF")  # not read by every OpenCV
+_OPENCVS = ("JPEG", "PNG", "WEBP")  # what OpenCV refuses of these is damaged; of others Pillow reads more
+_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # Pillow's modes that RGB can hold
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """A picture as RGB uint8 of shape (height, width, 3), turned upright as its EXIF data say.
+    """A picture as RGB uint8 of shape (height, width, 3), upright by the rule of `catpose.data.header`.
 
-    Grey pictures get three equal channels, an alpha channel is dropped, 16 bits become 8.
+    Of several frames or pages it is the first. Grey pictures get three equal channels, an alpha channel is dropped,
+    16 bits become 8.
 
     Raises:
-        InputError: missing, unreadable, cut short, or no picture that OpenCV knows.
+        InputError: missing, no regular file, cut short, damaged, too large, or no picture of a kind that is read.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); restore the file or drop its entry") from None
+    data = _content(path)
+    header = _header(path, io.BytesIO(data))
     if _is_cut_short(data):
         raise InputError(f"{path}: the picture is cut short; copy or download it again")
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        picture = None
-    if picture is None:
-        raise InputError(f"{path}: is no picture that can be decoded; restore the file or drop its entry")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
+        picture = _stored_pixels(data, header)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise InputError(
+            f"{path}: decoded, {header.width} × {header.height} px are too large for the memory there is; scale it down"
+        ) from None
+    except Exception as error:  # a decoder's, of whatever kind it may be
+        raise InputError(
+            f"{path}: is no picture that can be decoded ({one_line(error)[:100]}); restore the file or drop its entry"
+        ) from None
+    if picture.shape[:2] != (header.height, header.width):
+        raise InputError(
+            f"{path}: has {picture.shape[1]} × {picture.shape[0]} px, but its header says {header.width} × "
+            f"{header.height}; save it anew"
+        )
+    return _upright(picture, header.orientation)
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of what `read_image` gives, px, from the file's header.
+
+    Raises:
+        InputError: as `read_image`, but for faults of the pixels themselves.
+    """
+    with _opened(path) as file:
+        return _header(path, file).size
+
+
+def _opened(path: str | Path) -> io.BufferedReader:
+    """A regular file, open to read: whatever else a path may lead to (a pipe, a device, a folder) is refused."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            what = "folder" if stat.S_ISDIR(status.st_mode) else "pipe or device"
+            raise InputError(f"{path}: can't be read (is a {what}, not a file); restore the file or drop its entry")
+        return open(path, "rb")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _content(path: str | Path) -> bytes:
+    with _opened(path) as file:
+        try:
+            data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST_FILE) + 1)  # read(n) sets n bytes aside
+        except (OSError, MemoryError) as error:
+            raise _unreadable(path, error) from None
+    if len(data) > LARGEST_FILE:
+        raise InputError(f"{path}: has more than the {LARGEST_FILE >> 20} MiB that are read; scale the picture down")
+    return data
+
+
+def _unreadable(path: str | Path, error: Exception) -> InputError:
+    why = one_line(getattr(error, "strerror", None) or error or type(error).__name__)
+    if os.path.islink(path):
+        why += f"; it is a link to {os.readlink(path)[:100]!r}"
+    return InputError(f"{path}: can't be read ({why}); restore the file or drop its entry")
+
+
+def _header(path: str | Path, file: io.BufferedReader | io.BytesIO) -> Header:
+    try:
+        return read_header(file)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _is_cut_short(data: bytes) -> bool:
@@ -56,60 +122,63 @@ def _is_cut_short(data: bytes) -> bool:
     return data.rfind(b"\xff\xd9", at) < 0
 
 
+def _stored_pixels(data: bytes, header: Header) -> np.ndarray:
+    """(height, width, 3) uint8 RGB, as stored, not yet upright."""
+    stored = _without_orientation(data) if header.kind == "TIFF" else data
+    picture = None
+    if header.kind not in _PILLOWS:
+        try:
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            picture = cv2.imdecode(np.frombuffer(stored, np.uint8), flags)
+        except cv2.error:
+            picture = None
+    if picture is not None:
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
+    if header.kind in _OPENCVS:
+        raise InputError("is no picture that can be decoded; restore the file or drop its entry")
+    with Image.open(io.BytesIO(stored), formats=[header.kind]) as opened:
+        if opened.mode not in _EIGHT_BITS:
+            raise InputError(f"is no picture that can be decoded (mode {opened.mode}); convert it to JPEG or PNG")
+        return np.array(opened.convert("RGB"))
+
+
+def _without_orientation(tiff: bytes) -> bytearray:
+    """A TIFF file that is stored upright: libtiff turns pictures itself, and can't be told not to."""
+    data = bytearray(tiff)
+    little = tiff[:2] == b"II"
+    for place, _ in orientations(io.BytesIO(tiff)):
+        length = 8 if tiff[2:4] in (b"+\0", b"\0+") else 4  # of the number of values
+        one = (1).to_bytes(2, "little" if little else "big")
+        data[place + 2 : place + 4] = (3).to_bytes(2, "little" if little else "big")  # type SHORT
+        data[place + 4 + length : place + 4 + 2 * length] = one.ljust(length, b"\0")
+    return data
+
+
+def _upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """A stored picture turned as EXIF's orientation 1..8 says; the tests hold it against OpenCV's own turning."""
+    if orientation in (5, 6, 7, 8):
+        picture = cv2.transpose(picture)
+    flips = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # cv2.flip's: 1 left and right, 0 top and bottom, -1 both
+    return cv2.flip(picture, flips[orientation]) if orientation in flips else picture
+
+
 def read_images(paths: Sequence[Path]) -> Iterator[np.ndarray]:
-    """`read_image` of each path, in order, decoded a block at a time on all cores.
+    """`read_image` of each path, in order, decoded by up to 8 threads that run two pictures each ahead.
 
-    Says how far it is where it takes longer than two seconds.
+    A progress bar appears after two seconds.
     """
+    n_threads = min(8, usable_cores())
     progress = tqdm(total=len(paths), desc="decoding pictures", unit="", delay=2, mininterval=1, leave=False)
-    with progress, ThreadPoolExecutor(min(8, usable_cores())) as threads:
-        for start in range(0, len(paths), _AT_ONCE):
-            for picture in threads.map(read_image, paths[start : start + _AT_ONCE]):
+    with progress, ThreadPoolExecutor(n_threads) as threads:
+        ahead: deque[Future[np.ndarray]] = deque()
+        try:
+            for path in paths:
+                ahead.append(threads.submit(read_image, path))
+                if len(ahead) > 2 * n_threads:
+                    yield ahead.popleft().result()
+                    progress.update()
+            while ahead:
+                yield ahead.popleft().result()
                 progress.update()
-                yield picture
-
-
-def usable_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def split_of_images(paths: Sequence[str | Path]) -> CocoSplit:
-    """A split without annotations: each picture is one instance, whose box is the whole picture.
-
-    Images and annotations are numbered from 1, in the order given.
-
-    Raises:
-        InputError: no paths, or as `read_image`.
-    """
-    if not paths:
-        raise InputError("no pictures given; name image files, or a folder that holds some")
-    files = [Path(path) for path in paths]
-    n = len(files)
-    images = tuple(
-        Image(id=i, file_name=str(file), path=file, width=picture.shape[1], height=picture.shape[0])
-        for i, (file, picture) in enumerate(zip(files, read_images(files), strict=True), start=1)
-    )
-    sizes = np.array([(image.width, image.height) for image in images], dtype=np.float64)
-    coco = {
-        "images": [{"id": i.id, "file_name": i.file_name, "width": i.width, "height": i.height} for i in images],
-        "annotations": [
-            {"id": i.id, "image_id": i.id, "category_id": 1, "bbox": [0, 0, i.width, i.height], "iscrowd": 0}
-            for i in images
-        ],
-        "categories": [{"id": 1, "name": "cat"}],
-    }
-    return CocoSplit(
-        file=files[0],
-        coco=coco,
-        images=images,
-        annotation_ids=np.arange(1, n + 1, dtype=np.int64),
-        image_index=np.arange(n, dtype=np.int64),
-        category_ids=np.ones(n, dtype=np.int64),
-        boxes=np.hstack([np.zeros((n, 2)), sizes]),
-        areas=sizes.prod(axis=1),
-        crowd=np.zeros(n, dtype=bool),
-        keypoints=np.full((n, N_KEYPOINTS, 2), np.nan),
-        visibility=np.zeros((n, N_KEYPOINTS), dtype=np.int64),
-        has_keypoints=False,
-    )
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)

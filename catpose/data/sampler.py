@@ -1,4 +1,4 @@
-"""Which samples an epoch holds, in which order, and which of them a process takes."""
+"""The order of an epoch's samples, and each process's share of them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,27 @@ class TrainSampler(DistributedSampler):
 
     The order is drawn from (seed, epoch) and is the same in all processes, of which each takes every `world`-th sample.
     Where the number of samples is no multiple of `world`, the order goes on with its own beginning, so that all
-    processes have equally many. Lightning calls `set_epoch` before each epoch, also of a resumed run.
+    processes have equally many.
 
-    Being a DistributedSampler keeps Lightning from putting one of its own in its place.
+    Each pass over the sampler is an epoch, starting at `first_epoch`. `set_epoch` is ignored: when Lightning calls it,
+    the loader's workers have already fetched the first batches.
+
+    It is a DistributedSampler so that Lightning doesn't replace it by its own.
+
+    Args:
+        first_epoch: epoch of the first pass; a resumed run's is the number of epochs that its checkpoint finished.
     """
 
-    def __init__(self, dataset: CropDataset, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, dataset: CropDataset, seed: int, rank: int = 0, world: int = 1, first_epoch: int = 0) -> None:
         super().__init__(dataset, num_replicas=world, rank=rank, seed=seed)
         self._n = len(dataset)
+        self._next_epoch = first_epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self._n)
-        for place in np.resize(order, self.total_size)[self.rank :: self.num_replicas]:
-            yield self.epoch, int(place)
+        epoch, self._next_epoch = self._next_epoch, self._next_epoch + 1
+        order = np.random.default_rng((self.seed, epoch)).permutation(self._n)
+        share = np.resize(order, self.total_size)[self.rank :: self.num_replicas]
+        return iter([(epoch, place) for place in share.tolist()])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Ignored; passes are counted instead."""

@@ -1,43 +1,23 @@
-"""The published releases, each turned into COCO entries with the 17 keypoints: Animal-Pose, AP-10K, drawn cats."""
+"""The published releases, each turned into COCO entries with the 17 keypoints: Animal-Pose, AP-10K."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
-
-from catpose.data.coco import read_json
+from catpose.data.images import picture_size
+from catpose.data.importers.names import ANIMAL_POSE
 from catpose.data.structure import Entries, examine
-from catpose.errors import InputError, nearest
-from catpose.skeleton import KEYPOINTS, LIMBS
+from catpose.errors import InputError, nearest, one_line
+from catpose.files import read_json, require_folder
+from catpose.skeleton import AP10K
 
-#: Animal-Pose's name of each of the 17; its ears and withers have no counterpart. Its "elbow" and "knee" are the
-#: upper and the middle joint of every leg, AP-10K's shoulder and elbow in front, hip and knee behind.
-ANIMAL_POSE: dict[str, str] = {
-    "left_eye": "left_eye",
-    "right_eye": "right_eye",
-    "nose": "nose",
-    "neck": "throat",
-    "root_of_tail": "tailbase",
-    "left_shoulder": "left_front_elbow",
-    "left_elbow": "left_front_knee",
-    "left_front_paw": "left_front_paw",
-    "right_shoulder": "right_front_elbow",
-    "right_elbow": "right_front_knee",
-    "right_front_paw": "right_front_paw",
-    "left_hip": "left_back_elbow",
-    "left_knee": "left_back_knee",
-    "left_back_paw": "left_back_paw",
-    "right_hip": "right_back_elbow",
-    "right_knee": "right_back_knee",
-    "right_back_paw": "right_back_paw",
-}
+#: Limbs of Animal-Pose's own 20 keypoints beside those of AP-10K between their counterparts.
+ANIMAL_POSE_LIMBS = (("left_eye", "left_ear"), ("right_eye", "right_ear"), ("throat", "withers"))
 
 #: AP-10K's first published split; the union of its three files is the whole release.
 AP10K_FILES = tuple(f"ap10k-{split}-split1.json" for split in ("train", "val", "test"))
@@ -53,9 +33,17 @@ class Release:
     annotations: list[dict[str, Any]]
     categories: list[dict[str, Any]]
     withheld: frozenset[int] = frozenset()  # ids of images whose keypoints the release does not give
+    left_out: Mapping[str, int] = field(default_factory=dict)  # why annotations aren't in it, and how many
+    files: Mapping[int, Path] = field(default_factory=dict)  # by image id, pictures that lie elsewhere
+
+    def path(self, image: Mapping[str, Any]) -> Path:
+        """Where an image's picture is."""
+        return self.files.get(image["id"], self.image_dir / image["file_name"])
 
 
-def read_animal_pose(keypoints_json: Path, image_dir: Path, species: Sequence[str]) -> Release:
+def read_animal_pose(
+    keypoints_json: Path, image_dir: Path, species: Sequence[str], own_keypoints: bool = False
+) -> Release:
     """Animal-Pose's `keypoints.json` (Cao et al., "Cross-Domain Adaptation for Animal Pose Estimation", ICCV 2019).
 
     Boxes x0, y0, x1, y1 become x, y, width, height; a labelled point gets v = 2, since the release does not say
@@ -66,6 +54,7 @@ def read_animal_pose(keypoints_json: Path, image_dir: Path, species: Sequence[st
         keypoints_json: the release's file.
         image_dir: where its pictures are.
         species: names of categories, or "all".
+        own_keypoints: keep the release's 20 keypoints, or else AP-10K's 17 of them, under AP-10K's names.
 
     Raises:
         InputError: where the file breaks its format, or pictures are missing.
@@ -73,16 +62,13 @@ def read_animal_pose(keypoints_json: Path, image_dir: Path, species: Sequence[st
     file = keypoints_json
     release = _top_level(file, {"images": dict, "annotations": list, "categories": list})
     kept = _pick_species(file, release["categories"], species)
-    places = {id_: _places(file, category) for id_, category in kept.items()}
+    places = {id_: _places(file, category, own_keypoints) for id_, category in kept.items()}
     new_ids = {id_: i for i, id_ in enumerate(kept, start=1)}
     annotations = []
     labelled: Counter[int] = Counter()
-    for number, entry in enumerate(release["annotations"], start=1):
-        where = f"{file}: annotations[{number - 1}]"
-        if _id(entry, "category_id") not in kept:
-            continue
-        if _id(entry, "image_id") is None:
-            raise InputError(f"{where}: has no whole number 'image_id'; correct it or leave that annotation out")
+    ours, left_out = _of_species(file, release, kept)
+    for index, entry in ours:
+        number, where = index + 1, f"{file}: annotations[{index}]"
         x0, y0, x1, y1 = _numbers(entry.get("bbox"), 4, f"{where}: 'bbox'")
         points = entry.get("keypoints")
         names = kept[entry["category_id"]]["keypoints"]
@@ -92,21 +78,24 @@ def read_animal_pose(keypoints_json: Path, image_dir: Path, species: Sequence[st
         labelled[entry["image_id"]] += sum(v > 0 for _, _, v in points)
         triples = [(x, y, 2) if v > 0 else (0, 0, 0) for x, y, v in (points[i] for i in places[entry["category_id"]])]
         box = [x0, y0, x1 - x0, y1 - y0]
-        annotations.append(_annotation(number, entry["image_id"], new_ids[entry["category_id"]], box, triples))
+        annotations.append(make_annotation(number, entry["image_id"], new_ids[entry["category_id"]], box, triples))
     used = {annotation["image_id"] for annotation in annotations}
     images = [
         {"id": int(id_), "file_name": name, "width": 1, "height": 1}
         for id_, name in release["images"].items()
         if id_.isdecimal() and int(id_) in used
     ]
-    categories = [_category(new_ids[id_], category["name"]) for id_, category in kept.items()]
+    categories = [category_entry(new_ids[id_], category["name"]) for id_, category in kept.items()]
+    if own_keypoints:
+        for category, source in zip(categories, kept.values(), strict=True):
+            category |= _own_skeleton([source["keypoints"][k] for k in places[source["id"]]])
     if annotations:
-        _sound_entries(file, {"images": images, "annotations": annotations, "categories": categories}, image_dir)
+        _sound_entries(file, {"images": images, "annotations": annotations, "categories": categories})
     withheld = frozenset(id_ for id_ in used if not labelled[id_])
-    description = "Animal-Pose, 20 keypoints mapped to 17"
-    result = _with_pictures(file, description, image_dir, images, annotations, categories, withheld)
+    description = "Animal-Pose" if own_keypoints else "Animal-Pose, 20 keypoints mapped to 17"
+    result = _with_pictures(file, description, image_dir, images, annotations, categories, left_out, withheld)
     for image in result.images:
-        image["width"], image["height"] = _picture_size(image_dir / image["file_name"])
+        image["width"], image["height"] = picture_size(image_dir / image["file_name"])
     return result
 
 
@@ -124,12 +113,16 @@ def read_ap10k(folder: Path, species: Sequence[str]) -> Release:
     """
     images: dict[int, dict[str, Any]] = {}
     annotations: dict[int, dict[str, Any]] = {}
+    left_out: Counter[str] = Counter()
+    require_folder(folder)
     for name in AP10K_FILES:
         file = folder / "annotations" / name
         coco = _top_level(file, {"images": list, "annotations": list, "categories": list})
         kept = _pick_species(file, coco["categories"], species)
-        ours = [entry for entry in coco["annotations"] if _id(entry, "category_id") in kept]
-        used = {_id(entry, "image_id") for entry in ours}
+        numbered, others = _of_species(file, coco, kept)
+        ours = [entry for _, entry in numbered]
+        left_out.update(others)
+        used = {entry["image_id"] for entry in ours}
         part = {
             "images": [entry for entry in coco["images"] if _id(entry, "id") in used],
             "annotations": ours,
@@ -137,7 +130,10 @@ def read_ap10k(folder: Path, species: Sequence[str]) -> Release:
         }
         if not ours:
             continue
-        entries = _sound_entries(file, part, folder / "data")
+        entries = _sound_entries(file, part)
+        difference = entries.skeleton.difference(AP10K)
+        if difference:
+            raise InputError(f"{file}: its keypoints aren't AP-10K's: {difference}; is it the release's own?")
         repeated = entries.images.keys() & images.keys() or entries.annotations.keys() & annotations.keys()
         if repeated:
             raise InputError(f"{file}: id {min(repeated)} is in another split file too; take all three of one release")
@@ -150,7 +146,7 @@ def read_ap10k(folder: Path, species: Sequence[str]) -> Release:
         folder / "data",
         [{key: image[key] for key in ("id", "file_name", "width", "height")} for image in images.values()],
         [
-            _annotation(
+            make_annotation(
                 id_,
                 entry["image_id"],
                 new_ids[entry["category_id"]],
@@ -160,31 +156,9 @@ def read_ap10k(folder: Path, species: Sequence[str]) -> Release:
             )
             for id_, entry in annotations.items()
         ],
-        [_category(new_ids[id_], category["name"]) for id_, category in kept.items()],
+        [category_entry(new_ids[id_], category["name"]) for id_, category in kept.items()],
+        left_out,
     )
-
-
-def draw_release(image_dir: Path, n_images: int, seed: int) -> Release:
-    """Drawn cats, their pictures written into `image_dir` as JPEG of quality 95, their boxes' and keypoints' places
-    rounded to 0.01 px."""
-    import cv2
-
-    from catpose.data.drawn import draw
-
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for index in tqdm(range(n_images), desc="drawing", unit="", delay=2, mininterval=1, leave=False):
-        drawn = draw(seed, index)
-        height, width = drawn.picture.shape[:2]
-        name = f"drawn_{index:06d}.jpg"
-        content = cv2.imencode(".jpg", drawn.picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-        (image_dir / name).write_bytes(content.tobytes())
-        images.append({"id": index + 1, "file_name": name, "width": width, "height": height})
-        for box, keypoints in zip(drawn.boxes, drawn.keypoints, strict=True):
-            triples = [(round(float(x), 2), round(float(y), 2), int(v)) if v else (0, 0, 0) for x, y, v in keypoints]
-            box = [round(float(value), 2) for value in box]
-            annotations.append(_annotation(len(annotations) + 1, index + 1, 1, box, triples))
-    return Release("drawn cats", image_dir, images, annotations, [_category(1, "cat")])
 
 
 def _pick_species(file: Path, categories: list[Any], species: Sequence[str]) -> dict[int, dict[str, Any]]:
@@ -202,16 +176,51 @@ def _pick_species(file: Path, categories: list[Any], species: Sequence[str]) -> 
     return {category["id"]: category for category in categories if "all" in species or category["name"] in species}
 
 
-def _places(file: Path, category: dict[str, Any]) -> list[int]:
-    """Where each of the 17 stands among a category's own keypoints."""
+def _of_species(
+    file: Path, release: dict[str, Any], kept: Mapping[int, Any]
+) -> tuple[list[tuple[int, dict[str, Any]]], Counter[str]]:
+    """The annotations of the categories `kept` with their places in the file, and why the others are left out.
+
+    Raises:
+        InputError: an annotation that doesn't say what it belongs to: it may well be one of those that are wanted.
+    """
+    names = {category["id"]: category["name"] for category in release["categories"]}
+    ours: list[tuple[int, dict[str, Any]]] = []
+    left_out: Counter[str] = Counter()
+    for index, entry in enumerate(release["annotations"]):
+        for key in ("category_id", "image_id"):
+            if _id(entry, key) is None:
+                value = entry.get(key) if isinstance(entry, dict) else entry
+                raise InputError(
+                    f"{file}: annotations[{index}]: '{key}' is {one_line(repr(value))[:60]}, not a whole number;"
+                    " correct it or leave that annotation out"
+                )
+        category = entry["category_id"]
+        if category in kept:
+            ours.append((index, entry))
+        else:
+            left_out["of " + names.get(category, f"category {category}, which the file doesn't list")] += 1
+    return ours, left_out
+
+
+def _own_skeleton(names: list[str]) -> dict[str, Any]:
+    """`keypoints` and `skeleton` of a category of Animal-Pose."""
+    known = [(ANIMAL_POSE[AP10K.names[a]], ANIMAL_POSE[AP10K.names[b]]) for a, b in AP10K.limbs]
+    limbs = [[names.index(a) + 1, names.index(b) + 1] for a, b in (*known, *ANIMAL_POSE_LIMBS)]
+    return {"keypoints": names, "skeleton": limbs}
+
+
+def _places(file: Path, category: dict[str, Any], own: bool) -> list[int]:
+    """Where each of the keypoints that are taken stands among a category's: all of its own, or AP-10K's 17."""
     names = category.get("keypoints")
     names = names if isinstance(names, list) else []
-    for name in ANIMAL_POSE.values():
+    wanted = dict.fromkeys([*ANIMAL_POSE.values(), *(name for limb in ANIMAL_POSE_LIMBS for name in limb)])
+    for name in wanted if own else ANIMAL_POSE.values():
         if name not in names:
             raise InputError(
                 f"{file}: category '{category['name']}' has no keypoint '{name}'; is it the release's own?"
             )
-    return [names.index(ANIMAL_POSE[name]) for name in KEYPOINTS]
+    return list(range(len(names))) if own else [names.index(ANIMAL_POSE[name]) for name in AP10K.names]
 
 
 def _numbers(value: object, n: int, where: str) -> list[Any]:
@@ -220,7 +229,7 @@ def _numbers(value: object, n: int, where: str) -> list[Any]:
     return value
 
 
-def _annotation(
+def make_annotation(
     id_: int,
     image_id: int,
     category_id: int,
@@ -228,6 +237,7 @@ def _annotation(
     triples: Iterable[tuple[Any, Any, int]],
     area: float | None = None,
 ) -> dict[str, Any]:
+    """A COCO annotation; `triples` are x, y, v of each keypoint, `area` is the box's where it is None."""
     points = list(triples)
     return {
         "id": id_,
@@ -241,13 +251,14 @@ def _annotation(
     }
 
 
-def _category(id_: int, name: str) -> dict[str, Any]:
+def category_entry(id_: int, name: str) -> dict[str, Any]:
+    """A COCO category of the 17 keypoints."""
     return {
         "id": id_,
         "name": name,
         "supercategory": "animal",
-        "keypoints": list(KEYPOINTS),
-        "skeleton": [[a + 1, b + 1] for a, b in LIMBS],  # COCO counts from 1
+        "keypoints": list(AP10K.names),
+        "skeleton": [[a + 1, b + 1] for a, b in AP10K.limbs],  # COCO counts from 1
     }
 
 
@@ -265,9 +276,9 @@ def _id(entry: object, key: str) -> int | None:
     return value if type(value) is int else None
 
 
-def _sound_entries(file: Path, coco: dict[str, Any], image_dir: Path) -> Entries:
+def _sound_entries(file: Path, coco: dict[str, Any]) -> Entries:
     """All entries of the COCO content; InputError at the first one with an error."""
-    entries, findings = examine(coco, file.stem, image_dir)
+    entries, findings = examine(coco, file.stem)
     for finding in findings:
         if finding.severity == "error":
             raise InputError(f"{file}: {finding.where}: {finding.message}")
@@ -281,6 +292,7 @@ def _with_pictures(
     images: list[dict[str, Any]],
     annotations: list[dict[str, Any]],
     categories: list[dict[str, Any]],
+    left_out: Mapping[str, int],
     withheld: frozenset[int] = frozenset(),
 ) -> Release:
     """The release in the order of its ids; InputError where it holds nothing or pictures are missing."""
@@ -289,6 +301,7 @@ def _with_pictures(
     repeated = [name for name, n in Counter(image["file_name"] for image in images).items() if n > 1]
     if repeated:
         raise InputError(f"{source}: '{repeated[0]}' is the picture of two images; leave one of them out")
+    require_folder(image_dir)
     missing = [image["file_name"] for image in images if not os.path.isfile(image_dir / image["file_name"])]
     if missing:
         raise InputError(
@@ -297,14 +310,4 @@ def _with_pictures(
         )
     images.sort(key=lambda image: image["id"])
     annotations.sort(key=lambda annotation: (annotation["image_id"], annotation["id"]))
-    return Release(description, image_dir, images, annotations, categories, withheld)
-
-
-def _picture_size(file: Path) -> tuple[int, int]:
-    """Width and height of a picture, px, as it stands upright (its EXIF orientation applied), from its header."""
-    try:
-        with Image.open(file) as picture:
-            turned = picture.getexif().get(0x0112, 1) >= 5
-            return (picture.height, picture.width) if turned else (picture.width, picture.height)
-    except (OSError, UnidentifiedImageError, ValueError) as error:
-        raise InputError(f"{file}: is not a picture that can be read ({error}); fetch it again") from None
+    return Release(description, image_dir, images, annotations, categories, withheld, left_out)

@@ -1,91 +1,156 @@
-"""From a release to the one layout on disk: which image goes to which split, written whole or not at all."""
+"""Which image goes to which split: by numbers, by shares, as published; copies and pictures of one origin together."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from tqdm import tqdm
-
-from catpose.data.coco import read_coco, read_json, split_hash
-from catpose.data.sources import Release
 from catpose.errors import InputError
+from catpose.files import read_json
 
 SPLITS = ("train", "val", "test")
 
-#: Images in train, val and test: the published split of the cats of Animal-Pose.
-SIZES = (1000, 128, 200)
+#: Split and file name of each of the cats that RESULTS.md speaks of.
+PUBLISHED = Path(__file__).with_name("published_split.txt")
 
-#: What `prepare` writes beside annotations/ and images/: how the split was drawn, and the hashes to compare.
-RECORD = "split.json"
+#: Shares of train, val and test of labels that come without a split.
+SHARES = (0.8, 0.1, 0.1)
 
 
-def resolve_sizes(sizes: Sequence[int | None], n_images: int) -> tuple[int, int, int]:
-    """The three sizes, with the one that is None ("rest") filled up.
+Split = tuple[int | float | None, int | float | None, int | float | None]
+
+
+def parse_split(words: Sequence[str] | None) -> Split | None:
+    """Train, val and test as a command line has them: numbers of images (int), shares (float) or the rest (None).
 
     Raises:
-        InputError: where they don't add up to the number of images; the text says how many there are.
+        InputError: not three, or one that is none of these.
     """
-    fixed = sum(size for size in sizes if size is not None)
-    free = list(sizes).count(None)
-    if free > 1 or fixed > n_images or (free == 0 and fixed != n_images):
-        shown = " ".join("rest" if size is None else str(size) for size in sizes)
-        train, _, test = (0 if size is None else size for size in sizes)
-        if not 0 < n_images - train - test < train:  # then the published proportions
-            train, test = n_images * SIZES[0] // sum(SIZES), n_images * SIZES[2] // sum(SIZES)
-        raise InputError(
-            f"--sizes {shown}: {'only one can be the rest' if free > 1 else f'adds up to {fixed}'}, "
-            f"but there are {n_images} images; --sizes {train} {n_images - train - test} {test} would fit"
-        )
-    train, val, test = (n_images - fixed if size is None else size for size in sizes)
+    if words is None:
+        return None
+    if len(words) != 3:
+        raise InputError(f"--split {' '.join(words)}: give three values, for train, val and test; put SOURCE before it")
+    train, val, test = map(_split_value, words)
     return train, val, test
+
+
+def _split_value(text: str) -> int | float | None:
+    if text == "rest":
+        return None
+    if text.isdecimal():
+        return int(text)
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InputError(f"--split: {text!r} is neither a number of images, a share from 0 to 1 nor 'rest'")
+    return share
+
+
+def default_sizes(n_images: int, n_withheld: int) -> tuple[int, int, int]:
+    """Sizes of train, val and test that fit a release: test holds the images whose keypoints are withheld, or a tenth
+    where none are, and val a ninth of the others. The cats of Animal-Pose come to the published 1000, 124, 200."""
+    test = n_withheld or max(n_images // 10, int(n_images > 2))
+    val = max((n_images - test) // 9, int(n_images - test > 1))
+    return n_images - test - val, val, test
+
+
+def resolve_sizes(split: Sequence[float | None], n_images: int) -> tuple[int, int, int]:
+    """The sizes of train, val and test.
+
+    Args:
+        split: for each a number of images (int) or a share of them (float); None is the rest.
+        n_images: to be shared out.
+
+    Raises:
+        InputError: where they don't add up to the number of images, or to 1; the text says what would.
+    """
+    sizes = list(split)
+    if any(isinstance(size, float) for size in split) or (None not in split and sum(split) == 1 < n_images):  # type: ignore[arg-type]
+        sizes = _of_shares(split, n_images)
+    fixed = sum(int(size) for size in sizes if size is not None)
+    free = sizes.count(None)
+    if free > 1 or fixed > n_images or (free == 0 and fixed != n_images):
+        train, _, test = (0 if size is None else int(size) for size in sizes)
+        if not 0 < n_images - train - test < train:
+            train, _, test = default_sizes(n_images, 0)
+        raise InputError(
+            f"--split {_shown(split)}: {'only one can be the rest' if free > 1 else f'adds up to {fixed}'}, "
+            f"but there are {n_images} images; --split {train} {n_images - train - test} {test} would fit"
+        )
+    train, val, test = (n_images - fixed if size is None else int(size) for size in sizes)
+    return train, val, test
+
+
+def _of_shares(split: Sequence[float | None], n_images: int) -> list[float | None]:
+    total = sum(share for share in split if share is not None)
+    counts = any(share is not None and share > 1 for share in split)
+    if counts or split.count(None) > 1 or total > 1 + 1e-6 or (None not in split and total < 1 - 1e-6):
+        what = "mixes shares with numbers of images" if counts else f"adds up to {total:g}, not to 1"
+        what = "only one can be the rest" if split.count(None) > 1 else what
+        raise InputError(f"--split {_shown(split)}: {what}; --split 0.8 0.1 0.1 would do, or --split 0.8 rest 0.1")
+    train, *others = [1 - total if share is None else share for share in split]
+    sizes = [max(round(n_images * share), int(share > 0)) for share in others]
+    if train < 1e-6:
+        sizes[0] = n_images - sizes[1]  # what rounding leaves
+    else:
+        while sum(sizes) >= n_images and max(sizes) > 1:  # or training would have none
+            sizes[sizes.index(max(sizes))] -= 1
+    if train >= 1e-6 and sum(sizes) >= n_images:
+        raise InputError(f"--split {_shown(split)}: {n_images} images are too few for it; give numbers of images")
+    return [n_images - sum(sizes), *sizes]
+
+
+def _shown(split: Sequence[float | None]) -> str:
+    return " ".join("rest" if size is None else f"{size:g}" for size in split)
 
 
 def draw_split(
     file_names: Mapping[int, str],
-    contents: Mapping[int, str],
+    copy_of: Mapping[int, int],
     sizes: tuple[int, int, int],
     seed: int,
     test: frozenset[int],
+    whole: bool = False,
 ) -> dict[str, list[int]]:
     """Which image goes to which split.
 
     Images are drawn in the order of SHA-256("SEED/FILE NAME"): the same on every machine and for every version of
-    numpy, whatever their order in the file. Images of one content are drawn together, or a release that holds a
+    numpy, whatever their order in the file. Copies of one picture are drawn together, or a release that holds a
     picture twice would be trained on what it is scored on; where one of them is given as a test image, the others go
     to val rather than train.
 
     Args:
         file_names: by image id.
-        contents: the pictures' hashes, by image id.
+        copy_of: by image id, one of the images that show the same picture; the same one for all of them.
         sizes: of train, val and test; their sum is the number of images.
         seed: of the order.
         test: images that go to the test split before any other.
+        whole: whether groups of copies are never torn, and val and test may have fewer images, or more where the
+            first group is larger, than their sizes; else one is torn where the sizes ask for it.
 
     Returns:
         for each split, its image ids in rising order.
     """
     order = sorted(file_names, key=lambda id_: hashlib.sha256(f"{seed}/{file_names[id_]}".encode()).digest())
     given = [id_ for id_ in order if id_ in test][: sizes[2]]
-    groups: dict[str, list[int]] = {contents[id_]: [] for id_ in given}  # first of all the copies of test images
+    groups: dict[int, list[int]] = {copy_of[id_]: [] for id_ in given}  # first of all the copies of test images
     for id_ in order:
-        groups.setdefault(contents[id_], [])
+        groups.setdefault(copy_of[id_], [])
         if id_ not in given:
-            groups[contents[id_]].append(id_)
-    drawn, left = _take(list(groups.values()), sizes[2] - len(given))
-    val, left = _take(left, sizes[1])
+            groups[copy_of[id_]].append(id_)
+    drawn, left = _take([group for group in groups.values() if group], sizes[2] - len(given), whole)
+    val, left = _take(left, sizes[1], whole)
+    if whole and sizes[1] and not val and not given:  # too few groups for three splits: training needs val, not test
+        val, drawn = drawn, []
     return {"train": sorted(id_ for group in left for id_ in group), "val": sorted(val), "test": sorted(given + drawn)}
 
 
-def _take(groups: list[list[int]], size: int) -> tuple[list[int], list[list[int]]]:
-    """Whole groups in their order until `size` is reached, and those left; only the last is torn, if need be."""
+def _take(groups: list[list[int]], size: int, whole: bool) -> tuple[list[int], list[list[int]]]:
+    """Whole groups in their order until `size` is reached, and those left; only the last is torn, if need be, or where
+    they are to stay `whole` none, and of groups all larger than `size` the smallest is taken."""
     taken: list[int] = []
     left = []
     for group in groups:
@@ -93,10 +158,67 @@ def _take(groups: list[list[int]], size: int) -> tuple[list[int], list[list[int]
             taken += group
         else:
             left.append(group)
+    if whole:
+        if size and not taken and len(left) > 1:
+            taken = min(left, key=len)
+            left = [group for group in left if group is not taken]
+        return taken, left
     while len(taken) < size:
         taken.append(left[0].pop())
         left = [group for group in left if group]
     return taken, left
+
+
+def published_split(file_names: Mapping[int, str]) -> dict[str, list[int]]:
+    """The image ids of each split of RESULTS.md, whose test keypoints are withheld.
+
+    Args:
+        file_names: by image id, of the cats of Animal-Pose.
+
+    Raises:
+        InputError: they are not the 1324 of the release.
+    """
+    lines = PUBLISHED.read_text(encoding="utf-8").splitlines()
+    split_of = {name: split for split, _, name in (line.partition(" ") for line in lines if not line.startswith("#"))}
+    unlike = sorted(split_of.keys() ^ set(file_names.values()))
+    if unlike:
+        raise InputError(
+            f"--split published: is of the {len(split_of)} cats of Animal-Pose, but {len(unlike)} pictures are here and"
+            f" not there or the other way round, '{unlike[0]}' for one; take the release whole, --species cat"
+        )
+    return {name: sorted(id_ for id_, file in file_names.items() if split_of[file] == name) for name in SPLITS}
+
+
+def keep_together(copy_of: Mapping[int, int], origin: Mapping[int, str]) -> dict[int, int]:
+    """For each image one that it must share a split with: copies of one picture, and images of one origin, over any
+    number of steps.
+
+    Args:
+        copy_of: as of `draw_split`.
+        origin: by image id, the video or picture that it was made from, where that is known.
+    """
+    root = dict(copy_of)
+
+    def find(id_: int) -> int:
+        while root[id_] != id_:
+            id_ = root[id_]
+        return id_
+
+    first: dict[str, int] = {}
+    for id_, name in origin.items():
+        a, b = sorted((find(id_), find(first.setdefault(name, id_))))
+        root[b] = a
+    return {id_: find(id_) for id_ in copy_of}
+
+
+def torn_groups(split: Mapping[str, Sequence[int]], origin: Mapping[int, str]) -> list[str]:
+    """The videos or pictures from which images in several splits were made."""
+    places: dict[str, set[str]] = {}
+    for name, ids in split.items():
+        for id_ in ids:
+            if id_ in origin:
+                places.setdefault(origin[id_], set()).add(name)
+    return [name for name, splits in places.items() if len(splits) > 1]
 
 
 def read_test_ids(file: Path, file_names: Mapping[int, str]) -> frozenset[int]:
@@ -126,134 +248,6 @@ def read_test_ids(file: Path, file_names: Mapping[int, str]) -> frozenset[int]:
         what = f"{unknown[0]!r} is none of the {len(file_names)} images" if unknown else "names no image"
         raise InputError(f"{file}: {what}{_more(unknown)}; list image ids or file names of this source")
     return frozenset(known[str(item)] for item in listed)
-
-
-@contextmanager
-def new_folder(root: Path) -> Iterator[Path]:
-    """A temporary folder beside `root` that takes its name at the end, or is removed where something failed.
-
-    Raises:
-        InputError: where `root` is there already, or can't be made.
-    """
-    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
-        raise InputError(f"{root}: is there already with other data; remove it or give another folder with --out")
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.unfinished-", dir=root.parent))
-    except OSError as error:
-        raise InputError(f"{root}: can't be made ({error.strerror}); give another folder with --out") from None
-    try:
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)  # mkdtemp's 0700 is for secrets
-        yield temporary
-        temporary.rename(root)
-    except OSError as error:
-        raise InputError(f"{root}: can't be written ({error}); see to the disk or give another --out") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_layout(
-    folder: Path,
-    release: Release,
-    contents: Mapping[int, str],
-    split: Mapping[str, Sequence[int]],
-    request: dict[str, Any],
-    link: bool = False,
-) -> dict[str, Any]:
-    """Write images/, annotations/ and split.json into an empty folder.
-
-    An empty split has no file. Instances without a labelled keypoint are left out, except from a test split where
-    nothing is labelled: that is written as test_info.json, boxes only.
-
-    Args:
-        folder: may hold images/ already (drawn cats).
-        release: what to write.
-        contents: `hash_pictures` of it.
-        split: image ids of each split.
-        request: how it was asked for; the record keeps it.
-        link: hard-link the pictures instead of copying them.
-
-    Returns:
-        the record, as in split.json.
-    """
-    (folder / "annotations").mkdir()
-    _copy_pictures(release, folder / "images", link)
-    splits = {}
-    for name, image_ids in split.items():
-        if not image_ids:
-            continue
-        images = set(image_ids)
-        annotations = [a for a in release.annotations if a["image_id"] in images]
-        labelled = [annotation for annotation in annotations if annotation["num_keypoints"]]
-        stem = name
-        if name == "test" and not labelled:
-            stem = "test_info"
-            labelled = [_box_only(annotation) for annotation in annotations]
-        if not labelled:
-            raise InputError(f"the {name} split's {len(images)} images hold no labelled instance; give another --seed")
-        file = folder / "annotations" / f"{stem}.json"
-        coco = {
-            "info": {"description": f"{release.description}; {name} split, seed {request['seed']}"},
-            "images": [image for image in release.images if image["id"] in images],
-            "annotations": labelled,
-            "categories": release.categories,
-        }
-        file.write_text(json.dumps(coco), encoding="utf-8")
-        written = read_coco(file, folder / "images")
-        splits[stem] = {
-            "images": len(written.images),
-            "instances": len(written),
-            "annotations_sha256": split_hash(written),
-        }
-    by_name = sorted((image["file_name"], contents[image["id"]]) for image in release.images)
-    lines = "".join(f"{digest}  {name}\n" for name, digest in by_name)
-    record = {
-        "request": request,
-        "images": len(release.images),
-        "images_sha256": hashlib.sha256(lines.encode()).hexdigest(),  # of what `sha256sum` prints for images/ by name
-        "splits": splits,
-    }
-    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return record
-
-
-def same_as_there(root: Path, request: dict[str, Any]) -> dict[str, Any] | None:
-    """The record of a data set that stands at `root` and answers the same request, whole; None where there is none."""
-    if not (root / RECORD).is_file():
-        return None
-    record = read_json(root / RECORD)
-    if not isinstance(record, dict) or record.get("request") != request:
-        return None
-    files = [root / "annotations" / f"{name}.json" for name in record["splits"]]
-    pictures = sum(len(files) for _, _, files in os.walk(root / "images"))
-    return record if all(file.is_file() for file in files) and pictures == record["images"] else None
-
-
-def hash_pictures(release: Release) -> dict[int, str]:
-    """SHA-256 (hex) of each picture's file, by image id."""
-    progress = tqdm(release.images, desc="hashing pictures", unit="", delay=2, mininterval=1, leave=False)
-    return {
-        image["id"]: hashlib.sha256((release.image_dir / image["file_name"]).read_bytes()).hexdigest()
-        for image in progress
-    }
-
-
-def _copy_pictures(release: Release, target: Path, link: bool) -> None:
-    if release.image_dir == target:  # drawn cats are there already
-        return
-    for image in tqdm(release.images, desc="copying pictures", unit="", delay=2, mininterval=1, leave=False):
-        source, copy = release.image_dir / image["file_name"], target / image["file_name"]
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if link:
-            os.link(source.resolve(), copy)
-        else:
-            shutil.copyfile(source, copy)
-
-
-def _box_only(annotation: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in annotation.items() if key not in ("keypoints", "num_keypoints")}
 
 
 def _more(items: Sequence[object]) -> str:

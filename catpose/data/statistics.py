@@ -12,17 +12,17 @@ import numpy as np
 
 from catpose.data.coco import CocoSplit
 from catpose.data.images import read_images
+from catpose.errors import InputError
 from catpose.geometry import apply, box_to_center_size, image_to_crop, invert
-from catpose.skeleton import FLIP, KEYPOINTS
+from catpose.skeleton import Skeleton
 
-#: Mean and standard deviation of R, G, B in 0..1: ImageNet's, by which every model here scales its input, ...
+#: Mean and standard deviation of R, G, B in 0..1: ImageNet's, by which most backbones scale their input (timm's
+#: constants, held against timm's own by a test, since timm takes seconds to import), ...
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 #: ... and those published for these cats (train and validation), which are means over images of each image's figures.
 PUBLISHED = ((0.489, 0.446, 0.402), (0.235, 0.235, 0.237))
 
 _LEVELS = np.arange(256)
-_FACE = [KEYPOINTS.index(name) for name in ("left_eye", "right_eye", "nose")]
-_REST = [k for k in range(len(KEYPOINTS)) if k not in _FACE]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +62,18 @@ class Statistics:
     per_image: np.ndarray  # (I,) int64: instances in each image
     boxes: np.ndarray  # (N, 4) float64: x, y, width, height, px
     box_share: np.ndarray  # (N,) float64: of the image's area that its box takes
-    labelled: np.ndarray  # (N, 17) bool
-    poses: np.ndarray  # (N, 17, 2) float64: see `_pose`; nan where not labelled
+    labelled: np.ndarray  # (N, K) bool
+    poses: np.ndarray  # (N, K, 2) float64: see `_pose`; nan where not labelled
     mirrored: np.ndarray  # (N,) bool: whether `poses` was mirrored to face left
+    skeleton: Skeleton  # of the K keypoints
     images: Channels
     crops: Channels  # as the model sees them: what lies beyond the image is black, and counts
     crops_inside: Channels  # the same without what lies beyond
 
     @property
     def n_labelled(self) -> np.ndarray:
-        """(18,) instances with 0, 1, … 17 keypoints labelled."""
-        return np.bincount(self.labelled.sum(axis=1), minlength=len(KEYPOINTS) + 1)
+        """(K + 1,) instances with 0, 1, … K keypoints labelled."""
+        return np.bincount(self.labelled.sum(axis=1), minlength=len(self.skeleton) + 1)
 
     @property
     def beyond(self) -> float:
@@ -80,13 +81,14 @@ class Statistics:
         return 1 - self.crops_inside.n_pixels / self.crops.n_pixels if self.crops.n else math.nan
 
     def mean_pose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean (17, 2), covariance (17, 2, 2) and number (17,) of `poses`; nan where there are fewer than 1 and 2.
+        """Mean (K, 2), covariance (K, 2, 2) and number (K,) of `poses`; nan where there are fewer than 1 and 2.
 
         Each keypoint's are those of the instances that have it labelled, which are others from keypoint to keypoint.
         """
         there = ~np.isnan(self.poses[..., 0])  # as mirrored
-        mean, covariance = np.full((len(KEYPOINTS), 2), np.nan), np.full((len(KEYPOINTS), 2, 2), np.nan)
-        for k in range(len(KEYPOINTS)):
+        n = len(self.skeleton)
+        mean, covariance = np.full((n, 2), np.nan), np.full((n, 2, 2), np.nan)
+        for k in range(n):
             points = self.poses[there[:, k], k]
             if len(points):
                 mean[k] = points.mean(axis=0)
@@ -110,7 +112,9 @@ class Statistics:
             "box_share_of_image": _spread(self.box_share),
             "keypoints_labelled_per_instance": _spread(labelled),
             "instances_by_keypoints_labelled": self.n_labelled.tolist(),
-            "instances_with_keypoint_labelled": dict(zip(KEYPOINTS, self.labelled.sum(axis=0).tolist(), strict=True)),
+            "instances_with_keypoint_labelled": dict(
+                zip(self.skeleton.names, self.labelled.sum(axis=0).tolist(), strict=True)
+            ),
             "channels": {
                 name: {
                     "pictures": channels.n,
@@ -123,7 +127,7 @@ class Statistics:
             "crop_pixels_beyond_the_image": None if math.isnan(self.beyond) else self.beyond,
             "mean_pose": {
                 name: {"n": int(n[k]), "mean": _plain(mean[k]), "covariance": _plain(covariance[k])}
-                for k, name in enumerate(KEYPOINTS)
+                for k, name in enumerate(self.skeleton.names)
             },
         }
 
@@ -163,30 +167,37 @@ def measure(splits: Sequence[CocoSplit], input_size: tuple[int, int] = (256, 256
         input_size: width and height of the crops, px.
 
     Raises:
-        InputError: a picture that can't be read.
+        InputError: a picture that can't be read, splits of different skeletons.
     """
+    for split in splits[1:]:
+        difference = split.skeleton.difference(splits[0].skeleton)
+        if difference:
+            raise InputError(f"{split.file}: its keypoints are others than {splits[0].file.name}'s: {difference}")
     return DataStatistics({split.file.stem: _measured(split, input_size) for split in splits}, input_size)
 
 
 def _measured(split: CocoSplit, input_size: tuple[int, int]) -> Statistics:
-    counted = ~split.crowd & (split.visibility > 0).any(axis=1) if split.has_keypoints else ~split.crowd
+    counted = split.used
     sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.int64).reshape(-1, 2)
     images, crops, inside = _Tally(), _Tally(), _Tally()
-    for index, picture in enumerate(read_images([image.path for image in split.images])):
+    used = set(split.image_index.tolist())  # a picture that nobody uses may be missing
+    there = [i for i, image in enumerate(split.images) if i in used or image.path.is_file()]
+    for index, picture in zip(there, read_images([split.images[i].path for i in there]), strict=True):
         images.add(picture)
         for i in np.flatnonzero(counted & (split.image_index == index)):
             crop, seen = _crop(picture, split.boxes[i], input_size)
             crops.add(crop)
             inside.add(crop[seen])
-    boxes, labelled = split.boxes[counted], split.visibility[counted] > 0
-    poses = [_pose(box, points) for box, points in zip(boxes, split.keypoints[counted], strict=True)]
+    boxes, labelled = split.boxes[counted], split.labelled[counted]
+    poses = [_pose(box, points, split.skeleton) for box, points in zip(boxes, split.keypoints[counted], strict=True)]
     return Statistics(
         image_sizes=sizes,
         per_image=np.bincount(split.image_index[counted], minlength=len(sizes)),
         boxes=boxes,
         box_share=boxes[:, 2:].prod(axis=1) / sizes[split.image_index[counted]].prod(axis=1),
         labelled=labelled,
-        poses=np.array([pose for pose, _ in poses]).reshape(-1, len(KEYPOINTS), 2),
+        poses=np.array([pose for pose, _ in poses]).reshape(-1, len(split.skeleton), 2),
+        skeleton=split.skeleton,
         mirrored=np.array([mirrored for _, mirrored in poses], dtype=bool),
         images=images.channels(),
         crops=crops.channels(),
@@ -226,17 +237,19 @@ def _crop(picture: np.ndarray, box: np.ndarray, input_size: tuple[int, int]) -> 
     return crop, (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
 
 
-def _pose(box: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(17, 2) keypoints relative to the box's centre in long sides of the box, and whether they were mirrored.
+def _pose(box: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, bool]:
+    """(K, 2) keypoints relative to the box's centre in long sides of the box, and whether they were mirrored.
 
     Poses face left: where the mean of the labelled eyes and nose is to the right of that of all other labelled
     keypoints, the pose is mirrored, left and right exchanged. With one of the two missing it stays as it is.
     """
     pose = (keypoints - box[:2] - box[2:] / 2) / box[2:].max()
     there = ~np.isnan(pose[:, 0])
-    face, rest = ([k for k in group if there[k]] for group in (_FACE, _REST))
+    face = skeleton.indices("left_eye", "right_eye", "nose")
+    rest = [k for k in range(len(skeleton)) if k not in face]
+    face, rest = ([k for k in group if there[k]] for group in (face, rest))
     if face and rest and pose[face, 0].mean() > pose[rest, 0].mean():
-        return pose[list(FLIP)] * (-1, 1), True
+        return pose[list(skeleton.flip)] * (-1, 1), True
     return pose, False
 
 
@@ -267,10 +280,12 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def _joined(parts: Sequence[Any]) -> Any:
     """Statistics or channels of several splits as of one."""
-    kind, values = type(parts[0]), {}
+    kind, values = type(parts[0]), dict[str, Any]()
     for field in fields(kind):
         each = [getattr(part, field.name) for part in parts]
-        if isinstance(each[0], Channels):
+        if isinstance(each[0], Skeleton):
+            values[field.name] = each[0]
+        elif isinstance(each[0], Channels):
             values[field.name] = _joined(each)
         else:
             values[field.name] = sum(each) if field.name == "histogram" else np.concatenate(each)

@@ -2,91 +2,130 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from catpose.skeleton import KEYPOINTS, N_KEYPOINTS
+from catpose.data.finding import Fault, Finding
+from catpose.data.skeletons import skeleton_of_category
+from catpose.data.values import (
+    LARGEST_PX,
+    absent_or_wrong,
+    are_coordinates,
+    encodable,
+    id_fault,
+    is_coordinate,
+    is_number,
+    remedy,
+    shown,
+    type_name,
+)
+from catpose.errors import InputError
+from catpose.instances import AreaRule
+from catpose.skeleton import AP10K, Skeleton
 
-#: Longest side and largest coordinate accepted, px: OpenCV's own limit for the side of a picture it decodes.
-LARGEST_PX = 2**20
-
-Severity = Literal["error", "warning"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One fault of a data set. An error stops training or falsifies its score; a warning is for a person to look at."""
-
-    kind: str
-    severity: Severity
-    split: str
-    where: str  # "annotation 12", "image 7" or "annotations[3]" where there is no id to name
-    message: str  # what is wrong, then the remedy
-
-
-class Fault(NamedTuple):
-    """A finding whose place its caller knows."""
-
-    kind: str
-    message: str
-    severity: Severity = "error"
+#: Shares of its box that a stated area may have: COCO's are of outlines within it, and rounded.
+AREA_SHARES = (0.05, 1.05)
+#: Of a skeleton, where no skeleton.yaml is.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+#: From so many entries on, a fault of all of them is told once.
+MANY = 3
 
 
 class Entries(NamedTuple):
-    """The entries of a file that keep all rules, by id."""
+    """The entries of a file that keep all rules, by id, and all categories; annotations as `_plain` makes them."""
 
     images: dict[int, dict[str, Any]]
     annotations: dict[int, dict[str, Any]]
+    categories: dict[int, dict[str, Any]]
     has_keypoints: bool
+    skeleton: Skeleton  # AP-10K's where no used category lists keypoints
 
 
-def examine(coco: object, split: str, image_dir: Path) -> tuple[Entries, list[Finding]]:
-    """Hold a parsed COCO file against the rules.
+def examine(
+    coco: object, split: str, *, labels: bool = True, area: AreaRule = "box", stated: Mapping[str, Any] = NOTHING
+) -> tuple[Entries, list[Finding]]:
+    """Hold a parsed COCO file against the rules. Nothing is asked of what nobody uses, and no picture is looked for.
 
     Args:
         coco: what `json.load` gave.
         split: its name, for the findings.
-        image_dir: the folder that `file_name` is relative to and must not leave. Whether the pictures are there is
-            not looked at.
+        labels: whether keypoints are used; where only boxes are, keypoints may be anything and are left out.
+        area: whose area is used.
+        stated: of the skeleton, in skeleton.yaml.
 
     Returns:
-        the entries without an error, and all findings in the order of the file.
+        the entries without an error, and all findings in the order of the file; a fault of all entries is one.
     """
     findings: list[Finding] = []
 
     def report(where: str, fault: Fault) -> None:
         findings.append(Finding(fault.kind, fault.severity, split, where, fault.message))
 
+    for where, fault in _top_faults(coco):
+        report(where, fault)
+    if findings or not isinstance(coco, dict):
+        return Entries({}, {}, {}, False, AP10K), findings
+    entries = [entry for entry in coco["annotations"] if isinstance(entry, dict)]
+    has_keypoints = labels and any(entry.get("keypoints") not in (None, []) for entry in entries)
+    used = {entry["category_id"] for entry in entries if type(entry.get("category_id")) is int}
+    skeletons: list[Skeleton] = []
+
+    def category_faults(entry: dict[str, Any]) -> Iterator[Fault]:
+        if entry["id"] in used and (has_keypoints or isinstance(entry.get("keypoints"), list)):
+            found = _skeleton(entry, stated)
+            if isinstance(found, Skeleton) and skeletons and found != skeletons[0]:
+                found = Fault(
+                    "keypoint names",
+                    f"has {found.difference(skeletons[0]) or 'other limbs'} than the category before it",
+                )
+            if isinstance(found, Skeleton):
+                skeletons.append(found)
+            elif has_keypoints:
+                yield found
+
+    def annotation_faults(entry: dict[str, Any]) -> Iterator[Fault]:
+        for key, ids, what in (("image_id", image_ids, "image"), ("category_id", category_ids, "category")):
+            fault = id_fault(entry, key, ids, what)
+            if fault:
+                yield fault
+        yield from _box_faults(entry, area)
+        if entry.get("iscrowd") not in (None, 0, 1):
+            wrong = entry["iscrowd"]
+            yield Fault("wrong iscrowd", f"'iscrowd' is {shown(wrong)}, not 0 or 1{remedy(wrong)}")
+        if has_keypoints:
+            yield from _keypoint_faults(entry, skeleton)
+
+    category_ids, _ = _sound(coco["categories"], "categories", category_faults, report)
+    skeleton = skeletons[0] if skeletons else AP10K
+    image_ids, images = _sound(coco["images"], "images", _image_faults, report)
+    _, annotations = _sound(coco["annotations"], "annotations", annotation_faults, report)
+    shown_ids = {entry["image_id"] for entry in entries if type(entry.get("image_id")) is int}
+    for id_, entry in images.items() if shown_ids & images.keys() else ():  # else the ids themselves are at fault
+        if id_ not in shown_ids:
+            message = f"{entry['file_name']} has no instance, so it neither trains nor scores anything"
+            report(f"image {id_}", Fault("image without instance", message, "warning"))
+    annotations = {
+        id_: _plain(entry, has_keypoints) for id_, entry in annotations.items() if entry["image_id"] in images
+    }
+    categories = [entry for entry in coco["categories"] if isinstance(entry, dict) and type(entry.get("id")) is int]
+    by_id = {entry["id"]: entry for entry in categories if entry["id"] in category_ids}
+    return Entries(images, annotations, by_id, has_keypoints, skeleton), findings
+
+
+def _top_faults(coco: object) -> Iterator[tuple[str, Fault]]:
     if not isinstance(coco, dict):
-        report(
-            "top level", Fault("wrong type", f"is {_type(coco)}, not an object with images, annotations, categories")
-        )
-        return Entries({}, {}, False), findings
+        what = f"is {type_name(coco)}, not an object with images, annotations, categories"
+        yield "top level", Fault("wrong type", what)
+        return
     for key in ("images", "annotations", "categories"):
         if key not in coco:
-            report(key, Fault("missing key", f"has no '{key}'; is this a COCO keypoint file?"))
+            yield key, Fault("missing key", f"has no '{key}'; is this a COCO keypoint file?")
         elif not isinstance(coco[key], list):
-            report(key, Fault("wrong type", f"'{key}' is {_type(coco[key])}, not a list"))
+            yield key, Fault("wrong type", f"'{key}' is {type_name(coco[key])}, not a list")
         elif not coco[key]:
-            report(key, Fault("nothing there", f"'{key}' is empty; a split needs at least one"))
-    if findings:
-        return Entries({}, {}, False), findings
-
-    has_keypoints = any(isinstance(entry, dict) and "keypoints" in entry for entry in coco["annotations"])
-    escapes = _escape_test(image_dir)
-    category_ids, _ = _sound(coco["categories"], "categories", lambda e: _category_faults(e, has_keypoints), report)
-    image_ids, images = _sound(coco["images"], "images", lambda e: _image_faults(e, escapes), report)
-    _, annotations = _sound(
-        coco["annotations"],
-        "annotations",
-        lambda e: _annotation_faults(e, image_ids, category_ids, has_keypoints),
-        report,
-    )
-    annotations = {id_: entry for id_, entry in annotations.items() if entry["image_id"] in images}
-    return Entries(images, annotations, has_keypoints), findings
+            yield key, Fault("nothing there", f"'{key}' is empty; a split needs at least one")
 
 
 def _sound(
@@ -99,163 +138,147 @@ def _sound(
     one = {"categories": "category", "images": "image", "annotations": "annotation"}[key]
     ids: set[int] = set()
     sound: dict[int, dict[str, Any]] = {}
+    found: list[tuple[str, Fault]] = []
     for index, entry in enumerate(entries):
         where = f"{key}[{index}]"
         if not isinstance(entry, dict):
-            report(where, Fault("wrong type", f"is {_type(entry)}, not an object"))
+            found.append((where, Fault("wrong type", f"is {type_name(entry)}, not an object")))
             continue
-        id_ = entry.get("id")
-        if type(id_) is not int or abs(id_) >= 2**53:
-            report(where, _absent_or_wrong(entry, "id", f"a whole number of its own; number the {key}"))
+        fault = id_fault(entry, "id")
+        if fault:
+            found.append((where, fault))
             continue
-        where = f"{one} {id_}"
-        found = list(faults(entry))
+        id_ = entry["id"]
+        here = [(f"{one} {id_}", fault) for fault in faults(entry)]
         if id_ in ids:
-            found.insert(0, Fault("duplicate id", f"is there twice in '{key}'; give each its own id"))
+            again = Fault("duplicate id", f"is there twice in '{key}'; give each its own id")
+            here.insert(0, (f"{one} {id_}", again))
         ids.add(id_)
-        for fault in found:
-            report(where, fault)
-        if all(fault.severity == "warning" for fault in found):
+        found += here
+        if all(fault.severity == "warning" for _, fault in here):
             sound[id_] = entry
+    for where, fault in _together(found, len(entries)):
+        report(where, fault)
     return ids, sound
 
 
-def _category_faults(entry: dict[str, Any], has_keypoints: bool) -> Iterator[Fault]:
-    names = entry.get("keypoints")
-    if not isinstance(entry.get("name"), str):
-        yield Fault("missing key", "has no 'name'")
-    if names is None and not has_keypoints:
-        return
-    if not isinstance(names, list):
-        yield Fault("keypoint names", f"has no list 'keypoints'; write the 17 names there, {KEYPOINTS[0]} first")
-    elif names != list(KEYPOINTS):
-        if len(names) != N_KEYPOINTS:
-            difference = f"{len(names)} names, not {N_KEYPOINTS}"
-        else:
-            i = next(i for i in range(N_KEYPOINTS) if names[i] != KEYPOINTS[i])
-            difference = f"{_shown(names[i])} at place {i}, not {KEYPOINTS[i]}"
-        yield Fault("keypoint names", f"'keypoints' has {difference}; bring keypoints and names into AP-10K's order")
+def _together(found: list[tuple[str, Fault]], n: int) -> Iterator[tuple[str, Fault]]:
+    """Faults in their order; an error that each of the n entries has is told once, a warning always."""
+    places: dict[str, set[str]] = {}
+    for where, fault in found:
+        places.setdefault(fault.kind, set()).add(where)
+    told: set[str] = set()
+    for where, fault in found:
+        others = len(places[fault.kind]) - 1
+        of_all = others == n - 1 and n >= MANY
+        if not of_all and (fault.severity == "error" or not others):
+            yield where, fault
+        elif fault.kind not in told:
+            told.add(fault.kind)
+            yield f"{where} and {'all ' if of_all else ''}{others} other{'s' * (others > 1)}", fault
 
 
-def _image_faults(entry: dict[str, Any], escapes: Callable[[str], bool]) -> Iterator[Fault]:
+def _skeleton(category: dict[str, Any], stated: Mapping[str, Any]) -> Skeleton | Fault:
+    if not isinstance(category.get("keypoints"), list):
+        return Fault(
+            "keypoint names", f"has no list 'keypoints'; write the keypoints' names there, such as {AP10K.names[0]}"
+        )
+    try:
+        return skeleton_of_category(category, stated)
+    except InputError as error:
+        return Fault("keypoint names", str(error).removeprefix("skeleton: "))
+
+
+def _image_faults(entry: dict[str, Any]) -> Iterator[Fault]:
     name = entry.get("file_name")
     if not isinstance(name, str) or not name:
-        yield _absent_or_wrong(entry, "file_name", "a file in images/")
-    elif not _encodable(name):
-        yield Fault("wrong type", f"'file_name' is {_shown(name)}, which no file can be called")
-    elif escapes(name):
-        yield Fault(
-            "path leaves images/", f"'file_name' is {_shown(name)}; put the picture into images/ and name it so"
-        )
+        yield absent_or_wrong(entry, "file_name", "a file in images/")
+    elif not encodable(name):
+        yield Fault("wrong file_name", f"'file_name' is {shown(name)}, which no file can be called")
+    elif "://" in name:
+        yield Fault("wrong file_name", f"'file_name' is {shown(name)}, an address; put the picture into images/")
+    elif _escapes(name):
+        yield Fault("path leaves images/", f"'file_name' is {shown(name)}; put the picture into images/ and name it so")
     for key in ("width", "height"):
-        if not _is_number(entry.get(key)) or entry[key] != int(entry[key]) or not 1 <= entry[key] <= LARGEST_PX:
-            yield _absent_or_wrong(entry, key, f"a whole number of px from 1 to {LARGEST_PX}")
+        if not is_number(entry.get(key)) or entry[key] != int(entry[key]) or not 1 <= entry[key] <= LARGEST_PX:
+            yield absent_or_wrong(entry, key, f"a whole number of px from 1 to {LARGEST_PX}")
 
 
-def _annotation_faults(
-    entry: dict[str, Any], image_ids: set[int], category_ids: set[int], has_keypoints: bool
-) -> Iterator[Fault]:
-    for key, ids in (("image_id", image_ids), ("category_id", category_ids)):
-        value = entry.get(key)
-        if type(value) is not int:
-            yield _absent_or_wrong(entry, key, "a whole number")
-        elif value not in ids:
-            what = "image" if key == "image_id" else "category"
-            yield Fault(f"unknown {what}", f"'{key}' is {value}, which the file has no {what} for; drop it or add that")
-    yield from _box_faults(entry)
-    if entry.get("iscrowd", 0) not in (0, 1):
-        yield Fault("wrong type", f"'iscrowd' is {_shown(entry['iscrowd'])}, not 0 or 1")
-    if has_keypoints:
-        yield from _keypoint_faults(entry)
-
-
-def _box_faults(entry: dict[str, Any]) -> Iterator[Fault]:
+def _box_faults(entry: dict[str, Any], rule: AreaRule) -> Iterator[Fault]:
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_coordinate, box)):
-        yield _absent_or_wrong(entry, "bbox", f"4 numbers x, y, width, height within ±{LARGEST_PX} px")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_coordinate, box)):
+        yield absent_or_wrong(entry, "bbox", f"4 numbers x, y, width, height within ±{LARGEST_PX} px")
     elif box[2] <= 0 or box[3] <= 0:
         yield Fault("box of no size", f"'bbox' is {box[2]} × {box[3]} px; x, y, width, height are meant")
-    if entry.get("area") is None:
-        yield Fault("absent area", "has no 'area'; its box's width × height is taken", "warning")
-    elif not _is_number(entry["area"]) or not 0 < entry["area"] <= LARGEST_PX**2:
-        yield Fault("bad area", f"'area' is {_shown(entry['area'])}, not a number of px² above 0; OKS divides by it")
-
-
-def _keypoint_faults(entry: dict[str, Any]) -> Iterator[Fault]:
-    triples = entry.get("keypoints")
-    if not isinstance(triples, list):
-        yield _absent_or_wrong(entry, "keypoints", f"{3 * N_KEYPOINTS} numbers")
-    elif len(triples) != 3 * N_KEYPOINTS:
-        yield Fault("keypoint count", f"'keypoints' has {len(triples)} numbers, not 51 (17 × x, y, v)")
-    elif not _are_coordinates(triples):
-        i = next(i for i, value in enumerate(triples) if not _is_coordinate(value))
-        message = f"'keypoints' has {_shown(triples[i])} for {KEYPOINTS[i // 3]}, not a number within ±{LARGEST_PX}"
-        yield Fault("wrong type", message)
-    elif not set(triples[2::3]) <= {0, 1, 2}:
-        i = next(i for i in range(N_KEYPOINTS) if triples[3 * i + 2] not in (0, 1, 2))
-        message = f"'keypoints' has visibility {triples[3 * i + 2]} for {KEYPOINTS[i]}, not 0, 1 or 2"
-        yield Fault("visibility", message)
     else:
-        labelled = N_KEYPOINTS - triples[2::3].count(0)
-        if entry.get("num_keypoints", labelled) != labelled:
-            message = f"'num_keypoints' is {_shown(entry['num_keypoints'])}, but {labelled} are labelled; correct it"
+        yield from _area_faults(entry, box[2] * box[3], rule)
+
+
+def _area_faults(entry: dict[str, Any], box_area: float, rule: AreaRule) -> Iterator[Fault]:
+    area = entry.get("area")
+    if rule == "box" and area is None:
+        return
+    low, high = AREA_SHARES
+    if not is_number(area) or not low * box_area <= area <= high * box_area:  # type: ignore[operator]
+        what = f"is {shown(area)}" if "area" in entry else "is absent"
+        meant = f"'area' {what}, not {low:.0%} to {high:.0%} of its box's {box_area:g} px²"
+        if rule == "file":
+            yield Fault("wrong area", f"{meant}; correct it, or leave out data.area: file (--area file)")
+        else:
+            yield Fault("area unlike its box", f"{meant}; the box's is used, without data.area: file", "warning")
+
+
+def _keypoint_faults(entry: dict[str, Any], skeleton: Skeleton) -> Iterator[Fault]:
+    n = len(skeleton)
+    triples, wanted = entry.get("keypoints"), 3 * n
+    if not isinstance(triples, list):
+        yield absent_or_wrong(entry, "keypoints", f"{wanted} numbers; write {wanted} zeros where nothing is labelled")
+    elif len(triples) == n and all(isinstance(point, (list, dict)) for point in triples):
+        what = "'keypoints' has a list for each keypoint"
+        yield Fault("nested keypoints", f"{what}; write one row of {wanted} numbers: x, y, v, x, y, v, …")
+    elif len(triples) != wanted:
+        why = "; is v missing?" if len(triples) == 2 * n else ""
+        why = why or ("" if triples else f"; write {wanted} zeros where nothing is labelled")
+        yield Fault("keypoint count", f"'keypoints' has {len(triples)} numbers, not {wanted} ({n} × x, y, v){why}")
+    elif not are_coordinates(triples := _without_unlabelled(triples)):
+        i = next(i for i, value in enumerate(triples) if not is_coordinate(value))
+        wrong = (
+            f"{shown(triples[i])} for {skeleton.names[i // 3]}, not a number within ±{LARGEST_PX}{remedy(triples[i])}"
+        )
+        why = "; write 0, 0, 0 where a keypoint is not labelled" if triples[i] is None else ""
+        yield Fault("wrong keypoints", f"'keypoints' has {wrong}{why}")
+    elif not set(triples[2::3]) <= {0, 1, 2}:
+        i = next(i for i in range(n) if triples[3 * i + 2] not in (0, 1, 2))
+        what = f"visibility {triples[3 * i + 2]} for {skeleton.names[i]}, not 0, 1 or 2"
+        yield Fault("visibility", f"'keypoints' has {what} (not labelled, hidden, visible)")
+    else:
+        labelled = n - triples[2::3].count(0)
+        stated = entry.get("num_keypoints", labelled)
+        if type(stated) is not int or stated != labelled:
+            message = f"'num_keypoints' is {shown(stated)}, but {labelled} are labelled, which counts"
             yield Fault("num_keypoints", message, "warning")
 
 
-def _escape_test(image_dir: Path) -> Callable[[str], bool]:
-    """A test whether a `file_name` leads out of `image_dir`, by its text or over a symbolic link."""
-    home = os.path.realpath(image_dir)
-    folders: dict[str, str] = {}  # resolved once each: one lstat a picture is all that is left
-
-    def escapes(name: str) -> bool:
-        if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or ".." in PureWindowsPath(name).parts:
-            return True
-        path = os.path.join(home, name)
-        folder = os.path.dirname(path)
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(folders[folder], os.path.basename(path))
-        return os.path.commonpath([home, real]) != home
-
-    return escapes
+def _without_unlabelled(triples: list[Any]) -> list[Any]:
+    """Keypoints whose unlabelled ones (v = 0) stand at 0, 0 where their place is null, nan or beyond any picture."""
+    if are_coordinates(triples):
+        return triples
+    plain = list(triples)
+    for k in range(0, len(plain), 3):
+        x, y, v = plain[k : k + 3]
+        if type(v) in (int, float) and v == 0 and all(c is None or type(c) in (int, float) for c in (x, y)):
+            plain[k : k + 2] = [c if is_coordinate(c) else 0 for c in (x, y)]
+    return plain
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**53  # type: ignore[arg-type]  # and so no nan, no inf
+def _plain(entry: dict[str, Any], has_keypoints: bool) -> dict[str, Any]:
+    """A sound annotation as all use it: without `num_keypoints`, which follows from `keypoints`; without keypoints
+    where none are used; with 0 for an `iscrowd` of null."""
+    plain = {key: value for key, value in entry.items() if key not in ("keypoints", "num_keypoints")}
+    plain["iscrowd"] = int(entry.get("iscrowd") or 0)
+    return plain | ({"keypoints": _without_unlabelled(entry["keypoints"])} if has_keypoints else {})
 
 
-def _is_coordinate(value: object) -> bool:
-    return type(value) in (int, float) and -LARGEST_PX <= value <= LARGEST_PX  # type: ignore[operator]
-
-
-def _are_coordinates(values: list[Any]) -> bool:
-    """`_is_coordinate` of each, five times as fast: a nan slips through the bounds, but not through the sum."""
-    if not set(map(type, values)) <= {int, float}:
-        return False
-    return min(values) >= -LARGEST_PX and max(values) <= LARGEST_PX and abs(sum(values)) >= 0
-
-
-def _encodable(name: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(name) and len(os.fsencode(name)) <= 4096
-    except UnicodeEncodeError:
-        return False
-
-
-def _absent_or_wrong(entry: dict[str, Any], key: str, wanted: str) -> Fault:
-    if key not in entry:
-        return Fault("missing key", f"has no '{key}', {wanted}")
-    return Fault("wrong type", f"'{key}' is {_shown(entry[key])}, not {wanted}")
-
-
-def _type(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def _shown(value: object) -> str:
-    """A value for an error line: printable, short, never a screenful."""
-    if isinstance(value, int) and abs(value) > 10**30:
-        return "a number of more than 30 digits"
-    text = ascii(value) if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _escapes(name: str) -> bool:
+    """Whether a `file_name` leads out of its folder by its text; the folder's own links may lead anywhere."""
+    return bool(PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or ".." in PureWindowsPath(name).parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from catpose.errors import InputError
-from catpose.skeleton import FLIP
 
 
 class Codec(ABC):
@@ -60,17 +60,22 @@ class Codec(ABC):
         Half precision is decoded in float32, values that aren't finite count as 0.
         """
 
-    def unflip(self, heatmaps: Float[Tensor, "b 17 h w"]) -> Float[Tensor, "b 17 h w"]:
-        """The heatmaps of a mirrored crop, laid over those of the crop itself: mirrored, left and right swapped."""
-        return heatmaps.flip(-1)[:, list(FLIP)]
+    def unflip(self, heatmaps: Float[Tensor, "b k h w"], flip: Sequence[int]) -> Float[Tensor, "b k h w"]:
+        """The heatmaps of a mirrored crop, laid over those of the crop itself: mirrored, left and right exchanged.
+
+        Args:
+            flip: (k,), a skeleton's `flip`: which keypoint stands where each stood once the picture is mirrored.
+        """
+        return heatmaps.flip(-1)[:, list(flip)]
 
     @abstractmethod
     def round_trip_px(self, input_size: tuple[int, int], heatmap_size: tuple[int, int]) -> float:
         """The largest error per axis, crop px, of `decode(encode(point))` three sigmas or more inside the border."""
 
 
-class Classic(Codec):
-    """The codec of Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
+class MSRAHeatmap(Codec):
+    """The heatmaps of Microsoft Research Asia's "Simple Baselines for Human Pose Estimation and Tracking" (Xiao et al.,
+    ECCV 2018).
 
     Heatmap pixel i stands for crop pixel i·stride, stride = crop width / heatmap width. The Gaussian is drawn around
     the nearest heatmap pixel; decoding takes the maximum and goes a quarter of a pixel towards its higher neighbour,
@@ -101,14 +106,14 @@ class Classic(Codec):
         y_crop = (y + step_y) * (input_size[1] / height)
         return torch.stack([x_crop, y_crop], dim=-1), confidence
 
-    def unflip(self, heatmaps: Float[Tensor, "b 17 h w"]) -> Float[Tensor, "b 17 h w"]:
+    def unflip(self, heatmaps: Float[Tensor, "b k h w"], flip: Sequence[int]) -> Float[Tensor, "b k h w"]:
         """As every codec's, then one pixel to the right.
 
         Mirroring the crop takes heatmap x to (width - 1/stride) - x, mirroring the heatmap takes it to width - 1 - x:
         at stride 4 they disagree by 3/4 of a pixel, of which the published code gives back one (the first column
         stays).
         """
-        heatmaps = super().unflip(heatmaps)
+        heatmaps = super().unflip(heatmaps, flip)
         return torch.cat([heatmaps[..., :1], heatmaps[..., :-1]], dim=-1)
 
     def round_trip_px(self, input_size: tuple[int, int], heatmap_size: tuple[int, int]) -> float:
@@ -116,8 +121,8 @@ class Classic(Codec):
         return max(input_size[0] / heatmap_size[0], input_size[1] / heatmap_size[1]) / 2
 
 
-class Unbiased(Codec):
-    """Unbiased data processing with distribution-aware decoding.
+class UDPHeatmap(Codec):
+    """Heatmaps of unbiased data processing (UDP) with distribution-aware decoding (DARK).
 
     Heatmap pixel i stands for crop pixel i·(crop width - 1)/(heatmap width - 1), so that mirroring is exact, and the
     Gaussian's centre is the keypoint itself: Huang et al., "The Devil is in the Details: Delving into Unbiased Data
@@ -172,6 +177,7 @@ class Unbiased(Codec):
 
 
 def nearest_pixel(position: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+    """Index of the heatmap pixel nearest to a position in heatmap px; halves go up."""
     return torch.floor(position + 0.5)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -15,15 +16,13 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from catpose.errors import InputError
-from catpose.model.codec import Classic, Codec
+from catpose.model.codec import Codec, MSRAHeatmap
+from catpose.model.normalisation import config_of, described, normalisation, with_normalisation
 from catpose.model.schedule import lr_factor
 from catpose.model.weights import load_weights
+from catpose.skeleton import AP10K, Skeleton
 
 Batch = dict[str, Tensor]
-
-#: Mean and standard deviation of ImageNet's red, green and blue, 0–255; what timm's weights were trained with.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 #: Every backbone's deepest map has a whole number of pixels where the crop's sides are multiples of this, px.
 SIZE_STEP = 32
@@ -34,8 +33,16 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamax": torch.optim.Adamax,
 }
 
-#: What a prediction carries over from its batch, so that nobody has to match the two up again.
+#: Fields of a batch that its predictions carry, so that results need no second join.
 CARRIED = ("annotation_id", "image_id", "category_id", "box", "area")
+
+
+class Mean(MeanMetric):
+    """A mean in float32; torchmetrics' takes torch's default type at the time Lightning last moved it."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
 
 
 class PoseModel(pl.LightningModule):
@@ -45,8 +52,10 @@ class PoseModel(pl.LightningModule):
     through as `**kwargs`; its signature and this one are its settings.
 
     Args:
-        backbone: (B, 3, H, W) to its feature map, or to a list with the map last.
-        head: the feature map to (B, 17, H/4, W/4), such as `DeconvolutionHead`.
+        backbone: (B, 3, H, W) to its feature map, or to a list with the map last. Its `pretrained_cfg`, which timm's
+            networks have, tells the mean and std that pictures are scaled by; else they are ImageNet's.
+        head: the feature map to (B, K, H/4, W/4), a heatmap a keypoint, such as `DeconvolutionHead`. It is told K by
+            `set_outputs(K)`, where it has that.
         codec: how keypoints become heatmaps and heatmaps keypoints.
         weights: what the model starts from: "imagenet" (timm's, from the network or its cache), a file, null (random).
         optimizer: adam, adamw or adamax, with torch's other defaults.
@@ -61,8 +70,10 @@ class PoseModel(pl.LightningModule):
         scale_lr: multiply `lr` by the run's global batch over `global_batch_size` (Goyal et al., "Accurate, Large
             Minibatch SGD", 2017), rather than only say that they differ.
         flip_test: predict from the mean of the heatmaps of the crop and of its mirror image.
+        skeleton: the K keypoints. Not a setting: `fit` takes it from the data, a checkpoint holds it.
     """
 
+    #: (1, 3, 1, 1) float32 in any precision: of red, green and blue, 0–255; the backbone's, or its weights'.
     mean: Tensor
     std: Tensor
 
@@ -71,7 +82,7 @@ class PoseModel(pl.LightningModule):
         backbone: nn.Module,
         head: nn.Module,
         *,
-        codec: Codec = Classic(sigma=2.0),  # noqa: B008 (a codec has no state)
+        codec: Codec = MSRAHeatmap(sigma=2.0),  # noqa: B008 (a codec has no state)
         weights: str | None = "imagenet",
         optimizer: Literal["adam", "adamw", "adamax"] = "adam",
         lr: float = 1e-4,
@@ -84,6 +95,7 @@ class PoseModel(pl.LightningModule):
         global_batch_size: int = 32,
         scale_lr: bool = False,
         flip_test: bool = True,
+        skeleton: Skeleton = AP10K,
     ) -> None:
         super().__init__()
         _require(optimizer in OPTIMIZERS, "optimizer", optimizer, "adam, adamw or adamax")
@@ -96,6 +108,10 @@ class PoseModel(pl.LightningModule):
         _require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
         rising = list(milestones) == sorted(set(milestones)) and all(epoch >= 1 for epoch in milestones)
         _require(rising, "milestones", list(milestones), "rising epochs from 1, such as [170, 200]")
+        self.skeleton = skeleton
+        set_outputs: Any = getattr(head, "set_outputs", None)
+        if set_outputs is not None:
+            set_outputs(len(skeleton))
         self.backbone = backbone
         self.head = head
         self.timm_name = _timm_name(backbone)
@@ -111,46 +127,48 @@ class PoseModel(pl.LightningModule):
         self.global_batch_size = global_batch_size
         self.scale_lr = scale_lr
         self.flip_test = flip_test
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        for name, value in normalisation(config_of(backbone), f"model: {self.timm_name or 'the backbone'}").items():
+            self.register_buffer(name, value)  # saved in checkpoints
         # Metrics, since Lightning's own epoch mean truncates the count of samples where processes hold unequal shares.
-        self.train_loss = MeanMetric(nan_strategy="disable")
-        self.val_loss = MeanMetric(nan_strategy="disable")
+        self.train_loss = Mean(nan_strategy="disable")
+        self.val_loss = Mean(nan_strategy="disable")
         if weights is not None:
             load_weights(self, weights)
 
     def features(self, picture: Tensor) -> Tensor:
-        """(B, 3, H, W), normalised, to the feature map that the head takes; for backbones that aren't just called."""
+        """Normalised pictures (B, 3, H, W) to what the head takes; override it where a backbone isn't just called."""
         maps = self.backbone(picture)
         return maps[-1] if isinstance(maps, list | tuple) else maps
 
     def forward(self, crop: Tensor) -> Tensor:
-        """Heatmaps (B, 17, H/4, W/4) of uint8 RGB crops (B, H, W, 3); H and W multiples of 32, else `InputError`."""
+        """Heatmaps (B, K, H/4, W/4) of uint8 RGB crops (B, H, W, 3); H and W multiples of 32, else `InputError`."""
         height, width = crop.shape[1:3]
         if height % SIZE_STEP or width % SIZE_STEP:
             raise InputError(f"data.input_size: {width} x {height} px; give multiples of {SIZE_STEP} (width, height)")
-        picture = crop.permute(0, 3, 1, 2).to(self.mean.dtype)  # (B, 3, H, W)
-        return self.head(self.features((picture - self.mean) / self.std))
+        picture = (crop.permute(0, 3, 1, 2).float() - self.mean) / self.std  # (B, 3, H, W)
+        return self.head(self.features(picture.to(self.dtype)))
 
     def loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
-        """How far `heatmaps` (B, 17, h, w) are from those of the batch's keypoints."""
-        target, weight = self.codec.encode(  # (B, 17, h, w), (B, 17)
+        """The loss () of heatmaps (B, K, h, w) against the batch's keypoints; override it for another one."""
+        target, weight = self.codec.encode(  # (B, K, h, w), (B, K)
             batch["keypoints_crop"], batch["visibility"], size_of_crop(batch), (heatmaps.shape[3], heatmaps.shape[2])
         )
         return heatmap_loss(heatmaps, target, weight)  # ()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, 17, h, w)
+        heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, K, h, w)
         loss = self.loss(heatmaps, batch)  # ()
         self.train_loss.update(loss.detach().expand(len(heatmaps)))
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> Batch:
-        heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, 17, h, w)
+        heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, K, h, w)
         self.val_loss.update(self.loss(heatmaps, batch).expand(len(heatmaps)))
-        self.log("val/loss", self.val_loss, on_step=False, on_epoch=True, prog_bar=True)
         return self.poses(heatmaps, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log(f"{validation_name(self.trainer)}/loss", self.val_loss, prog_bar=True)
 
     def predict_step(self, batch: Batch, batch_index: int = 0) -> Batch:
         return self.poses(self(batch["crop"]), batch)
@@ -158,20 +176,51 @@ class PoseModel(pl.LightningModule):
     test_step = predict_step
 
     def poses(self, heatmaps: Tensor, batch: Batch) -> Batch:
-        """Keypoints (B, 17, 2) in image px and confidence (B, 17), float32, with what is carried from the batch.
+        """Keypoints (B, K, 2) in image px and confidence (B, K), float32, with what is carried from the batch.
 
         Args:
-            heatmaps: (B, 17, h, w) of the batch's crops; with `flip_test`, those of their mirror images are made here.
+            heatmaps: (B, K, h, w) of the batch's crops; `flip_test` adds those of their mirror images.
         """
         if self.flip_test:
-            mirrored = self.codec.unflip(self(batch["crop"].flip(2)))  # (B, 17, h, w)
+            mirrored = self.codec.unflip(self(batch["crop"].flip(2)), self.skeleton.flip)  # (B, K, h, w)
             heatmaps = (heatmaps.float() + mirrored.float()) / 2
-        keypoints_crop, confidence = self.codec.decode(heatmaps, size_of_crop(batch))  # (B, 17, 2), (B, 17)
-        keypoints = apply_affines(batch["crop_to_image"], keypoints_crop)  # (B, 17, 2)
+        keypoints_crop, confidence = self.codec.decode(heatmaps, size_of_crop(batch))  # (B, K, 2), (B, K)
+        keypoints = apply_affines(batch["crop_to_image"], keypoints_crop)  # (B, K, 2)
         return {"keypoints": keypoints, "confidence": confidence} | {name: batch[name] for name in CARRIED}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["skeleton"] = self.skeleton.to_plain()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """torch's; a complete `state_dict` without `mean` and `std` is one of 0.1.0, which scaled by ImageNet's."""
+        return super().load_state_dict(with_normalisation(state_dict) if strict else state_dict, strict, assign)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> PoseModel:
+        """torch's, which every `.to()` calls; mean, std and the metrics change device but stay float32.
+
+        A mean over samples in bfloat16 would count no further than 256.
+        """
+        scale = {"mean": self.mean, "std": self.std}
+        super()._apply(fn, *args, **kwargs)
+        for name, value in scale.items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        for metric in (self.train_loss, self.val_loss):
+            metric.set_dtype(torch.float32)
+        return self
 
     def setup(self, stage: str) -> None:
         self.to(memory_format=torch.channels_last)  # the crops' layout, in which convolutions are fastest
+        # Of a batch only the crops enter the network, and `forward` brings them to its precision. All other numbers
+        # are places and areas in pixels, of which a half precision would leave every other or every eighth.
+        self.trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
+
+    def on_train_start(self) -> None:
+        if self.trainer.precision == "bf16-true":
+            rank_zero_info(
+                "trainer.precision bf16-true keeps 8 bits of a weight, bf16-mixed 24: steps of model.lr"
+                f" {self.lr:g} are lost on weights above {512 * self.lr:.2g}"
+            )
+        rank_zero_info(f"pictures are scaled by {described({'mean': self.mean, 'std': self.std})}")
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Key dropout and its like by (seed, epoch, batch, rank): a run resumed at an epoch's end draws the same.
@@ -209,7 +258,7 @@ class PoseModel(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
     def lr_scale(self) -> float:
-        """What `lr` is multiplied by for the run's global batch: 1 unless `scale_lr`; a line where the two differ."""
+        """Factor on `lr` for the run's global batch, 1 unless `scale_lr`; logs a line where the batches differ."""
         loader: Any = self.trainer.train_dataloader
         per_device = loader.batch_size or loader.batch_sampler.batch_size
         batch = per_device * self.trainer.world_size * self.trainer.accumulate_grad_batches
@@ -223,31 +272,38 @@ class PoseModel(pl.LightningModule):
         return scale
 
 
+def validation_name(trainer: pl.Trainer) -> str:
+    """Prefix of a validation's metrics: "val", or "val_partial" where some batches are left out."""
+    return "val" if sum(trainer.num_val_batches) == len(trainer.val_dataloaders) else "val_partial"  # type: ignore[arg-type]
+
+
 def size_of_crop(batch: Batch) -> tuple[int, int]:
     """(width, height) of a batch's crops, px."""
     return batch["crop"].shape[2], batch["crop"].shape[1]
 
 
 def heatmap_loss(heatmaps: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Visibility-weighted mean squared error: the mean over B, 17, h and w of weight·(heatmaps - target)², float32.
+    """Visibility-weighted mean squared error: the mean over B, K, h and w of weight·(heatmaps - target)², float32.
 
     Keypoints of weight 0 count in the mean's denominator, as in MMPose's `KeypointMSELoss(use_target_weight=True)`. The
     official SimpleBaseline and HRNet code halves it (which Adam doesn't notice).
 
     Args:
-        heatmaps, target: (B, 17, h, w). weight: (B, 17).
+        heatmaps, target: (B, K, h, w). weight: (B, K).
     """
     return (weight[:, :, None, None] * (heatmaps.float() - target) ** 2).mean()
 
 
 def apply_affines(affines: Tensor, points: Tensor) -> Tensor:
-    """(B, K, 2) points taken through (B, 2, 3) affines; multiplied and added, since autocast rounds matrix products."""
+    """Points (B, K, 2) through affines (B, 2, 3); not a matrix product, which autocast would round."""
     return (affines[:, None, :, :2] * points[:, :, None, :]).sum(-1) + affines[:, None, :, 2]
 
 
 def _timm_name(backbone: nn.Module) -> str | None:
     """timm's name of a backbone with the tag of its weights; None for one that isn't timm's."""
-    config: Any = getattr(backbone, "pretrained_cfg", None) or {}
+    config: Any = getattr(backbone, "pretrained_cfg", None)
+    if not isinstance(config, Mapping):
+        return None
     return ".".join(part for part in (config.get("architecture"), config.get("tag")) if part) or None
 
 

@@ -1,4 +1,4 @@
-"""Starting a pose model from weights trained elsewhere: whose layout a file has, what fits, what doesn't."""
+"""Starting a pose model from weights trained elsewhere: the file's layout, what fits and what doesn't."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from catpose.errors import InputError, one_line
-from catpose.model.tensor_file import read_tensors
+from catpose.files import read_json
+from catpose.model.normalisation import IMAGENET, JAX_VIT, described, normalisation
+from catpose.model.tensor_file import read_content, tensors_of
+from catpose.skeleton import AP10K, Skeleton
 
 REMEDY = "give --model.weights FILE (a local file), or --model.weights null for a random start"
 
 # The hub's name for weights that have no safetensors yet.
 _OLD_FILE = "pytorch_model.bin"
+
+# A config.json is some hundred bytes long; a longer one isn't timm's.
+LONGEST_CONFIG = 2**20
 
 # Below this part of the backbone's elements, a file belongs to another network and is refused.
 LEAST_MATCH = 0.5
@@ -66,8 +72,9 @@ _MOBILENET: Rules = [
     (r"^(blocks\.[1-6]\.\d)\.3\.", r"\1.bn3."),
     (r"^", "backbone."),
 ]
+TIMM = "timm or torchvision"
 LAYOUTS: dict[str, Rules] = {
-    "timm or torchvision": [(r"^", "backbone.")],
+    TIMM: [(r"^", "backbone.")],
     "catpose": [],
     "official HRNet or SimpleBaseline": [*_HEAD, (r"^(?!head\.)", "backbone.")],
     "MMPose": [*_HEAD, (r"^backbone\.last_norm\.", "backbone.norm.")],
@@ -77,10 +84,13 @@ LAYOUTS: dict[str, Rules] = {
 
 
 def load_weights(model: nn.Module, weights: str) -> str:
-    """Fill `model`'s backbone, and its head where shapes fit, from `weights`; print and return what went where.
+    """Load `weights` into `model`'s backbone, and into its head where shapes fit; print and return a report.
+
+    With the weights come the mean and std that they were trained with, as far as these are known: see `_normalisation`.
 
     Args:
-        model: has `backbone` (a timm network), `head` and `timm_name` (None for a network that isn't timm's).
+        model: has `backbone` (a timm network), `head`, `timm_name` (None for a network that isn't timm's), `mean` and
+            `std`.
         weights: `imagenet` for the weights that timm knows under `timm_name`, another of their tags (`a1_in1k`), or
             a file: timm's, torchvision's, a checkpoint of ours, of the official HRNet or SimpleBaseline code or of
             MMPose, as `.safetensors`, `.pth`, `.ckpt` or `.npz`. Names and shapes decide; ViTPose, say, is a starting
@@ -90,14 +100,22 @@ def load_weights(model: nn.Module, weights: str) -> str:
         InputError: no network and nothing cached; no usable file; values that aren't finite floats; or less than
             `LEAST_MATCH` of the backbone in it. The model is as it was before.
     """
-    file = _file(weights, getattr(model, "timm_name", None))
-    source = {_bare(name): tensor for name, tensor in _tensors(file, model).items() if "num_batches" not in name}
+    file, config = _file(weights, getattr(model, "timm_name", None))
+    content = read_content(file)
+    source = tensors_of(content, file)
+    if any(name.endswith("embedding/kernel") for name in source) and hasattr(_network(model), "load_pretrained"):
+        source, config = _converted(file, model), JAX_VIT
+    source = {_bare(name): tensor for name, tensor in source.items() if "num_batches" not in name}
     state = {_bare(name): tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     state = {name: tensor for name, tensor in state.items() if name.startswith(("backbone.", "head."))}
 
     found = {layout: _in_our_names(source, rules, state, model) for layout, rules in LAYOUTS.items()}
     layout = max(LAYOUTS, key=lambda layout: _agreement(found[layout], state))
-    named, fit = found[layout], _fitting(found[layout], state)
+    named = found[layout]
+    by_name = ""
+    if layout == "catpose":
+        named, by_name = _head_by_name(named, state, content, model, file)
+    fit = _fitting(named, state)
     backbone = {name: tensor.numel() for name, tensor in state.items() if name.startswith("backbone.")}
     part = sum(backbone[name] for name in fit if name in backbone) / sum(backbone.values())
     if part < LEAST_MATCH:
@@ -106,12 +124,73 @@ def load_weights(model: nn.Module, weights: str) -> str:
             f"(it holds {_groups(source)}); {REMEDY}"
         )
     values = {name: _checked(tensor, state[name], f"{file}: {name}") for name, tensor in fit.items()}
+    scale, whose = _normalisation(model, file, config, layout, named)
     with torch.no_grad():
         for name, value in values.items():
             state[name].copy_(value)
-    report = "\n  ".join(_report(f"weights from {file} ({layout})", state, named, fit))
+        for name, value in scale.items():
+            getattr(model, name).copy_(value)
+    lines = _report(f"weights from {file} ({layout})", state, named, fit) + ([by_name] if by_name else [])
+    report = "\n  ".join([*lines, f"pictures are scaled by {described(scale)} ({whose})"])
     rank_zero_only(print)(report)
     return report
+
+
+def _normalisation(
+    model: nn.Module, file: Path, config: Mapping[str, Any] | None, layout: str, named: dict[str, Tensor]
+) -> tuple[Mapping[str, Tensor], str]:
+    """Mean and std that a file's weights were trained with, and where they come from.
+
+    catpose's checkpoints hold them; those of 0.1.0 and published pose checkpoints use ImageNet's. timm's files don't
+    state them, but their `pretrained_cfg` does. For any other file they are the backbone's.
+    """
+    if layout == "catpose" and {"mean", "std"} <= named.keys():
+        return _stored(named, file), "the checkpoint's own"
+    if layout != TIMM and (layout != "catpose" or any(name.startswith("head.") for name in named)):
+        return normalisation(IMAGENET), f"ImageNet's, as {'catpose 0.1.0' if layout == 'catpose' else layout} has it"
+    if config is not None:
+        return normalisation(config, str(file)), f"these weights', by timm's {config.get('architecture', 'release')}"
+    own = {name: model.get_buffer(name) for name in ("mean", "std")}
+    return own, "the backbone's, since the file doesn't tell"
+
+
+def _head_by_name(
+    named: dict[str, Tensor], state: dict[str, Tensor], content: object, model: nn.Module, file: Path
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a checkpoint of ours, the last convolution's rows put where the model has the same keypoints.
+
+    Returns:
+        the tensors, as they are where both have one skeleton or the file doesn't know its own; what was done, "" for
+        nothing.
+    """
+    ours: Skeleton = getattr(model, "skeleton", AP10K)
+    if not isinstance(content, dict) or "catpose" not in content:
+        return named, ""
+    try:
+        theirs = Skeleton.from_plain(content["skeleton"]) if "skeleton" in content else AP10K
+    except InputError as error:
+        raise InputError(f"{file}: {error}; {REMEDY}") from None
+    last = [name for name in ("head.final.weight", "head.final.bias") if name in named and name in state]
+    shared = [name for name in ours.names if name in theirs.names]
+    if ours.names == theirs.names or any(
+        len(named[name]) != len(theirs) or named[name].shape[1:] != state[name].shape[1:] for name in last
+    ):
+        return named, ""
+    to, of = ours.indices(*shared), theirs.indices(*shared)
+    renamed = dict(named)
+    for name in last:
+        renamed[name] = state[name].detach().clone()
+        renamed[name][to] = named[name][of].to(renamed[name])
+    new = [name for name in ours.names if name not in theirs.names]
+    starts = f"; at their random start: {', '.join(new)}" if new else ""
+    return renamed, f"heatmaps by name: {len(shared)} of {len(ours)} keypoints from the file's {len(theirs)}{starts}"
+
+
+def _stored(named: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    scale = {name: named[name].float() for name in ("mean", "std")}
+    if not all(value.numel() == 3 and value.isfinite().all() for value in scale.values()) or scale["std"].min() <= 0:
+        raise InputError(f"{file}: its mean and std are none of red, green and blue, std above 0; {REMEDY}")
+    return {name: value.reshape(1, 3, 1, 1) for name, value in scale.items()}
 
 
 def _in_our_names(
@@ -185,7 +264,7 @@ def _report(title: str, state: dict[str, Tensor], named: dict[str, Tensor], fit:
         lines.append(f"another shape: {'; '.join(shapes[:3])}{f'; and {len(shapes) - 3} more' if shapes[3:] else ''}")
     if len(fit) < len(state):
         lines.append(f"at their random start: {_groups(name for name in state if name not in fit)}")
-    unused = [name.removeprefix("backbone.") for name in named if name not in state]
+    unused = [name.removeprefix("backbone.") for name in named if name not in state and name not in ("mean", "std")]
     if unused:
         lines.append(f"not used: {_groups(unused)}")
     return lines
@@ -199,13 +278,9 @@ def _groups(names: Iterable[str]) -> str:
     return ", ".join(shown) + (f" and {len(groups) - 6} modules more" if len(groups) > 6 else "")
 
 
-def _tensors(file: Path, model: nn.Module) -> dict[str, Tensor]:
-    """`file`'s tensors; those of the vision transformers' original JAX release (`.npz`) as timm converts them."""
-    tensors = read_tensors(file)
-    network = _network(model)
-    if not any(name.endswith("embedding/kernel") for name in tensors) or not hasattr(network, "load_pretrained"):
-        return tensors
-    converted: Any = copy.deepcopy(network)
+def _converted(file: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of the vision transformers' original JAX release (`.npz`) as timm converts them."""
+    converted: Any = copy.deepcopy(_network(model))
     try:
         converted.load_pretrained(str(file))
     except Exception as error:  # it indexes the file's arrays by name and number, so any of its errors is the file's
@@ -215,11 +290,14 @@ def _tensors(file: Path, model: nn.Module) -> dict[str, Tensor]:
     return converted.state_dict()
 
 
-def _file(weights: str, timm_name: str | None) -> Path:
-    """The local file that `weights` means; timm's own are fetched from the Hugging Face hub, or found in its cache."""
+def _file(weights: str, timm_name: str | None) -> tuple[Path, Mapping[str, Any] | None]:
+    """The local file that `weights` means, and timm's `pretrained_cfg` of it where it is known.
+
+    timm's own are fetched from the Hugging Face hub, or found in its cache.
+    """
     path = Path(weights).expanduser()
     if weights != "imagenet" and (timm_name is None or path.exists() or path.suffix or len(path.parts) > 1):
-        return path
+        return path, _config_beside(path)
     if timm_name is None:
         raise InputError(
             f"model.weights=imagenet: this backbone isn't one of timm's, which have such weights; {REMEDY}"
@@ -234,7 +312,18 @@ def _file(weights: str, timm_name: str | None) -> Path:
     return _hub_file(f"{architecture}.{weights}", weights)
 
 
-def _hub_file(name: str, weights: str) -> Path:
+def _config_beside(path: Path) -> Mapping[str, Any] | None:
+    """The `pretrained_cfg` in the `config.json` beside timm's files on the hub; None if absent."""
+    beside = path.with_name("config.json")
+    try:
+        content = read_json(beside, LONGEST_CONFIG)
+        config = content["pretrained_cfg"]
+        return {"architecture": content["architecture"], "mean": config["mean"], "std": config["std"]}
+    except (InputError, KeyError, TypeError):  # somebody else's config.json
+        return None
+
+
+def _hub_file(name: str, weights: str) -> tuple[Path, Mapping[str, Any]]:
     try:
         pretrained = timm.get_pretrained_cfg(name)
     except RuntimeError as error:  # timm knows the architecture, but no such tag of it
@@ -243,19 +332,20 @@ def _hub_file(name: str, weights: str) -> Path:
         raise InputError(f"model.weights={weights}: timm has no pretrained weights of {name}; {REMEDY}")
     if not pretrained.hf_hub_id:
         raise InputError(f"model.weights={weights}: fetch {pretrained.url} yourself, then {REMEDY}")
+    config = pretrained.to_dict()
     hub, file = pretrained.hf_hub_id, pretrained.hf_hub_filename or "model.safetensors"
     for name in (file, _OLD_FILE):
         cached = try_to_load_from_cache(hub, name)
         if isinstance(cached, str):
-            return Path(cached)
+            return Path(cached), config
     try:
-        get_session().head(constants.ENDPOINT, timeout=5)  # asked once, since the download itself retries for 23 s
+        get_session().head(constants.ENDPOINT, timeout=5)  # a single request: the download itself retries for 23 s
         try:
-            return Path(hf_hub_download(hub, file))
+            return Path(hf_hub_download(hub, file)), config
         except LocalEntryNotFoundError:  # the hub is out of reach after all
             raise
         except EntryNotFoundError:
-            return Path(hf_hub_download(hub, _OLD_FILE))
+            return Path(hf_hub_download(hub, _OLD_FILE)), config
     except Exception as error:  # of whichever HTTP library this version of the hub's client uses
         reason = one_line(error.__cause__ or error)[:150]
         raise InputError(f"model.weights={weights}: {hub} can't be fetched ({reason}); {REMEDY}") from None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import logging
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,36 +17,40 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import WandbLogger
 
 from catpose.data.coco import split_hash
-from catpose.errors import InputError
+from catpose.figures.overlay import draw_pose
 from catpose.files import atomic_write, write_json
 from catpose.geometry import apply, invert
 from catpose.run.directory import RunDirectory
 from catpose.score.ap import own_oks
-from catpose.score.contract import Contract
-from catpose.score.contract import Score as Figures
-from catpose.score.instances import Truth
-from catpose.score.metric import KeypointAP
+from catpose.score.metric import KeypointAP, figures
 from catpose.score.oks import MIN_CONFIDENCE
-from catpose.show.overlay import draw_pose
+from catpose.score.protocol import EvaluationProtocol, Score
+from catpose.skeleton import Skeleton
 
 log = logging.getLogger("catpose")
 
 N_OVERLAYS = 4
+#: The columns of metrics.csv that come first.
+COLUMNS = ("epoch", "step", "lr", "train_seconds", "epoch_seconds", "images_per_second")
 
 
-class Score(Callback):
+class Validation(Callback):
     """Validation AP, overall and per keypoint, at the end of each validation; logged as `val/AP`, `val/AP/left_eye`, …
 
     Every process computes the score of all samples, so that all know it and none has to be told. The first of them
-    keeps the detections with their OKS, and the score with its contract: no question about them needs the model again.
+    keeps the detections with their OKS, and the score with its protocol: no question about them needs the model again.
+
+    A validation of a part of the split (`trainer.limit_val_batches` and the like) is scored on the instances that it
+    looked at, and logged as `val_partial/AP`, …: nobody who asks for the split's AP finds it. Lightning's sanity check
+    is no validation: nothing of it is kept.
     """
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        split = trainer.datamodule.val_split  # type: ignore[attr-defined]
-        self.truth, self.split_hash = Truth.from_coco(split.coco), split_hash(split)
+        self.truth = trainer.datamodule.val_split  # type: ignore[attr-defined]
+        self.split_hash = split_hash(self.truth)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.metric = KeypointAP(self.truth).to(pl_module.device)
@@ -55,85 +61,130 @@ class Score(Callback):
         self.metric.update(outputs["keypoints"], outputs["confidence"], outputs["annotation_id"])
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        score = self.metric.compute()
-        if trainer.is_global_zero:
-            self.keep(score, pl_module.flip_test)  # type: ignore[arg-type]
-        values = {f"val/{name}": value for name, value in score.items() if not math.isnan(value)}
-        pl_module.log_dict(values, rank_zero_only=False, sync_dist=False)
-        trainer.progress_bar_metrics["AP"] = values.get("val/AP", math.nan)
-        del self.metric
-
-    def keep(self, score: dict[str, float], flip_test: bool) -> None:
-        """Write `val_results.json` and `val_score.json` of the validation just done."""
-        detections = self.metric.detections
-        assert detections is not None
-        write_json(self.run.val_results, detections.to_results(own_oks(self.truth, detections)), indent=None)
-        contract = Contract.of(
+        if trainer.sanity_checking:
+            return
+        values, detections, seen = self.metric.compute(), self.metric.detections, self.metric.seen
+        assert detections is not None and seen is not None  # noqa: PT018
+        protocol = EvaluationProtocol.of(
             self.truth,
             detections,
             split="val",
             split_hash=self.split_hash,
             box_source="ground truth",
-            flip_test=flip_test,
+            flip_test=pl_module.flip_test,  # type: ignore[arg-type]
+            seen=int((seen & ~self.truth.ignored).sum()),
         )
-        Figures(score, contract).write(self.run.val_score)
+        if protocol.is_partial:  # instances that nobody looked at are no missed ones
+            values = figures(dataclasses.replace(self.truth, ignored=self.truth.ignored | ~seen), detections)
+            log.info("validation looked at %d of %d instances: no AP of the split", protocol.seen, protocol.instances)
+        if trainer.is_global_zero:
+            write_json(self.run.val_results, detections.to_results(own_oks(self.truth, detections)), indent=None)
+            checkpoint = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+            Score(values, protocol, checkpoint=checkpoint).write(self.run.val_score)
+        name = "val_partial" if protocol.is_partial else "val"
+        logged = {f"{name}/{key}": value for key, value in values.items() if not math.isnan(value)}
+        pl_module.log_dict(logged, rank_zero_only=False, sync_dist=False)
+        trainer.progress_bar_metrics["partial AP" if protocol.is_partial else "AP"] = values["AP"]
+        del self.metric
 
 
 class History(Callback):
-    """One row an epoch in `metrics.csv`, one line in `log.txt`. A resumed run's rows follow those it had finished."""
+    """`metrics.csv`: a row for each epoch's end and for each validation within an epoch, with its epoch and step.
+
+    What a row says of the validation is of its very step: of an epoch that doesn't end in a validation it says nothing.
+    A validation within an epoch has no figures of the training. Each row is a line in `log.txt` too. A resumed run's
+    rows follow those it had finished.
+    """
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
         self.rows: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.run.metrics.exists():  # rows of an epoch that was not finished with a checkpoint are left out
-            with self.run.metrics.open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch]
+        # Rows of an epoch that was not finished with a checkpoint are left out.
+        self.rows = [dict(row) for row in self.run.rows() if int(row["epoch"]) < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.start = time.perf_counter()
+        self.trains_since: float | None = self.start  # None while it validates
+        self.trained = 0.0  # seconds
         self.images = 0
-        self.validated = False
+        self.validated = self.has_row = False  # since the last batch
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self.trains_since is None:
+            self.trains_since = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         self.images += len(args[1]["image_id"]) * trainer.world_size
+        self.validated = self.has_row = False
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.validation_start = time.perf_counter()
-        self.validated = True
+        if not trainer.sanity_checking:
+            self._stop_clock()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self.validated, self.end = True, time.perf_counter()
+        metrics = trainer.callback_metrics  # an exchange between the processes, so before the first one is left alone
+        if trainer.is_global_zero and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._add(self._moment(trainer) | _texts({k: v for k, v in metrics.items() if _of_validation(k)}))
+            self.has_row = True
+            log.info("step %d in epoch %d: %s", trainer.global_step, trainer.current_epoch, self._summary())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = trainer.callback_metrics  # an exchange between the processes, so before the first one is left alone
+        metrics = trainer.callback_metrics  # as above
         if not trainer.is_global_zero:
             return
-        end = time.perf_counter()
-        trained = (self.validation_start if self.validated else end) - self.start
-        row: dict[str, Any] = {
-            "epoch": trainer.current_epoch,
-            "step": trainer.global_step,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train_seconds": round(trained, 4),
-            "epoch_seconds": round(end - self.start, 4),
-            "images_per_second": round(self.images / trained, 2),
+        self._stop_clock()
+        seconds = (self.end if self.validated else time.perf_counter()) - self.start
+        if self.has_row:  # the epoch was ended right after it
+            self.rows.pop()
+        row = self._moment(trainer) | {
+            "train_seconds": round(self.trained, 4),
+            "epoch_seconds": round(seconds, 4),
+            "images_per_second": round(self.images / self.trained, 2),
         }
-        for name, value in sorted(metrics.items()):
-            if self.validated or not name.startswith("val/"):
-                row[name] = f"{float(value):.8g}"
+        self._add(row | _texts({k: v for k, v in metrics.items() if self.validated or not _of_validation(k)}))
+        log.info("epoch %d: %s, %.1f s", trainer.current_epoch, self._summary(), seconds)
+
+    def _moment(self, trainer: pl.Trainer) -> dict[str, Any]:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        return {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate}
+
+    def _stop_clock(self) -> None:
+        if self.trains_since is not None:
+            self.trained += time.perf_counter() - self.trains_since
+            self.trains_since = None
+
+    def _add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        names = list(dict.fromkeys([*COLUMNS, *(name for row in self.rows for name in row)]))
         with atomic_write(self.run.metrics) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
-        seen = ", ".join(
-            f"{name} {float(row[name]):.4g}" for name in ("train/loss", "val/loss", "val/AP") if name in row
-        )
-        log.info("epoch %d: %s, %.1f s", trainer.current_epoch, seen, end - self.start)
+
+    def _summary(self) -> str:
+        row = self.rows[-1]
+        names = ("train/loss", "val/loss", "val/AP", "val_partial/loss", "val_partial/AP")
+        return ", ".join(f"{name} {float(row[name]):.4g}" for name in names if name in row)
+
+
+def _of_validation(name: str) -> bool:
+    return name.startswith(("val/", "val_partial/"))
+
+
+def _texts(metrics: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    return {name: f"{float(value):.8g}" for name, value in sorted(metrics.items())}
 
 
 class BestAndLast(Checkpoint):
-    """`best.ckpt` (the epoch of the best validation AP, the first of equals) and `last.ckpt`, after every epoch.
+    """`best.ckpt`, the model of the best validation AP, the first of equals, and `last.ckpt`, that of the last epoch.
+
+    `best.ckpt` is saved by the validation that found it, were that within an epoch: later its weights would be others
+    than those scored. A validation of a part of the split chooses nothing.
 
     Lightning's ModelCheckpoint forgets what was best once a run's directory has moved, as it does between machines.
     Both files are written whole or not at all, and `last.ckpt` after `best.ckpt`: a run that dies in between goes on
@@ -145,50 +196,51 @@ class BestAndLast(Checkpoint):
         self.settings = settings
         self.best_ap = -math.inf
         self.best_epoch = -1
+        self.best_step = -1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_ap": self.best_ap, "best_epoch": self.best_epoch}
+        return {"best_ap": self.best_ap, "best_epoch": self.best_epoch, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_ap, self.best_epoch = float(state_dict["best_ap"]), int(state_dict["best_epoch"])
+        self.best_step = int(state_dict.get("best_step", -1))  # 0.1.0 had none
+
+    def __str__(self) -> str:
+        if self.best_epoch < 0:
+            return "none, since the whole split was never validated"
+        return f"best val/AP {self.best_ap:.4f} in epoch {self.best_epoch}" + (
+            f", step {self.best_step}" if self.best_step >= 0 else ""
+        )
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["catpose"] = self.settings
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None and not torch.isfinite(loss):
-            raise InputError(
-                f"{self.run.path}: the training loss is {float(loss)} in epoch {trainer.current_epoch};"
-                " lower model.lr or lengthen model.warmup_iterations (no checkpoint was made of this epoch)"
-            )
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         ap = float(trainer.callback_metrics.get("val/AP", -math.inf))
         if ap > self.best_ap:
-            self.best_ap, self.best_epoch = ap, trainer.current_epoch
+            self.best_ap, self.best_epoch, self.best_step = ap, trainer.current_epoch, trainer.global_step
             trainer.save_checkpoint(self.run.best, weights_only=False)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.save_checkpoint(self.run.last, weights_only=False)
 
 
-class StopWhenAsked(Callback):
-    """Ends the training with the epoch in which a file named `stop` was made in the run's directory.
+class ResumedAtEpochEnd(Callback):
+    """Keeps Lightning from taking a resumed run of `trainer.max_steps` for one that was stopped within an epoch.
 
-    All processes end together: Lightning's way to pass on a SIGTERM, a broadcast from within the signal's handler, can
-    cross with what the processes are exchanging.
+    It would end the finished epoch once more, and so train one less. Ours are resumed at an epoch's end only, and the
+    number of steps need not be known while Lightning finds out where a run stands.
     """
 
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.max_steps, trainer.fit_loop.epoch_loop.max_steps = trainer.max_steps, -1
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.strategy.broadcast(self.run.stop.exists()):
-            trainer.should_stop = True
-            log.info("stopped after epoch %d, as asked", trainer.current_epoch)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero:
-            self.run.stop.unlink(missing_ok=True)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.fit_loop.epoch_loop.max_steps = self.max_steps
 
 
 class Overlays(Callback):
@@ -197,28 +249,28 @@ class Overlays(Callback):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        if batch_idx == 0 and trainer.is_global_zero:
-            self.pictures = overlays(outputs, batch)
+        if batch_idx == 0 and trainer.is_global_zero and not trainer.sanity_checking:
+            self.pictures = overlays(outputs, batch, pl_module.skeleton)  # type: ignore[arg-type]
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero and not trainer.sanity_checking:
                 import wandb
 
-                pictures = [wandb.Image(picture) for picture in self.pictures]
+                pictures: Any = [wandb.Image(picture) for picture in self.pictures]
                 step = {"epoch": trainer.current_epoch, "trainer/global_step": trainer.global_step - 1}
-                logger.experiment.log({"val/overlays": pictures, **step})
+                logger.log_metrics({"val/overlays": pictures, **step})
 
 
-def overlays(outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor]) -> list[np.ndarray]:
+def overlays(outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor], skeleton: Skeleton) -> list[np.ndarray]:
     """Pictures (H, W, 3) uint8 of the first crops of a batch with prediction and truth drawn."""
     pictures = []
     for i in range(min(N_OVERLAYS, len(batch["crop"]))):
         to_crop = invert(batch["crop_to_image"][i].double().cpu().numpy())
         predicted = apply(to_crop, outputs["keypoints"][i].double().cpu().numpy())
         crop = batch["crop"][i].cpu().numpy()
-        truth = draw_pose(
-            crop, batch["keypoints_crop"][i].cpu().numpy(), batch["visibility"][i].cpu().numpy() > 0, hollow=True
-        )
-        pictures.append(draw_pose(truth, predicted, outputs["confidence"][i].float().cpu().numpy() > MIN_CONFIDENCE))
+        points, labelled = batch["keypoints_crop"][i].cpu().numpy(), batch["visibility"][i].cpu().numpy() > 0
+        truth = draw_pose(crop, points, labelled, skeleton, hollow=True)
+        confident = outputs["confidence"][i].float().cpu().numpy() > MIN_CONFIDENCE
+        pictures.append(draw_pose(truth, predicted, confident, skeleton))
     return pictures

@@ -7,6 +7,7 @@ settings name those alone are built that are models and codecs of catpose, or in
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,23 @@ import torch
 import yaml
 from torch import Tensor
 
-import catpose
 from catpose.data.datamodule import CatDataModule
 from catpose.errors import InputError, one_line
+from catpose.model.bounded import bounded_building, bounded_outputs
 from catpose.model.codec import Codec
+from catpose.model.normalisation import with_normalisation
 from catpose.model.pose import PoseModel
 from catpose.model.tensor_file import read_content
+from catpose.plain_yaml import parse_yaml
+from catpose.run.imports import import_modules
+from catpose.skeleton import AP10K, Skeleton
 
 #: What Lightning needs to go on.
 RESUMED = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
-LONGEST_SETTINGS = 10_000  # characters; those of `fit` are some two thousand
 
 
 def load_model(path: Path, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, dict[str, Any]]:
-    """The model in a checkpoint of `fit`, in evaluation mode on the CPU.
+    """The model in a checkpoint of `fit`, in evaluation mode on the CPU; in float32, or the half that it was kept in.
 
     Args:
         path: a `.ckpt` file of `fit`.
@@ -40,15 +44,14 @@ def load_model(path: Path, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, di
         InputError: no such file, a damaged one, one with code in it, one that `fit` didn't write.
     """
     checkpoint = read_checkpoint(path)
-    for module in trusted:
-        try:
-            importlib.import_module(module)
-        except (ImportError, ValueError, TypeError) as error:  # the last two: no name of a module
-            raise InputError(f"--import {module}: {one_line(error)}") from None
+    import_modules(trusted)
     try:
-        model, settings = described_model(checkpoint["catpose"], trusted)
+        tensors = [tensor for tensor in checkpoint["state_dict"].values() if isinstance(tensor, Tensor)]
+        with bounded_building(len(tensors), sum(tensor.numel() for tensor in tensors)):
+            model, settings = described_model(checkpoint["catpose"], trusted, skeleton_in(checkpoint))
         model.load_state_dict(checkpoint["state_dict"])
-        require_fit(model, tuple(settings["data"]["input_size"]))
+        with bounded_outputs():
+            require_fit(model, tuple(settings["data"]["input_size"]))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # whatever a file of another make leads to
@@ -57,14 +60,22 @@ def load_model(path: Path, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, di
     broken = next((name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()), None)
     if broken:
         raise InputError(f"{path}: {broken} holds NaN or infinity: its training diverged; name another checkpoint")
+    if not (model.std > 0).all():
+        raise InputError(f"{path}: its std of pictures isn't above 0: it was changed; name another checkpoint")
+    stored = next((value.dtype for name, value in checkpoint["state_dict"].items() if name.startswith("head.")), None)
+    if stored in (torch.bfloat16, torch.float16):  # so that it finds what its validation found, to the last digit
+        model.to(stored)
     return model.eval(), settings
 
 
-def described_model(text: str, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, dict[str, Any]]:
+def described_model(
+    text: str, trusted: tuple[str, ...] = (), skeleton: Skeleton = AP10K
+) -> tuple[PoseModel, dict[str, Any]]:
     """The model of a run's settings, its weights random, and these settings.
 
     Args:
         text: as in `config.yaml`; it may be a stranger's, and makes nothing but models of catpose or of `trusted`.
+        skeleton: the keypoints that it was trained on, which the settings don't say.
 
     Raises:
         InputError: settings that `fit` didn't write. Exception: what classes raise of arguments that don't suit.
@@ -72,6 +83,8 @@ def described_model(text: str, trusted: tuple[str, ...] = ()) -> tuple[PoseModel
     settings = _settings(text)
     described = settings["model"]
     described["init_args"] = {**described.get("init_args", {}), "weights": None}
+    if skeleton != AP10K:  # a model of somebody else's may know of no other
+        described["init_args"]["skeleton"] = skeleton
     return _build(described, PoseModel, trusted), settings
 
 
@@ -83,14 +96,43 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def require_resumable(path: Path, model: PoseModel) -> None:
-    """InputError where a run's last checkpoint is damaged, or isn't one of this model."""
-    checkpoint = read_checkpoint(path)
+def skeleton_in(checkpoint: Mapping[str, Any]) -> Skeleton:
+    """The keypoints that a checkpoint was trained on; 0.1.0 kept none in it, and had AP-10K's.
+
+    Raises:
+        InputError: what it holds is no skeleton.
+    """
+    return Skeleton.from_plain(checkpoint["skeleton"]) if "skeleton" in checkpoint else AP10K
+
+
+def require_resumable(path: Path, model: PoseModel) -> int:
+    """How many epochs a run's last checkpoint has finished.
+
+    Raises:
+        InputError: it is damaged, isn't one of this model, or was made within an epoch.
+    """
+    try:
+        checkpoint = read_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"{error}; or delete it, and the run begins again with its first epoch") from None
+    difference = model.skeleton.difference(skeleton_in(checkpoint))
+    if difference:
+        raise InputError(f"{path}: was trained on other keypoints: the data have {difference}; name another folder")
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    states = checkpoint["state_dict"]
-    there = {name: value.shape for name, value in states.items() if isinstance(value, Tensor)}
-    if there != shapes or not checkpoint.keys() >= set(RESUMED):
+    states = with_normalisation(checkpoint["state_dict"])
+    stored = {name: value.shape for name, value in states.items() if isinstance(value, Tensor)}
+    if stored != shapes or not checkpoint.keys() >= set(RESUMED):
         raise InputError(f"{path}: is not this run's last checkpoint; restore it or name another folder with --out")
+    try:
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        begun, finished = int(epochs["ready"]), int(epochs["processed"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path}: doesn't say which epochs it has finished; restore it or name another folder"
+        ) from None
+    if begun != finished:
+        raise InputError(f"{path}: was made within an epoch; restore the run's last.ckpt or name another folder")
+    return finished
 
 
 def require_fit(model: PoseModel, input_size: tuple[int, int]) -> None:
@@ -99,16 +141,20 @@ def require_fit(model: PoseModel, input_size: tuple[int, int]) -> None:
     training = model.training
     model.eval()
     with torch.inference_mode():
-        model.codec.decode(model(torch.zeros(1, height, width, 3, dtype=torch.uint8)), (width, height))
+        heatmaps = model(torch.zeros(1, height, width, 3, dtype=torch.uint8))
+        if heatmaps.shape[1] != len(model.skeleton):
+            raise InputError(
+                f"model: the head makes {heatmaps.shape[1]} heatmaps of {len(model.skeleton)} keypoints; give it a"
+                " method set_outputs(n), as DeconvolutionHead has"
+            )
+        model.codec.decode(heatmaps, (width, height))
     model.train(training)
 
 
 def _settings(text: Any) -> dict[str, Any]:
-    """A run's settings, in the shape that `fit` writes; no aliases, by which a few lines grow to billions."""
+    """A run's settings, in the shape that `fit` writes."""
     try:
-        if len(text) > LONGEST_SETTINGS or any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError
-        settings = yaml.safe_load(text)
+        settings = parse_yaml(text)
         width, height = settings["data"]["input_size"]
         CatDataModule(input_size=(width, height))  # it knows which sizes there are
         if isinstance(settings["model"]["class_path"], str):
@@ -130,22 +176,21 @@ def _build(value: Any, base: type, trusted: tuple[str, ...]) -> Any:
         return value
     path, arguments = str(value["class_path"]), value.get("init_args") or {}
     module, _, name = path.rpartition(".")
-    ours = module.startswith("catpose.model.") and _is_module_of_ours(module)
-    if not ours and module not in trusted:
+    is_ours = module.startswith("catpose.model.") and _is_module_of_ours(module)
+    if not is_ours and module not in trusted:
         raise InputError(
             f"its settings name the class {one_line(path)[:100]}, which is not catpose's; if you trust it, name its"
             " module with --import"
         )
-    made = getattr(importlib.import_module(module), name, None)
-    if not isinstance(made, type) or ((ours or base is PoseModel) and not issubclass(made, base)):
+    cls = getattr(importlib.import_module(module), name, None)
+    if not isinstance(cls, type) or ((is_ours or base is PoseModel) and not issubclass(cls, base)):
         raise InputError(
             f"its settings name {one_line(path)[:100]}, which is no {base.__name__}; use another checkpoint"
         )
-    return made(**{key: _build(part, Codec, trusted) for key, part in arguments.items()})
+    return cls(**{key: _build(part, Codec, trusted) for key, part in arguments.items()})
 
 
 def _is_module_of_ours(module: str) -> bool:
     parts = module.split(".")[1:]
-    return all(part.isidentifier() for part in parts) and (
-        Path(catpose.__file__).parent.joinpath(*parts).with_suffix(".py").is_file()
-    )
+    package = Path(__file__).parents[1]
+    return all(part.isidentifier() for part in parts) and package.joinpath(*parts).with_suffix(".py").is_file()

@@ -3,39 +3,74 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
+import operator
 import pkgutil
 import re
+import typing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, _loaders_dumpers, set_loader
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.callbacks import Callback, Checkpoint, LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-import catpose.model
+from catpose.data.coco import read_skeleton
 from catpose.data.datamodule import CatDataModule
-from catpose.data.images import usable_cores
 from catpose.errors import InputError, one_line
+from catpose.machine import usable_cores
+from catpose.model import backbones
 from catpose.model.codec import Codec
 from catpose.model.pose import PoseModel
+from catpose.plain_yaml import current_arguments, flatten, parse_yaml, read_yaml
 from catpose.run.checkpoint import require_fit
-from catpose.run.directory import RunDirectory, flatten
+from catpose.run.checkpoint_io import AtomicCheckpointIO
+from catpose.run.directory import RunDirectory
+from catpose.run.ending import WholeEpochs
 from catpose.run.explain import explain
-from catpose.run.wandb import wandb_logger
+from catpose.run.imports import import_modules, split_imports
+from catpose.run.wandb_logger import wandb_logger
+from catpose.skeleton import AP10K
 
-for _module in pkgutil.iter_modules(catpose.model.__path__):  # so that `--model HRNet` finds each backbone by its name
-    importlib.import_module(f"catpose.model.{_module.name}")
 
-DEFAULT_MODEL = "catpose.model.hrnet.HRNet"
+def _setting(text: str) -> Any:
+    """What a text in a file or on the command line means; `a:` and `{a, b}` alone are texts, as for jsonargparse."""
+    value = parse_yaml(text)
+    if isinstance(value, dict) and value and all(part is None for part in value.values()):
+        named = [str(name) for name in value]
+        if text.strip() == f"{named[0]}:" or text.replace(" ", "") == "{" + ",".join(named) + "}":
+            return text
+    return value
+
+
+# jsonargparse's own reader would follow aliases to billions of values. It has two ways in, one of them not to be set.
+set_loader("yaml", _setting, exceptions=(yaml.YAMLError,))
+_loaders_dumpers.yaml_load = _setting
+
+for _module in pkgutil.iter_modules(backbones.__path__):  # so that `--model HRNet` finds each by its name
+    importlib.import_module(f"{backbones.__name__}.{_module.name}")
+
+DEFAULT_MODEL = "catpose.model.backbones.hrnet.HRNet"
 #: The groups of settings, each with one that is always in it.
 GROUPS = {"data": "root", "data.augment": "flip_probability", "trainer": "max_epochs", "wandb": "project"}
+#: What the command line has beside the run's settings.
+NOT_OF_THE_RUN = ("config", "out", "new_lineage")
 #: The least that these of the trainer's settings can be, which Lightning doesn't look at.
 LEAST = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "gradient_clip_val": 0, "log_every_n_steps": 0}
+#: Those that can't be kept honest, and why.
+REFUSED = {
+    "barebones": "nothing would be logged, and so no score kept",
+    "reload_dataloaders_every_n_epochs": "the data are the same throughout a run",
+}
+#: Arguments of a model that come with the data.
+NO_SETTINGS = {"skeleton"}
 CLASSES = {
     "model": sorted(model.__name__ for model in PoseModel.__subclasses__()),
     "model.codec": [codec.__name__ for codec in Codec.__subclasses__()],
@@ -59,20 +94,17 @@ class SettingsParser(LightningArgumentParser):
         known = self.known_settings(chosen[1] if chosen else None)
         raise InputError(explain(message, known, CLASSES))
 
+    def add_subclass_arguments(self, *args: Any, **kwargs: Any) -> Any:
+        """As jsonargparse's, without what is no setting."""
+        return super().add_subclass_arguments(*args, **{**kwargs, "skip": NO_SETTINGS})
+
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """As jsonargparse's; what is wrong in a file is reported with the file's name."""
+        read_yaml(Path(path), "see experiments/ for some")
         try:
-            refuse_repeated_keys(yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
             return super().parse_path(path, *args, **kwargs)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        except yaml.MarkedYAMLError as error:
-            line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-            raise InputError(f"{path}: is no YAML ({line}{one_line(error.problem)}); correct it there") from None
-        except (yaml.YAMLError, RecursionError) as error:
-            raise InputError(f"{path}: is no YAML ({one_line(error)[:120]}); see experiments/ for some") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: is no text; name a YAML file, such as one of experiments/") from None
 
     def known_settings(self, class_path: str | None = None) -> dict[str, Any]:
         """Dotted names and defaults of all settings, of the model classes those of the one named (else of all)."""
@@ -89,8 +121,16 @@ class SettingsParser(LightningArgumentParser):
 @functools.cache
 def _settings_of(model: type[PoseModel]) -> dict[str, Any]:
     probe = LightningArgumentParser()
-    probe.add_class_arguments(model, "model")
+    probe.add_class_arguments(model, "model", skip=NO_SETTINGS)
     return flatten(probe.get_defaults(skip_validation=True).as_dict())
+
+
+class LoggedRate(LearningRateMonitor):
+    """The learning rate for the loggers alone: metrics.csv has its own, which hangs on no logger."""
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        super().on_train_batch_start(trainer, *args, **kwargs)
+        trainer.callback_metrics.pop("lr", None)
 
 
 class FitCLI(LightningCLI):
@@ -99,7 +139,9 @@ class FitCLI(LightningCLI):
     Nothing is built on construction: `build()` does that, once the run's directory is known to be in order.
     """
 
-    def __init__(self, argv: list[str]) -> None:
+    def __init__(self, args: list[str]) -> None:
+        modules, settings = split_imports(args)
+        import_modules(modules)
         super().__init__(
             PoseModel,
             CatDataModule,
@@ -112,21 +154,35 @@ class FitCLI(LightningCLI):
             parser_class=SettingsParser,
             parser_kwargs={
                 "prog": "python -m catpose.fit",
-                "description": "Train a cat pose model.",
+                "description": "Train a cat pose model. --import MODULE, which may come again, is one of your own.",
                 "allow_abbrev": False,
             },
             run=False,
-            args=argv,
+            args=settings,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--out", type=str | None, default=None, help="The run's folder; runs/NAME_OF_CONFIG.")
+        parser.add_argument(
+            "--new-lineage",
+            action="store_true",
+            help="Go on with the folder's run under other settings, which is written down.",
+        )
         parser.add_function_arguments(wandb_logger, "wandb", skip={"directory"})
         parser.link_arguments("seed_everything", "data.seed")
+        parser.add_instantiator(self._with_skeleton, PoseModel, subclasses=True, prepend=True)  # as Lightning's own
+        for action in parser._actions:
+            _whole_numbers_first(action)
+
+    def _with_skeleton(self, model: type[PoseModel], *args: Any, **kwargs: Any) -> PoseModel:
+        """The model with the data's keypoints; one of somebody else's may know of none but AP-10K's."""
+        skeleton = read_skeleton(self.config.data.root)
+        return model(*args, **kwargs | ({} if skeleton == AP10K else {"skeleton": skeleton}))
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # Not the parser's default: its arguments would stay on as values of whichever class is named in its place.
-        self.config = parser.parse_args(["--model", DEFAULT_MODEL, *args])
+        self.config = parser.parse_args(["--model", DEFAULT_MODEL, *current_arguments(args)])
+        refuse_huge(flatten(self.config.as_dict()))
         refuse_gaps(parser, self.config)
 
     def instantiate_classes(self) -> None:
@@ -144,8 +200,8 @@ class FitCLI(LightningCLI):
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as plain values, as `config.yaml` keeps them."""
-        config = Namespace({key: value for key, value in self.config.items() if key not in ("config", "out")})
-        return yaml.safe_load(self.parser.dump(config, skip_none=False, skip_validation=True, format="yaml"))
+        config = Namespace({key: value for key, value in self.config.items() if key not in NOT_OF_THE_RUN})
+        return yaml.safe_load(self.parser.dump(config, skip_none=False, skip_validation=True, format="yaml"))  # ours
 
     def build(self, run: RunDirectory, callbacks: list[Callback], resume: bool) -> None:
         """Seed everything, then make `model`, `datamodule` and `trainer` as set.
@@ -171,6 +227,11 @@ class FitCLI(LightningCLI):
             super().instantiate_classes()
         except (MisconfigurationException, ImportError, RuntimeError, ValueError, TypeError) as error:
             raise input_error(error, self.config.trainer) from error
+        # Who puts off a stop comes after those who ask for one, Lightning's timer among them; checkpoints stay last.
+        trainer: Any = self.trainer  # mypy doesn't see what Lightning's connector sets
+        trainer.callbacks.sort(key=lambda each: isinstance(each, WholeEpochs) + 2 * isinstance(each, Checkpoint))
+        if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else the user's own
+            self.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
         devices, most = self.trainer.num_devices, max(8, usable_cores())
         if self.trainer.strategy.root_device.type == "cpu" and devices > most:
             raise InputError(f"trainer.devices: {devices} processes are too many for this machine; give {most} at most")
@@ -181,34 +242,71 @@ class FitCLI(LightningCLI):
         for key in ("max_epochs", "max_steps", "limit_train_batches", "val_check_interval"):
             if trainer[key] == 0:
                 raise InputError(f"trainer.{key}: 0 can't be used; give more")
+        for key, why in REFUSED.items():
+            if trainer[key]:
+                raise InputError(f"trainer.{key}: can't be used, since {why}; leave it out")
+        if isinstance(trainer.val_check_interval, str | dict | timedelta):
+            raise InputError(
+                f"trainer.val_check_interval: {trainer.val_check_interval} is by the clock, and no run would be like"
+                " another; give a number of batches, or a part of an epoch"
+            )
+        self._refuse_precision()
         for key, least in LEAST.items():
             if trainer[key] is not None and trainer[key] < least:
                 raise InputError(f"trainer.{key}: {trainer[key]} can't be used; give {least} or more")
 
+    def _refuse_precision(self) -> None:
+        """Precisions in which a run would be nonsense, or another than its settings say."""
+        trainer, precision = self.config.trainer, str(self.config.trainer.precision)
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        default = accelerator.type if accelerator else "cpu"
+        device = default if trainer.accelerator == "auto" else str(trainer.accelerator)
+        why = None
+        if precision == "16-true":
+            why = (
+                "the optimisers' epsilon, 1e-8, is 0 in float16, so that weights become NaN; set 16-mixed or bf16-true"
+            )
+        elif precision in ("16", "16-mixed") and device == "cpu":
+            why = "is for GPUs, and bf16-mixed would run in its place on the CPU; set that, or 32-true"
+        elif precision.startswith("transformer-engine") and importlib.util.find_spec("transformer_engine") is None:
+            why = "needs NVIDIA's Transformer Engine, which isn't installed; set bf16-mixed, or install it"
+        elif precision in ("64", "64-true") and device == "mps":
+            why = "is not to be had on Apple's GPUs; set 32-true, or trainer.accelerator cpu"
+        if why:
+            raise InputError(f"trainer.precision: {precision}: {why}")
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         require_fit(self.model, self.datamodule.input_size)
-        asked = self.config_init.trainer.logger  # null and true are our default, false is none
-        loggers = list(asked) if isinstance(asked, list) else [] if isinstance(asked, bool | None) else [asked]
-        if asked is not False:
+        configured = self.config_init.trainer.logger  # null and true are our default, false is none
+        loggers = configured if isinstance(configured, list) else [configured]
+        loggers = [logger for logger in loggers if not isinstance(logger, bool | None)]
+        if configured is not False:
             run_id = self.run.wandb_id if rank_zero_only.rank == 0 else ""  # type: ignore[attr-defined]
             ours = wandb_logger(self.run.path, **self.config.wandb.as_dict() | {"id": run_id})
             loggers += [ours] if ours else []
         if loggers:  # it refuses to run without one
-            self.trainer_defaults["callbacks"] = [*self.trainer_defaults["callbacks"], LearningRateMonitor("step")]
+            self.trainer_defaults["callbacks"] = [*self.trainer_defaults["callbacks"], LoggedRate("step")]
         return super().instantiate_trainer(logger=loggers or False, default_root_dir=str(self.run.path), **kwargs)
 
 
-def refuse_repeated_keys(node: yaml.Node | None) -> None:
-    """InputError where a mapping has a key twice, of which YAML's readers keep the last without a word."""
-    below: list[yaml.Node] = list(node.value) if isinstance(node, yaml.SequenceNode) else []
-    if isinstance(node, yaml.MappingNode):
-        names = [key.value for key, _ in node.value]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise InputError(f"has {twice} twice (line {node.start_mark.line + 1} and below); keep one")
-        below = [value for _, value in node.value]
-    for part in below:
-        refuse_repeated_keys(part)
+def _whole_numbers_first(action: Any) -> None:
+    """See that 1 batch doesn't become 1.0, all of them, in a setting that may be a whole number or a part.
+
+    `Optional[Union[int, float]]` comes out of typing's cache, and there it is whichever of that and
+    `Optional[Union[float, int]]` any library wrote last; jsonargparse takes the first member that fits.
+    """
+    members = typing.get_args(getattr(action, "_typehint", None))
+    if float in members and int in members[members.index(float) :]:
+        others = [member for member in members if member not in (int, float)]
+        action._typehint = functools.reduce(operator.or_, [int, float, *others])
+
+
+def refuse_huge(settings: dict[str, Any]) -> None:
+    """InputError where a whole number is beyond 64 bits: torch, JSON and YAML read none of these."""
+    for key, value in settings.items():
+        for part in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(part, int) and part.bit_length() > 63:
+                raise InputError(f"{key}: a whole number of {part.bit_length()} bits can't be used; give a smaller one")
 
 
 def refuse_gaps(parser: LightningArgumentParser, config: Namespace) -> None:
@@ -227,7 +325,7 @@ def _refuse_nulls(described: Namespace, key: str) -> None:
     """The same for the arguments of a class, and of the classes among them, which a parser leaves to the class."""
     module, _, name = described.class_path.rpartition(".")
     probe = LightningArgumentParser()
-    probe.add_class_arguments(getattr(importlib.import_module(module), name), key, fail_untyped=False)
+    probe.add_class_arguments(getattr(importlib.import_module(module), name), key, fail_untyped=False, skip=NO_SETTINGS)
     arguments = described.get("init_args") or Namespace()
     probe.validate(Namespace({key: arguments}), False)
     for argument, value in vars(arguments).items():

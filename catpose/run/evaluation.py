@@ -1,31 +1,37 @@
-"""What `test` and `predict` share: a checkpoint over a split's boxes, and the detections' score with its contract."""
+"""What `test` and `predict` share: a checkpoint over a split's boxes, and the detections' score with its protocol."""
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
+from catpose.data.by_picture import Batches, PictureDataset, as_it_is
 from catpose.data.cache import open_pictures
 from catpose.data.coco import CocoSplit, split_hash
-from catpose.data.dataset import CropDataset, collate, labelled
+from catpose.data.datamodule import default_workers, for_workers
+from catpose.data.dataset import CropDataset, labelled
 from catpose.errors import InputError, one_line
+from catpose.files import read_json
+from catpose.instances import Instances
 from catpose.model.pose import PoseModel
-from catpose.score.contract import AS_GIVEN, MEAN_CONFIDENCE, Contract, Score
+from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.detections import Detections
 from catpose.score.full import evaluate
-from catpose.score.instances import Detections, Truth
-from catpose.score.judge import judge, require_agreement
-from catpose.score.metric import KeypointAP
-from catpose.skeleton import N_KEYPOINTS
+from catpose.score.metric import KeypointAP, scored
+from catpose.score.protocol import AS_GIVEN, MEAN_CONFIDENCE, EvaluationProtocol, Score
+from catpose.skeleton import Skeleton
+
+#: Takes the place of a picture in `CocoSplit.images`, its pixels (height, width, 3) uint8 RGB, and its detections.
+Show = Callable[[int, np.ndarray, Detections], None]
 
 
 def detect(
@@ -35,39 +41,56 @@ def detect(
     batch_size: int = 32,
     accelerator: str = "auto",
     labelled_only: bool = False,
+    num_workers: int | None = None,
+    show: Show | None = None,
+    unreadable: Callable[[int, str], None] | None = None,
 ) -> tuple[Detections, dict[str, float]]:
-    """Detections from the boxes of a split, scored and thinned as in `fit`'s validation.
+    """Detections from the boxes of a split, scored and thinned as in `fit`'s validation; each picture is decoded once.
 
     Args:
         model: a trained model.
         split: images and boxes; labels are used for the score only.
         input_size: width and height of the crop that the model was trained with, px.
         labelled_only: leave out boxes without labels, as `fit`'s validation does.
+        num_workers: processes that decode; None: as many as `data.num_workers` null gives `fit`.
+        show: called for each picture, once its detections are known.
+        unreadable: called with the place of a picture that can't be read and the reason; None: that is an error.
 
     Returns:
         the detections; AP and its family, nan where nothing is labelled.
 
     Raises:
-        InputError: an accelerator that isn't there or too small, a picture that can't be read.
+        InputError: an accelerator that isn't there or too small, a picture that can't be read, other keypoints than
+            the model's.
     """
-    instances = labelled(split) if labelled_only else np.arange(len(split))
-    dataset = CropDataset(split, instances, open_pictures(split, split.image_index[instances], "off", None), input_size)
-    loader = DataLoader(dataset, batch_size, collate_fn=collate)
+    _require_skeleton(split, model.skeleton)
+    if not split.has_keypoints:
+        split = split.with_skeleton(model.skeleton)
+    instances = labelled(split) if labelled_only else split.by_id
+    crops = CropDataset(split, instances, open_pictures(split, split.image_index[instances], "off", None), input_size)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # between this Lightning and this torch
         try:
             trainer = Trainer(
-                accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
+                accelerator=accelerator,
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                callbacks=[_Shown(split, show)] if show else [],
             )
         except (MisconfigurationException, ValueError) as error:
             raise InputError(f"--accelerator {accelerator}: {one_line(error)[:200]}") from None
+        workers = default_workers(trainer.strategy.root_device.type) if num_workers is None else num_workers
+        pictures = PictureDataset(crops, keep=show is not None)
+        loader = DataLoader(pictures, batch_size=None, collate_fn=as_it_is, **for_workers(workers))  # type: ignore[arg-type]
         try:
-            outputs = trainer.predict(model, loader)
+            outputs = trainer.predict(model, Batches(loader, len(crops), batch_size, unreadable or _refuse))
         except torch.cuda.OutOfMemoryError:
             raise InputError(f"--batch-size {batch_size}: the GPU's memory is too small; give a smaller one") from None
-    metric = KeypointAP(Truth.from_coco(with_keypoints(split.coco), str(split.file)))
+    metric = KeypointAP(split)
     for batch in outputs or []:
         metric.update(batch["keypoints"], batch["confidence"], batch["annotation_id"])  # type: ignore[index,call-overload]
     values = metric.compute()
@@ -75,29 +98,50 @@ def detect(
     return metric.detections, values
 
 
-def with_keypoints(coco: Mapping[str, Any]) -> dict[str, Any]:
-    """A file of boxes as one whose instances have no keypoint labelled: nothing in it can be scored."""
-    annotations = [{"keypoints": [0] * (3 * N_KEYPOINTS), **annotation} for annotation in coco["annotations"]]
-    return {**coco, "annotations": annotations}
+def _require_skeleton(split: CocoSplit, trained: Skeleton) -> None:
+    """InputError where a file states other keypoints than a model was trained on; one of boxes may state none."""
+    states = split.has_keypoints or any(each.get("keypoints") for each in split.coco["categories"])
+    difference = split.skeleton.difference(trained)
+    if states and difference:
+        raise InputError(
+            f"{split.file}: its keypoints are others than those that the model was trained on: {difference}; name data"
+            " of the model's keypoints, or a checkpoint trained on the data's"
+        )
 
 
-def read_results(path: Path, truth: Truth) -> Detections:
+def _refuse(_: int, reason: str) -> None:
+    raise InputError(reason)
+
+
+class _Shown(Callback):
+    """Hands each picture on with its detections, as soon as the last of its boxes has been predicted."""
+
+    def __init__(self, split: CocoSplit, show: Show) -> None:
+        self._split, self._show = split, show
+        self._detected: dict[int, list[tuple[int, np.ndarray]]] = {}  # by image: rows of the split, (K, 3)
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        detected = torch.cat([outputs["keypoints"], outputs["confidence"][..., None]], dim=-1).double().cpu().numpy()
+        rows = self._split.rows_of(outputs["annotation_id"].cpu().numpy())
+        for row, pose in zip(rows.tolist(), detected, strict=True):
+            self._detected.setdefault(int(self._split.image_index[row]), []).append((row, pose))
+        for index, picture in batch["pictures"]:
+            rows, poses = zip(*self._detected.pop(index), strict=True)
+            found = np.where(np.isfinite(poses).all(axis=-1, keepdims=True), poses, 0)
+            self._show(index, np.ascontiguousarray(picture[..., :3]), scored(self._split, np.array(rows), found))
+
+
+def read_results(path: Path, truth: Instances) -> Detections:
     """The detections of a COCO results file.
 
     Raises:
-        InputError: missing, no JSON, no results, or those of other images.
+        InputError: as `read_json`, no results, or those of other images.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); name a COCO results file") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no JSON ({one_line(error)}); name a COCO results file") from None
-    return Detections.from_results(content, truth, str(path))
+    return Detections.from_results(read_json(path), truth, str(path))
 
 
 def score(split: CocoSplit, detections: Detections, flip_test: bool | None) -> Score:
-    """Every figure of detections on a labelled split, AP as pycocotools agrees, with their contract.
+    """Every figure of detections on a labelled split, AP as pycocotools agrees, with their protocol.
 
     Args:
         flip_test: whether the detections were made with it; None for those of a file of unknown making.
@@ -108,11 +152,10 @@ def score(split: CocoSplit, detections: Detections, flip_test: bool | None) -> S
     """
     if not split.has_keypoints:
         raise InputError(f"{split.file}: holds no keypoints to score against; use python -m catpose.predict")
-    truth = Truth.from_coco(split.coco, str(split.file))
-    values = evaluate(truth, detections, draws=0).values
-    require_agreement(values, judge(split.coco, detections.to_results()))
-    contract = Contract.of(
-        truth,
+    values = evaluate(split, detections, draws=0).values
+    require_agreement(values, judge(split.coco, detections.to_results(), split.skeleton, area=split.area_rule))
+    protocol = EvaluationProtocol.of(
+        split,
         detections,
         split=split.file.stem,
         split_hash=split_hash(split),
@@ -120,4 +163,4 @@ def score(split: CocoSplit, detections: Detections, flip_test: bool | None) -> S
         flip_test=flip_test,
         score_rule=MEAN_CONFIDENCE if flip_test is not None else AS_GIVEN,
     )
-    return Score(values, contract)
+    return Score(values, protocol)

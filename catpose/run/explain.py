@@ -1,4 +1,9 @@
-"""jsonargparse's messages about a setting, in one line: which setting, what it was given, what it takes."""
+"""jsonargparse's messages about a setting, in one line: which setting, what it was given, what it takes.
+
+The patterns were written for the messages of jsonargparse in `WRITTEN_FOR`, and each is held by
+tests/run/test_explain.py. What none of them finds, in another version's message for example, is given in the library's
+own words.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from catpose.errors import nearest, one_line
+
+#: The first and the last version of jsonargparse whose messages these are.
+WRITTEN_FOR = ("4.51", "4.53")
+
+#: What other tools call a setting.
+SYNONYMS = {
+    **dict.fromkeys(("learning_rate", "lr0", "base_lr", "initial_lr"), "model.lr"),
+    **dict.fromkeys(("epochs", "num_epochs", "n_epochs", "total_epochs"), "trainer.max_epochs"),
+    **dict.fromkeys(("imgsz", "img_size", "image_size", "crop_size", "resolution"), "data.input_size"),
+    **dict.fromkeys(("batch", "batchsize", "samples_per_gpu", "train_batch_size"), "data.batch_size"),
+    **dict.fromkeys(("workers", "workers_per_gpu", "n_workers"), "data.num_workers"),
+    **dict.fromkeys(("pretrained", "checkpoint", "load_from"), "model.weights"),
+    **dict.fromkeys(("backbone", "network", "arch", "architecture"), "model"),
+    **dict.fromkeys(("gpus", "device", "num_gpus"), "trainer.devices"),
+    **dict.fromkeys(("amp", "fp16", "half"), "trainer.precision"),
+    **dict.fromkeys(("seed", "random_seed"), "seed_everything"),
+    **dict.fromkeys(("output", "output_dir", "work_dir", "save_dir", "project_dir"), "out"),
+}
 
 #: What a setting takes, in words, by how jsonargparse names its type.
 _WORDS = {
@@ -19,18 +42,15 @@ _WORDS = {
     "<class 'dict'>": "a mapping",
     "<class 'NoneType'>": "null",
 }
+_KEY = r"(?:Parser key \"|Group ')([\w.]+)"
+_UNKNOWN = r"(?:[Oo]ption '|[Uu]nrecognized arguments?: -*)([\w.-]+)"
 _WRONG_CLASS = (
     r"Expected a dot import path string: (\S+)",
     r"Import path (\S+) does not correspond to a subclass",
     r"class_path '([^']*)': (?:module '[\w.]+' has no attribute|No module named)",
-    r"Import path does not correspond to a subclass.*?Given value: (\S+)",
-    r"Not a valid subclass of.*?Given value: (\S+)",
+    r"(?:Import path does not correspond to a|Not a valid) subclass.*?Given value: (\S+)",
 )
-_UNKNOWN = (
-    r"[Oo]ption '([\w.-]+)' is not accepted",
-    r"does not accept option '([\w.-]+)'",
-    r"[Uu]nrecognized arguments?: -*([\w.-]+)",
-)
+_VALUE = (r"Got value: (.*?)(?: - Expected|$)", r".*Subtypes:.*?Given value: (\S+)")
 
 
 def explain(message: str, known: Mapping[str, Any], classes: Mapping[str, list[str]]) -> str:
@@ -42,14 +62,12 @@ def explain(message: str, known: Mapping[str, Any], classes: Mapping[str, list[s
         classes: the names of the classes that a setting takes, where it takes one.
     """
     line = one_line(message).replace("init_args.", "").replace(".init_args", "")
-    key = ".".join(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', line) or re.findall(r"Group '([\w.]+)'", line)))
-    unknown = _first(_UNKNOWN, line)
+    key = ".".join(dict.fromkeys(re.findall(_KEY, line)))
+    unknown = re.search(_UNKNOWN, line)
     if unknown:
-        name = unknown if unknown.startswith(f"{key}.") or not key else f"{key}.{unknown}"
-        within = [setting for setting in known if setting.startswith(f"{key}." if key else "")]
-        model = re.search(r"class_path '(?:[\w]+\.)*(\w+)'", line) if key.startswith("model") else None
-        all_of_them = f" See --model.help {model[1]} for all." if model else " See --help for all."
-        return f"unknown setting {name}.{nearest(name, within) or all_of_them}"
+        model = re.search(r"class_path '(?:\w+\.)*(\w+)'", line) if key.startswith("model") else None
+        name = unknown[1] if unknown[1].startswith(f"{key}.") or not key else f"{key}.{unknown[1]}"
+        return unknown_setting(name, key, known, f"--model.help {model[1]}" if model else "--help")
     wrong = _first(_WRONG_CLASS, line)
     if wrong and key:
         names = classes.get(key, [])
@@ -57,22 +75,30 @@ def explain(message: str, known: Mapping[str, Any], classes: Mapping[str, list[s
         return f"{key}: there is no such class as {wrong}.{remedy}"
     if key in classes:
         return f"{key}: give the name of a class ({', '.join(classes[key])}) as class_path, its settings as init_args"
-    value = re.search(r"Got value: (.*?)(?: - Expected|$)", line) or re.search(
-        r".*Subtypes:.*?Given value: (\S+)", line
-    )
+    value = _first(_VALUE, line)
     if value and key:
-        given = {"None": "null"}.get(value[1], value[1][:80])
         default = known.get(key)
         such_as = "" if default in (None, "") or "Literal" in line else f", such as {_in_yaml(default)}"
-        return f"{key}: {given} can't be used; give {_taken(line)}{such_as}"
+        return f"{key}: {'null' if value == 'None' else value[:80]} can't be used; give {_taken(line)}{such_as}"
     missing = re.search(r"(?:File does not exist|Path is not a file): '(.*?)'", line)
     if missing:
         return f"--config {missing[1]}: there is no such file; name a YAML file, such as one of experiments/"
-    if "Unexpected config" in line or "Unable to load config" in line:
+    if "Unexpected config" in line:
         return f"{key + ': ' if key else ''}holds no settings; write them as NAME: VALUE, see experiments/"
-    if "Problems parsing config" in line:
-        return line.replace("Problems parsing config", "is no YAML of plain values")[:250]
     return f"{key}: {line[:200]} (see --help)" if key and key not in line else f"{line[:200]} (see --help)"
+
+
+def unknown_setting(name: str, group: str, known: Mapping[str, Any], everything: str) -> str:
+    """The line on a setting that isn't there: what it is called here, else the nearest of its group.
+
+    Args:
+        name: dotted.
+        everything: the option that lists all.
+    """
+    synonym = SYNONYMS.get(name.rsplit(".", 1)[-1].lower().replace("-", "_"))
+    within = [setting for setting in known if setting.startswith(f"{group}." if group else "")]
+    hint = f" Did you mean {synonym}?" if synonym else nearest(name, within)
+    return f"unknown setting {name}.{hint or f' See {everything} for all.'}"
 
 
 def _first(patterns: tuple[str, ...], line: str) -> str | None:
@@ -94,11 +120,11 @@ def _taken(line: str) -> str:
     count = re.search(r"tuple with (\d+) elements", types)
     if count:
         return f"a list of {count[1]} values"
-    words: list[str] = []
+    options: list[str] = []
     for literal in re.findall(r"typing\.Literal\[(.*?)\]", types):
-        words += [item.strip(" '\"") for item in literal.split(",")]
-    words += [word for name, word in _WORDS.items() if name in types]
-    words += ["a list" for _ in re.findall(r"\b(?:list|tuple)\[", types)]
-    words += ["a mapping" for _ in re.findall(r"\bdict\[", types)]
-    words = list(dict.fromkeys(words)) or ["another value (see --help)"]
-    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+        options += [item.strip(" '\"") for item in literal.split(",")]
+    options += [option for name, option in _WORDS.items() if name in types]
+    options += ["a list" for _ in re.findall(r"\b(?:list|tuple)\[", types)]
+    options += ["a mapping" for _ in re.findall(r"\bdict\[", types)]
+    options = list(dict.fromkeys(options)) or ["another value (see --help)"]
+    return " or ".join([", ".join(options[:-1]), options[-1]]) if len(options) > 1 else options[0]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import WandbLogger
 
+from catpose.instances import Instances
 from catpose.run.directory import RunDirectory
 from catpose.run.evaluation import read_results
 from catpose.score.calibration import reliability
-from catpose.score.error_kinds import kinds
+from catpose.score.detections import Detections
+from catpose.score.error_types import kinds
 from catpose.score.full import evaluate
-from catpose.score.instances import Detections, Truth
-from catpose.skeleton import KEYPOINTS
+from catpose.score.protocol import Score
 
 
 class FinalFigures(Callback):
@@ -27,29 +29,32 @@ class FinalFigures(Callback):
         loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not (loggers and trainer.is_global_zero and self.run.val_results.exists()):
             return
+        if Score.read(self.run.val_score).protocol.is_partial:
+            return  # they would be taken for the split's
         import wandb
         from PIL import Image
 
         split = trainer.datamodule.val_split  # type: ignore[attr-defined]
-        truth = Truth.from_coco(split.coco, str(split.file))
-        pictures = {
+        pictures: dict[str, Any] = {
             name: wandb.Image(Image.open(io.BytesIO(files["png"])))
-            for name, files in figures(truth, read_results(self.run.val_results, truth)).items()
+            for name, files in figures(split, read_results(self.run.val_results, split)).items()
         }
         for logger in loggers:
             step = {"epoch": trainer.current_epoch - 1, "trainer/global_step": trainer.global_step - 1}
-            logger.experiment.log(pictures | step)
+            logger.log_metrics(pictures | step)
 
 
-def figures(truth: Truth, detections: Detections) -> dict[str, dict[str, bytes]]:
+def figures(truth: Instances, detections: Detections) -> dict[str, dict[str, bytes]]:
     """By the name that they have on W&B: "png" and "svg" each."""
-    from catpose.show.calibration import draw_reliability  # matplotlib takes half a second, which only W&B needs
-    from catpose.show.cat import draw_keypoint_values
-    from catpose.show.errors_figure import draw_kinds
+    from catpose.figures.calibration import draw_reliability  # matplotlib takes half a second, which only W&B needs
+    from catpose.figures.cat import draw_keypoint_values
+    from catpose.figures.error_types import draw_error_types
 
-    values = evaluate(truth, detections, draws=0).values
+    values, skeleton = evaluate(truth, detections, draws=0).values, truth.skeleton
     return {
-        "val/figures/keypoints": draw_keypoint_values([values[f"AP/{name}"] for name in KEYPOINTS], "AP"),
-        "val/figures/kinds": draw_kinds(kinds(truth, detections)),
+        "val/figures/keypoints": draw_keypoint_values(
+            skeleton, [values[f"AP/{name}"] for name in skeleton.names], "AP"
+        ),
+        "val/figures/kinds": draw_error_types(kinds(truth, detections), skeleton),
         "val/figures/reliability": draw_reliability(reliability(truth, detections)),
     }

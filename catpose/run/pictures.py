@@ -2,39 +2,107 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from catpose.data.coco import CocoSplit
-from catpose.data.images import read_image
 from catpose.errors import InputError
-from catpose.score.instances import Detections
-from catpose.show.overlay import draw_box, draw_pose
+from catpose.figures.overlay import draw_box, draw_pose
+from catpose.run.evaluation import Show
+from catpose.score.detections import Detections
+from catpose.skeleton import Skeleton
+
+_LONGEST_NAME = 200  # bytes; file systems take 255
+_LARGEST_JPEG = 65500  # px of a side
 
 
-def write_overlays(split: CocoSplit, detections: Detections, folder: Path, shown_above: float) -> int:
-    """Draw every detection on its picture, one JPEG an image under the image's own name; how many were written.
+@contextmanager
+def overlay_writer(split: CocoSplit, skeleton: Skeleton, folder: Path, shown_above: float) -> Iterator[Show]:
+    """What `detect` is to call for each picture: its detections are drawn on it, one JPEG an image under its own name.
+
+    All of them are put into the folder once the block has ended well; none, where it hasn't.
 
     Args:
+        skeleton: of the detections.
         shown_above: keypoints of more than this confidence are drawn.
 
     Raises:
         InputError: the folder can't be made or written.
     """
-    boxes = dict(zip(split.annotation_ids.tolist(), split.boxes, strict=True))
-    stems = [Path(image.file_name).stem for image in split.images]
+    boxes = dict(zip(split.ids.tolist(), split.boxes, strict=True))
+    names = file_names([image.file_name for image in split.images])
+    with _arriving_together(folder) as unfinished:
+
+        def draw(index: int, picture: np.ndarray, detections: Detections) -> None:
+            for i in range(len(detections.score)):
+                if split.file.suffix.lower() == ".json":
+                    picture = draw_box(picture, boxes[int(detections.annotation_id[i])])
+                picture = draw_pose(picture, detections.keypoints[i], detections.confidence[i] > shown_above, skeleton)
+            suffix = ".jpg" if max(picture.shape) <= _LARGEST_JPEG else ".png"
+            _, content = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            (unfinished / f"{names[index]}{suffix}").write_bytes(content.tobytes())
+
+        yield draw
+
+
+@contextmanager
+def _arriving_together(folder: Path) -> Iterator[Path]:
+    """A folder inside `folder`, whose files move there at the end; folders that had to be made go again on a fault."""
+    created: list[Path] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for place in reversed([folder, *folder.parents]):
+            if not place.exists():
+                place.mkdir()
+                created.append(place)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as unfinished:
+            yield Path(unfinished)
+            for file in sorted(Path(unfinished).iterdir()):
+                os.replace(file, folder / file.name)
+            created.clear()
     except OSError as error:
-        raise InputError(f"--overlays {folder}: can't be made ({error.strerror}); name another folder") from None
-    for image, stem in zip(split.images, stems, strict=True):
-        picture = read_image(image.path)
-        for i in (detections.image_id == image.id).nonzero()[0]:
-            if split.has_keypoints or split.file.suffix == ".json":
-                picture = draw_box(picture, boxes[int(detections.annotation_id[i])])
-            picture = draw_pose(picture, detections.keypoints[i], detections.confidence[i] > shown_above)
-        name = stem if stems.count(stem) == 1 else f"{image.id}_{stem}"
-        if not cv2.imwrite(str(folder / f"{name}.jpg"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise InputError(f"--overlays {folder}: can't be written; name another folder")
-    return len(split.images)
+        raise InputError(
+            f"--overlays {folder}: can't be written ({error.strerror or error}); name another folder"
+        ) from None
+    finally:
+        for place in reversed(created):
+            with contextlib.suppress(OSError):  # somebody put something there meanwhile
+                place.rmdir()
+
+
+def file_names(paths: Sequence[str]) -> list[str]:
+    """A name without suffix for what is made of each file: its own stem where no other has that, else numbered from 1.
+
+    No two are equal, not even where a file system takes capitals for small letters and composed for decomposed ones.
+    """
+    stems = [_shortened(Path(path).stem) for path in paths]
+    counts = Counter(map(_folded, stems))
+    taken = {stem for stem, n in counts.items() if n == 1}
+    names = []
+    for number, stem in enumerate(stems, start=1):
+        name = stem
+        if counts[_folded(stem)] > 1:
+            name = f"{number}_{stem}"
+            while _folded(name) in taken:
+                name = f"{number}_{name}"
+            taken.add(_folded(name))
+        names.append(name)
+    return names
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _shortened(stem: str) -> str:
+    while len(os.fsencode(stem)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return stem

@@ -8,23 +8,33 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from catpose.data.checks import quick_findings
-from catpose.data.coco import split_file
-from catpose.errors import INTERRUPTED, InputError
-from catpose.run.callbacks import BestAndLast, History, Overlays, Score, StopWhenAsked
+from catpose.data.checks import examine_folder
+from catpose.data.finding import refuse_errors
+from catpose.data.layout import split_file
+from catpose.data.turned import turned_findings
+from catpose.errors import INTERRUPTED, TERMINATED, InputError, printable
+from catpose.fence import Superseded
+from catpose.instances import AreaRule
+from catpose.plain_yaml import dump_yaml
+from catpose.run.batch_of_one import BatchOfOne
+from catpose.run.callbacks import BestAndLast, History, Overlays, ResumedAtEpochEnd, Validation
 from catpose.run.checkpoint import require_resumable
 from catpose.run.cli import FitCLI, input_error
 from catpose.run.directory import RunDirectory
+from catpose.run.divergence import Divergence
+from catpose.run.ending import EndedBySIGTERM, WholeEpochs
 from catpose.run.figures import FinalFigures
+from catpose.run.lineage import NewLineage
 from catpose.run.wandb import closed_wandb
-
-TERMINATED = 143  # 128 + SIGTERM, as a shell says it
+from catpose.run.wandb_logger import GuardedWandbLogger
+from catpose.score.protocol import Score
+from catpose.skeleton import AP10K
 
 
 @dataclass(frozen=True)
@@ -32,47 +42,73 @@ class Trained:
     """What a finished run came to."""
 
     run: RunDirectory
-    metrics: dict[str, float]  # the last epoch's, by name
-    best_ap: float
-    best_epoch: int
+    score: Score | None  # the last validation's; None where there was none
+    steps: int
+    best: BestAndLast
 
 
-def train(argv: list[str]) -> Trained:
+def train(args: list[str]) -> Trained:
     """Train as `fit`'s command line says; go on where the run's directory holds a checkpoint.
 
     Args:
-        argv: the words after `python -m catpose.fit`.
+        args: those after `python -m catpose.fit`.
 
     Raises:
         InputError: settings, data or a run's directory that can't be used.
         SystemExit: interrupted by Ctrl-C (130) or SIGTERM (143); the same command goes on.
     """
-    cli = FitCLI(argv)
+    cli = FitCLI(args)
     run, settings = RunDirectory(cli.out, cli.config.wandb.id), cli.resolved()
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     if first:
-        run.check(settings)
-    refuse_broken_data(Path(cli.config.data.root))
+        run.check(settings, cli.config.new_lineage)
+    about_data = refuse_broken_data(Path(cli.config.data.root), cli.config.data.area)
+    if first:
+        print(*map(printable, about_data), sep="\n")
+    with run.locked() if first else contextlib.nullcontext():
+        return train_in(run, cli, settings, args, first)
+
+
+def train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: list[str], first: bool) -> Trained:
+    """`train` in a directory where nobody else does.
+
+    Args:
+        first: whether this is the first of the run's processes, which writes to its directory.
+    """
+    renewed = first and run.check(settings, cli.config.new_lineage)
     resume = run.last.exists()
-    best = BestAndLast(run, yaml.safe_dump(settings, sort_keys=False))
-    callbacks = [Score(run), Overlays(), History(run), best, StopWhenAsked(run), FinalFigures(run)]
+    best = BestAndLast(run, dump_yaml(settings))
+    callbacks = [
+        Validation(run),
+        Overlays(),
+        History(run),
+        best,
+        WholeEpochs(run, renewed),
+        FinalFigures(run),
+        NewLineage(renewed),
+        ResumedAtEpochEnd(),
+        EndedBySIGTERM(),
+        BatchOfOne(),
+        Divergence(run),  # before `best`, which Lightning calls last
+    ]
     cli.build(run, callbacks, resume)
     if resume:
-        require_resumable(run.last, cli.model)
+        cli.datamodule.first_epoch = require_resumable(run.last, cli.model)
     try:
         if first:
-            run.open(settings, argv)
+            run.open(settings, args, cli.config.new_lineage, cli.datamodule.first_epoch)
         with logged_to(run.log if first else None), closed_wandb():
             for logger in cli.trainer.loggers:
+                if isinstance(logger, GuardedWandbLogger):
+                    logger.begin()
                 logger.log_hyperparams(settings)
             fit(cli, run, resume)
-            log.info("finished: best val/AP %.4f in epoch %d", best.best_ap, best.best_epoch)
+            log.info("finished; best.ckpt: %s", best)
     except InputError:
         if first:
             run.discard()
         raise
-    metrics = {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
-    return Trained(run, metrics, best.best_ap, best.best_epoch)
+    return Trained(run, Score.read(run.val_score) if run.val_score.exists() else None, cli.trainer.global_step, best)
 
 
 def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
@@ -82,6 +118,8 @@ def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=run.last if resume else None, weights_only=True)
     except SIGTERMException:
         raise SystemExit(stopped(run, "terminated", TERMINATED)) from None
+    except Superseded:
+        raise
     except SystemExit:  # Lightning's way to leave after Ctrl-C
         if cli.trainer.interrupted:
             raise SystemExit(stopped(run, "interrupted", INTERRUPTED)) from None
@@ -95,16 +133,19 @@ def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
         raise input_error(error, cli.config.trainer) from error
 
 
-def refuse_broken_data(root: Path) -> None:
-    """InputError with the first error that the quick part of `catpose.check` finds in a data folder."""
-    errors = [finding for finding in quick_findings(root) if finding.severity == "error"]
-    if errors:
-        first = errors[0]
-        where = "" if first.kind == "unreadable file" else f"{root}: {first.split}: {first.where}: "
-        more = f" (and {len(errors) - 1} more errors: python -m catpose.check --data {root})" if len(errors) > 1 else ""
-        raise InputError(f"{where}{first.message}{more}")
+def refuse_broken_data(root: Path, area: AreaRule) -> list[str]:
+    """How much of a data folder is used, and how many warnings there are; InputError with the first error that the
+    quick part of `catpose.check` finds."""
+    splits, findings, _ = examine_folder(root, area)
+    findings += turned_findings(splits)
+    refuse_errors(findings, root, listed_by=f"python -m catpose.check --data {root}")
     for split in ("train", "val"):
         split_file(root, split)
+    warnings = f"{len(findings)} warnings about the data; python -m catpose.check --data {root} lists them"
+    counts = [f"catpose.fit: {name}: {splits[name].count()}" for name in ("train", "val")]
+    skeleton = splits["train"].skeleton
+    counts += [] if skeleton == AP10K else [f"catpose.fit: {skeleton.summary()}"]
+    return [*counts, *([f"catpose.fit: {warnings}"] if findings else [])]
 
 
 def stopped(run: RunDirectory, how: str, code: int) -> int:
@@ -117,24 +158,38 @@ def stopped(run: RunDirectory, how: str, code: int) -> int:
 log = logging.getLogger("catpose")
 
 
+class _Line(logging.Formatter):
+    """A log line with nothing in it that steers a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 @contextlib.contextmanager
 def logged_to(file: Path | None) -> Iterator[None]:
     """Send catpose's and Lightning's log lines, and warnings, to a file as well (to none where it is None)."""
     log.setLevel(logging.INFO)
-    log.propagate = False
     if file is None:
         yield
         return
-    handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    try:
+        handler = logging.FileHandler(file, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror}); choose another place with --out") from None
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is the checkpoint's to tell
+    handler.setFormatter(_Line("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.captureWarnings(True)
     loggers = [logging.getLogger(name) for name in ("catpose", "lightning.pytorch", "py.warnings")]
+    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)  # an evaluation may have silenced it
     for logger in loggers:
         logger.addHandler(handler)
+    before, log.propagate = log.propagate, False
     try:
         yield
     finally:
+        log.propagate = before
         for logger in loggers:
             logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
         logging.captureWarnings(False)

@@ -1,37 +1,67 @@
-"""The Weights & Biases logger of a run: online with a key, offline without, never a prompt."""
+"""What Weights & Biases is up to: whether there is a key, whether its server answers, and how it ends in time."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
+import logging
 import netrc
 import os
+import ssl
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import urlparse
+
+import psutil
 
 from catpose.errors import InputError, one_line
 
-if TYPE_CHECKING:
-    from lightning.pytorch.loggers import WandbLogger
+log = logging.getLogger("catpose")
+log.addHandler(logging.NullHandler())  # where no run keeps a log, `warn` prints its line, and logging not a second one
 
 Mode = Literal["auto", "online", "offline", "disabled"]
+PROJECT = "catpose"
+ANSWER_S = 6.0  # for W&B's server to answer whether the key is good
+BEGIN_S = 20.0  # for it to take a run
+END_S = 20.0  # for W&B to send the last of a run
 
 
-def has_key() -> bool:
-    """Whether W&B would find a key: in WANDB_API_KEY, or in the netrc file for the server in use."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+def server() -> str:
+    """The address of W&B's server, as W&B itself has it: of the environment, its settings files, or its own default."""
+    named = os.environ.get("WANDB_BASE_URL")
+    if named:
+        return named
+    import wandb
+
+    try:
+        return wandb.setup().settings.base_url
+    except Exception:  # a damaged settings file, which W&B will say itself
+        return wandb.Settings().base_url
+
+
+def key() -> str | None:
+    """The key that W&B would find in WANDB_API_KEY, or in the netrc file for the server in use."""
+    if os.environ.get("WANDB_API_KEY"):
+        return os.environ["WANDB_API_KEY"]
     named = os.environ.get("NETRC")
     for file in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
         try:
-            if netrc.netrc(file).authenticators(host):
-                return True
-        except (OSError, netrc.NetrcParseError):
+            if found := netrc.netrc(file).authenticators(urlparse(server()).hostname or ""):
+                return found[2]
+        except (OSError, netrc.NetrcParseError, UnicodeDecodeError):
             continue
-    return False
+    return None
+
+
+def has_key() -> bool:
+    """Whether W&B would find a key, or a token in its place."""
+    return bool(os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or key())
 
 
 def wandb_mode(mode: Mode = "auto") -> Literal["online", "offline", "disabled"]:
@@ -48,57 +78,48 @@ def wandb_mode(mode: Mode = "auto") -> Literal["online", "offline", "disabled"]:
     return "online" if has_key() else "offline"
 
 
-def wandb_logger(
-    directory: Path,
-    id: str | None = None,
-    project: str = "catpose",
-    entity: str | None = None,
-    name: str | None = None,
-    group: str | None = None,
-    job_type: str | None = None,
-    tags: list[str] | None = None,
-    notes: str | None = None,
-    config: dict[str, str | int | float | bool | None] | None = None,
-    mode: Mode = "auto",
-) -> WandbLogger | None:
-    """Lightning's W&B logger for a run, or None where it is disabled.
+def wandb_project(project: str | None) -> str:
+    """The project asked for, else WANDB_PROJECT, else catpose's."""
+    return project or os.environ.get("WANDB_PROJECT") or PROJECT
 
-    Args:
-        directory: the run's directory, below which W&B keeps its files.
-        id: the run's W&B id, the same for life; a new one is made and kept in `run.json` where null.
-        project: the W&B project.
-        entity: the user or team that owns the project; W&B's default where null.
-        name: the run's name; the directory's where null.
-        group: runs of one group are drawn as one line with its spread.
-        job_type: what the run is within its group.
-        tags: words to filter by.
-        notes: a line or more about the run.
-        config: what the run's config says beside its settings, such as the trial of a study that it is.
-        mode: `auto` is W&B's own WANDB_MODE where it is set, else online with a key and offline without.
+
+def job_type(label: str) -> str:
+    """The job type of the runs of a study's configuration, by its label: its first 64 characters."""
+    return label[:64]
+
+
+def unreachable() -> str | None:
+    """Why W&B can't be used online: no key, no answer in some seconds, or a refusal; None where nothing speaks against.
+
+    W&B itself would wait for a minute and a half, or ask for a key.
     """
-    mode = wandb_mode(mode)
-    if mode == "disabled":
-        return None
-    if mode == "online" and not has_key():  # W&B would ask for one on a terminal
-        raise InputError("wandb.mode: online needs a key; set WANDB_API_KEY, run `wandb login`, or choose offline")
-    import wandb  # half a second, which runs without it don't pay
-    from lightning.pytorch.loggers import WandbLogger
+    if not has_key():
+        return f"no key for {server()} (set WANDB_API_KEY or run `wandb login`)"
+    address, answers = server(), [f"{server()} doesn't answer"]
+    thread = threading.Thread(target=lambda: answers.append(_refusal(address, key()) or ""), daemon=True)
+    thread.start()
+    thread.join(ANSWER_S)
+    return answers[-1] or None
 
-    return WandbLogger(
-        project=project,
-        entity=entity,
-        name=name or directory.name,
-        group=group,
-        job_type=job_type,
-        tags=tags,
-        notes=notes,
-        id=id,
-        config=config,
-        save_dir=directory,
-        offline=mode == "offline",
-        mode=mode,
-        settings=wandb.Settings(console="off", silent=True, x_disable_meta=False),
-    )
+
+def _refusal(address: str, with_key: str | None) -> str | None:
+    headers = {"Content-Type": "application/json"}
+    if with_key:
+        headers["Authorization"] = "Basic " + base64.b64encode(f"api:{with_key}".encode()).decode()
+    body = json.dumps({"query": "query Viewer { viewer { id } }"}).encode()
+    try:
+        request = urllib.request.Request(f"{address.rstrip('/')}/graphql", body, headers)
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as response:
+            answer = json.loads(response.read(100_000))
+    except urllib.error.HTTPError as error:
+        refused = error.code in (401, 403)
+        return f"{address} {'refuses the key' if refused else 'is out of order'} (HTTP {error.code})"
+    except Exception as error:
+        if isinstance(getattr(error, "reason", error), ssl.SSLError):
+            return None  # W&B has certificates of its own
+        return f"{address} can't be reached ({one_line(getattr(error, 'reason', error))[:120]})"
+    known = isinstance(answer, dict) and isinstance(answer.get("data"), dict) and answer["data"].get("viewer")
+    return None if known or not with_key else f"{address} doesn't know the key"
 
 
 @contextlib.contextmanager
@@ -113,7 +134,43 @@ def closed_wandb() -> Iterator[None]:
             raise InputError(f"wandb: {one_line(error)[:200]}; correct it, or set wandb.mode to offline") from error
         raise
     finally:
-        wandb = sys.modules.get("wandb")
-        if wandb is not None and wandb.run is not None:
+        if "wandb" in sys.modules and sys.modules["wandb"].run is not None:
+            end_wandb(exit_code, END_S)
+
+
+def end_wandb(exit_code: int, patience: float) -> None:
+    """Finish W&B's run and its own process, which has `patience` seconds to send what it holds; it keeps it all."""
+    wandb = sys.modules["wandb"]
+    folder = Path(wandb.run.dir).parent if wandb.run is not None else None
+
+    def end() -> None:
+        with contextlib.suppress(Exception):  # said before, or of no use any more
             wandb.finish(exit_code=exit_code)
+        with contextlib.suppress(Exception):
             wandb.teardown()  # waits until W&B's own process has written all it holds
+
+    thread = threading.Thread(target=end, daemon=True)
+    thread.start()
+    thread.join(patience)
+    if thread.is_alive():
+        if folder is not None:
+            warn(f"it has not sent everything within {patience:.0f} s; wandb sync {folder} sends the rest")
+        _kill_service()
+        thread.join(2)
+    if wandb.run is not None:  # its process was gone
+        wandb.sdk.lib.module.unset_globals()
+    os.environ.pop("WANDB_SERVICE", None)
+
+
+def _kill_service() -> None:
+    """End W&B's own process, for which this one would wait at its end."""
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error, IndexError):
+            if "wandb-core" in process.cmdline()[0]:
+                process.kill()
+
+
+def warn(what: str) -> None:
+    """One line on standard error, and in the run's log."""
+    log.warning("W&B: %s", what)
+    print(f"W&B: {what}", file=sys.stderr)

@@ -5,8 +5,8 @@ any number of resamples of them at once, each given by how often it holds every 
 little more than a few evaluations, since no image is ever matched again).
 
 The protocol (pycocotools' `COCOeval` for keypoints is the reference, to the last digit): OKS thresholds 0.50:0.05:0.95,
-precision at 101 recalls, at most 20 detections an image and category, the mean over categories. It is applied to 20
-questions in one go: all instances, those of medium and of large size, and 17 times one keypoint alone, where truth has
+precision at 101 recalls, at most 20 detections an image and category, the mean over categories. It is applied to 3 + K
+questions in one go: all instances, those of medium and of large size, and K times one keypoint alone, where truth has
 only that keypoint labelled, instances without it are ignored, and detections keep their score.
 """
 
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catpose.score.instances import Detections, Truth
-from catpose.score.oks import SIGMA_ARRAY, oks, oks_to_unlabelled, similarity
-from catpose.skeleton import KEYPOINTS
+from catpose.instances import Instances
+from catpose.score.detections import Detections
+from catpose.score.oks import oks, oks_to_unlabelled, similarity
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -27,9 +27,6 @@ MAX_DETECTIONS = 20
 
 #: Areas in px², both ends included.
 SIZES = {"all": (0.0, 1e10), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
-#: The questions, the first axis of everything in `Matches`.
-QUESTIONS = (*SIZES, *KEYPOINTS)
-_LOW, _HIGH = np.array([SIZES.get(question, SIZES["all"]) for question in QUESTIONS]).T
 
 _BLOCK = 4000  # instances compared at once: some tens of megabytes
 _CELLS = 50_000
@@ -37,26 +34,30 @@ _CELLS = 50_000
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Who matched whom: Q questions, T thresholds, M detections of highest score first, K categories, I images."""
+    """Who matched whom: Q questions, T thresholds, M detections of highest score first, C categories, I images.
+
+    The questions are those of `SIZES`, then the skeleton's keypoints, each alone.
+    """
+
+    keypoints: tuple[str, ...]  # their names
 
     true: np.ndarray  # (Q, T, M) bool: matched to an instance that counts
     counted: np.ndarray  # (Q, T, M) bool: true, or false; the rest is ignored
-    image: np.ndarray  # (M,) int64, index of its image in `Truth.images`
-    category: np.ndarray  # (M,) int64, index of its category in `Truth.categories`
+    image: np.ndarray  # (M,) int64, index of its image in `Instances.image_ids`
+    category: np.ndarray  # (M,) int64, index of its category in `Instances.category_ids`
     detection: np.ndarray  # (M,) int64, index into the `Detections`; those beyond an image's best 20 are absent
-    instances: np.ndarray  # (Q, K, I) int64: how many instances count
+    instances: np.ndarray  # (Q, C, I) int64: how many instances count
 
 
-def match(truth: Truth, detections: Detections, sigmas: np.ndarray = SIGMA_ARRAY) -> Matches:
+def match(truth: Instances, detections: Detections) -> Matches:
     """Match every image's detections, best first, each with the most similar instance that is still free.
 
     Args:
         truth, detections: of one data set: the detections' images and categories are among the truth's.
-        sigmas: (17,), OKS falloff per keypoint.
     """
-    n_images, n_units = len(truth.images), len(truth.images) * len(truth.categories)
-    truth_unit = _unit(truth.category_id, truth.image_id, truth)  # what is matched by itself: one category in one image
-    unit = _unit(detections.category_id, detections.image_id, truth)
+    n_images, n_units = len(truth.image_ids), len(truth.image_ids) * len(truth.category_ids)
+    truth_unit = truth.category_index * n_images + truth.image_index  # matched by itself: one category in one image
+    unit = _unit(truth, detections)
     truth_order = np.argsort(truth_unit, kind="stable")
     order = np.lexsort((-detections.score, unit))  # stable: equal scores keep their order
     rank = np.arange(len(order)) - np.searchsorted(unit[order], unit[order])
@@ -64,39 +65,68 @@ def match(truth: Truth, detections: Detections, sigmas: np.ndarray = SIGMA_ARRAY
     unit = unit[order]
 
     ignored = _ignored(truth)
-    matched = np.zeros((len(QUESTIONS), len(THRESHOLDS), len(order)), dtype=bool)
+    low, high = _ranges(truth)
+    matched = np.zeros((len(low), len(THRESHOLDS), len(order)), dtype=bool)
     excused = np.zeros_like(matched)
     for i, j in _blocks(unit, truth_unit[truth_order], n_units):  # (B, D) into `order`, (B, G) into `truth_order`
         d, g = order[i], truth_order[j]
-        similar = _oks(truth, detections, d, g, sigmas)
+        similar = _oks(truth, detections, d, g)
         hit, ignored_hit = _greedy(similar, ignored[:, g].swapaxes(0, 1), truth.crowd[g])
         matched[:, :, i] = hit.transpose(1, 2, 0, 3)
         excused[:, :, i] = ignored_hit.transpose(1, 2, 0, 3)
 
     area = detections.area[order]
-    elsewhere = (area < _LOW[:, None]) | (area > _HIGH[:, None])  # an unmatched detection of another size is ignored
+    elsewhere = (area < low[:, None]) | (area > high[:, None])  # an unmatched detection of another size is ignored
     counted = ~(excused | (~matched & elsewhere[:, None, :]))
     units = truth_unit[truth_order]
-    instances = [np.bincount(units[~ignored[q, truth_order]], minlength=n_units) for q in range(len(QUESTIONS))]
+    instances = [np.bincount(units[~ignored[q, truth_order]], minlength=n_units) for q in range(len(low))]
     best_first = np.lexsort((-detections.score[order], unit // n_images))
     return Matches(
+        keypoints=truth.skeleton.names,
         true=(matched & counted)[:, :, best_first],
         counted=counted[:, :, best_first],
         image=(unit % n_images)[best_first],
         category=(unit // n_images)[best_first],
         detection=order[best_first],
-        instances=np.array(instances).reshape(len(QUESTIONS), len(truth.categories), n_images),
+        instances=np.array(instances).reshape(len(low), len(truth.category_ids), n_images),
     )
 
 
-def _unit(category_id: np.ndarray, image_id: np.ndarray, truth: Truth) -> np.ndarray:
-    category = np.searchsorted(truth.categories, category_id)
-    return category * len(truth.images) + np.searchsorted(truth.images, image_id)
+def count(truth: Instances, detections: Detections) -> str:
+    """How many detections there are and in how many of the pictures with labels, and which don't help: in words."""
+    labelled = set(truth.image_id[~truth.ignored].tolist())
+    detected = set(detections.image_id.tolist())
+    _, per_unit = np.unique(_unit(truth, detections), return_counts=True)
+    places = detections.keypoints.reshape(len(detections), 2 * detections.keypoints.shape[1])
+    rows = np.column_stack([detections.image_id, detections.score, places])
+    counts = [
+        (len(labelled - detected), "labelled images have none"),
+        (
+            int(np.maximum(per_unit - MAX_DETECTIONS, 0).sum()),
+            f"beyond the best {MAX_DETECTIONS} of an image don't count",
+        ),
+        (len(rows) - len(np.unique(rows, axis=0)), "are there twice"),
+    ]
+    remarks = [f"{n} {what}" for n, what in counts if n]
+    line = f"{len(detections)} detections in {len(labelled & detected)} of {len(labelled)} labelled images"
+    return "; ".join([line, *remarks])
 
 
-def _ignored(truth: Truth) -> np.ndarray:
+def _unit(truth: Instances, detections: Detections) -> np.ndarray:
+    category = truth.category_ids.searchsorted(detections.category_id)
+    return category * len(truth.image_ids) + truth.image_ids.searchsorted(detections.image_id)
+
+
+def _ranges(truth: Instances) -> tuple[np.ndarray, np.ndarray]:
+    """(Q,) and (Q,): the least and the largest area of each question, px²."""
+    sizes = [*SIZES.values(), *[SIZES["all"]] * len(truth.skeleton)]
+    return np.array([low for low, _ in sizes]), np.array([high for _, high in sizes])
+
+
+def _ignored(truth: Instances) -> np.ndarray:
     """(Q, N): which instances don't count: crowds and unlabelled ones, those of another size, without the keypoint."""
-    ignored = truth.ignored | (truth.area < _LOW[:, None]) | (truth.area > _HIGH[:, None])
+    low, high = _ranges(truth)
+    ignored = truth.ignored | (truth.areas < low[:, None]) | (truth.areas > high[:, None])
     ignored[len(SIZES) :] |= ~truth.labelled.T
     return ignored
 
@@ -117,13 +147,13 @@ def _blocks(
             yield first_detection[some] + np.arange(d), first_truth[some] + np.arange(g)
 
 
-def _oks(truth: Truth, detections: Detections, d: np.ndarray, g: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+def _oks(truth: Instances, detections: Detections, d: np.ndarray, g: np.ndarray) -> np.ndarray:
     """(B, Q, D, G): the similarity of each block's detections `d` (B, D) to its instances `g` (B, G)."""
     d, g = (np.ascontiguousarray(index) for index in np.broadcast_arrays(d[:, :, None], g[:, None, :]))
     found, labelled = detections.keypoints[d], truth.labelled[g]
-    each = similarity(found, truth.keypoints[g], truth.area[g], sigmas)
-    stand_in = oks_to_unlabelled(found, truth.box[g], truth.area[g], sigmas)
-    similar = np.empty((len(d), len(QUESTIONS), *d.shape[1:]))
+    each = similarity(found, truth.keypoints[g], truth.areas[g], truth.sigmas)
+    stand_in = oks_to_unlabelled(found, truth.boxes[g], truth.areas[g], truth.sigmas)
+    similar = np.empty((len(d), len(SIZES) + len(truth.skeleton), *d.shape[1:]))
     similar[:, : len(SIZES)] = np.where(labelled.any(axis=-1), oks(each, labelled), stand_in)[:, None]
     similar[:, len(SIZES) :] = np.moveaxis(np.where(labelled, each, stand_in[..., None]), -1, 1)
     return similar
@@ -157,14 +187,13 @@ def _greedy(similar: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tupl
     return matched, excused
 
 
-def own_oks(truth: Truth, detections: Detections) -> np.ndarray:
+def own_oks(truth: Instances, detections: Detections) -> np.ndarray:
     """OKS in 0..1 of each detection, (M,), to the instance from whose box it was made; nan where that has no keypoint
     labelled, or isn't known."""
-    row_of = {int(annotation): row for row, annotation in enumerate(truth.annotation_id)}
-    rows = np.array([row_of.get(int(annotation), -1) for annotation in detections.annotation_id], dtype=np.int64)
+    rows = truth.rows_of(detections.annotation_id)
     known = rows >= 0
     of, result = rows[known], np.full(len(detections), np.nan)
-    similar = similarity(detections.keypoints[known], truth.keypoints[of], truth.area[of], SIGMA_ARRAY)
+    similar = similarity(detections.keypoints[known], truth.keypoints[of], truth.areas[of], truth.sigmas)
     result[known] = oks(similar, truth.labelled[of])
     return result
 
@@ -176,8 +205,8 @@ def average_precision(matches: Matches, image_weights: np.ndarray | None = None)
     (as images of their own). Of detections with equal scores, all copies of the one that comes first come first.
 
     Args:
-        image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of `Truth.images`; once
-            where none are given.
+        image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of
+            `Instances.image_ids`; once where none are given.
 
     Returns:
         "AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L"; "AP/KEYPOINT" and "AR/KEYPOINT"
@@ -198,7 +227,7 @@ def _draws(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
     """`average_precision` of a few draws: `weights` is (n, I), the values are (n,)."""
     n, n_categories = len(weights), matches.instances.shape[1]
     at50, at75 = 0, 5  # 0.5 and 0.75 among the thresholds
-    keys = ["AP", "AP_M", "AP_L", *(f"AP/{name}" for name in KEYPOINTS)]
+    keys = ["AP", "AP_M", "AP_L", *(f"AP/{name}" for name in matches.keypoints)]
     by_category: dict[str, list[np.ndarray]] = {}
     for k in range(n_categories):
         of_category = matches.category == k

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from catpose.score.ap import QUESTIONS, RECALLS, THRESHOLDS, Matches
+from catpose.score.ap import RECALLS, SIZES, THRESHOLDS, Matches
 
 _STEP = 250  # draws at once: small enough for the processor's cache
 
@@ -25,14 +25,14 @@ def bootstrap(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
     """The figures of every draw: `average_precision(matches, weights)` to 1e-12, without its counts "n", "n_M", "n_L".
 
     Args:
-        weights: (draws, I) whole numbers, 0 or more, in the order of `Truth.images`; see `image_weights`.
+        weights: (draws, I) whole numbers, 0 or more, in the order of `Instances.image_ids`; see `image_weights`.
     """
     result: dict[str, np.ndarray] = {}
-    for q, question in enumerate(QUESTIONS):
+    for q, question in enumerate((*SIZES, *matches.keypoints)):
         precision, recall = _curves(matches, q, weights)
-        which = {"all": "", "medium": "_M", "large": "_L"}.get(question, f"/{question}")
+        which = ("", "_M", "_L")[q] if q < len(SIZES) else f"/{question}"
         result |= {f"AP{which}": precision.mean(axis=0), f"AR{which}": recall.mean(axis=0)}
-        if question == "all":
+        if q == 0:
             for at, t in (("50", 0), ("75", 5)):  # 0.5 and 0.75 among the thresholds
                 result |= {f"AP{at}": precision[t], f"AR{at}": recall[t]}
     return result
@@ -44,7 +44,7 @@ def bootstrap_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
     nan where a draw holds no instance, which can only be where there are images without any.
 
     Args:
-        weights: (draws, I) whole numbers, 0 or more, in the order of `Truth.images`; see `image_weights`.
+        weights: (draws, I) whole numbers, 0 or more, in the order of `Instances.image_ids`; see `image_weights`.
     """
     return _curves(matches, 0, weights)[0].mean(axis=0)
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from catpose.instances import Instances
 from catpose.score.ap import match
 from catpose.score.bootstrap import bootstrap_ap
-from catpose.score.error_kinds import NEAR_KS
-from catpose.score.instances import Detections, Truth
+from catpose.score.detections import Detections
+from catpose.score.error_types import NEAR_KS
 from catpose.score.oks import instance_score, similarity
 from catpose.score.pairs import detection_of
 
@@ -40,7 +41,7 @@ class ThresholdCurves:
     ap_rescored: np.ndarray  # AP of all detections, scored by the mean of keypoint confidences above the threshold
 
 
-def reliability(truth: Truth, detections: Detections) -> Reliability:
+def reliability(truth: Instances, detections: Detections) -> Reliability:
     """Confidence against correctness of the labelled keypoints of detected instances, in ten bins of equal width.
 
     A keypoint is correct where its similarity to its own truth is at least 0.5, the error analysis' border (`NEAR_KS`).
@@ -52,7 +53,7 @@ def reliability(truth: Truth, detections: Detections) -> Reliability:
     return Reliability(count, *(each / some for each in sums))
 
 
-def calibration_error(truth: Truth, detections: Detections, image_weights: np.ndarray | None = None) -> np.ndarray:
+def calibration_error(truth: Instances, detections: Detections, image_weights: np.ndarray | None = None) -> np.ndarray:
     """The expected calibration error of keypoint confidence (ECE; Naeini et al. 2015, Obtaining Well Calibrated
     Probabilities Using Bayesian Binning): the mean over keypoints of how far mean confidence and fraction correct
     are apart in their bin.
@@ -61,27 +62,27 @@ def calibration_error(truth: Truth, detections: Detections, image_weights: np.nd
     and draws, which hold more noise than the data, are on average above the figure itself.
 
     Args:
-        image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of `Truth.images`; once
-            where none are given.
+        image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of
+            `Instances.image_ids`; once where none are given.
 
     Returns:
         float64 of shape () or (draws,), in 0..1 for confidences in 0..1; nan where no keypoint counts.
     """
     confidence, correct, in_bin = _judged(truth, detections)
     gap = np.einsum("nk,nkb->nb", confidence - correct, in_bin.astype(np.float64))
-    weights = np.ones(len(truth.images)) if image_weights is None else np.asarray(image_weights, dtype=np.float64)
-    held = weights[..., np.searchsorted(truth.images, truth.image_id)]  # (..., N)
+    weights = np.ones(len(truth.image_ids)) if image_weights is None else np.asarray(image_weights, dtype=np.float64)
+    held = weights[..., truth.image_index]  # (..., N)
     count = held @ in_bin.sum(axis=(1, 2)).astype(np.float64)
     return np.abs(held @ gap).sum(axis=-1) / np.where(count > 0, count, np.nan)
 
 
-def threshold_curves(truth: Truth, detections: Detections) -> ThresholdCurves:
+def threshold_curves(truth: Instances, detections: Detections) -> ThresholdCurves:
     """AP, precision and recall against a threshold on the detections' scores, and AP against one on the keypoints'
     confidences within the score (`instance_score`; the project's own threshold is among them).
 
     Precision and recall are over all categories at once.
     """
-    matches, once = match(truth, detections), np.ones((1, len(truth.images)), dtype=np.int64)
+    matches, once = match(truth, detections), np.ones((1, len(truth.image_ids)), dtype=np.int64)
     n_instances, rows = matches.instances[0].sum(), []
     for threshold in THRESHOLDS:
         # Matching goes from the best score to the worst: whom the better ones match doesn't depend on the worse.
@@ -96,7 +97,7 @@ def threshold_curves(truth: Truth, detections: Detections) -> ThresholdCurves:
     return ThresholdCurves(*np.array(rows, dtype=np.float64).T)
 
 
-def _judged(truth: Truth, detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _judged(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confidence (N, 17), correct (N, 17) as 0 or 1, and in which bin (N, 17, 10) bool, nowhere where it doesn't count:
     not labelled, ignored, not detected."""
     which = detection_of(truth, detections)
@@ -104,7 +105,7 @@ def _judged(truth: Truth, detections: Detections) -> tuple[np.ndarray, np.ndarra
     of = which[known]
     confidence, correct = np.zeros(truth.labelled.shape), np.zeros(truth.labelled.shape)
     confidence[known] = detections.confidence[of]
-    similar = similarity(detections.keypoints[of], truth.keypoints[known], truth.area[known])
+    similar = similarity(detections.keypoints[of], truth.keypoints[known], truth.areas[known], truth.sigmas)
     correct[known] = similar >= NEAR_KS
     counts = truth.labelled & (known & ~truth.ignored)[:, None]
     in_bin = (np.searchsorted(_EDGES, confidence, side="left")[..., None] == np.arange(N_BINS)) & counts[..., None]

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from catpose.score.instances import Detections, Truth
+from catpose.instances import Instances
+from catpose.score.detections import Detections
 from catpose.score.pairs import detection_of
-from catpose.skeleton import KEYPOINTS
 
 BOX_THRESHOLDS = (0.05, 0.1, 0.2)
 EYE_THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
@@ -25,11 +25,10 @@ EYE_THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
 AUC_END = 0.2
 #: The figures that are given for each keypoint too.
 PER_KEYPOINT = (*(f"PCK@{t}" for t in BOX_THRESHOLDS), "EPE")
-_EYES = [KEYPOINTS.index("left_eye"), KEYPOINTS.index("right_eye")]
 
 
-def distances(truth: Truth, detections: Detections) -> np.ndarray:
-    """(N, 17) px, from each labelled keypoint to where it was detected (`detection_of`).
+def distances(truth: Instances, detections: Detections) -> np.ndarray:
+    """(N, K) px, from each labelled keypoint to where it was detected (`detection_of`).
 
     nan where nothing is labelled or the instance is ignored; inf where the instance has no detection.
     """
@@ -41,21 +40,27 @@ def distances(truth: Truth, detections: Detections) -> np.ndarray:
     return np.where(truth.labelled & ~truth.ignored[:, None], result, np.nan)
 
 
-def box_side(truth: Truth) -> np.ndarray:
+def box_side(truth: Instances) -> np.ndarray:
     """(N,) px: the longer side of each instance's box, nan where the box is empty."""
-    side = truth.box[:, 2:].max(axis=1, initial=0.0)
+    side = truth.boxes[:, 2:].max(axis=1, initial=0.0)
     return np.where(side > 0, side, np.nan)
 
 
-def eye_distance(truth: Truth) -> np.ndarray:
-    """(N,) px: from one eye of each instance to the other, nan unless both are labelled and apart."""
-    offset = truth.keypoints[:, _EYES[0]] - truth.keypoints[:, _EYES[1]]
+def eye_distance(truth: Instances) -> np.ndarray:
+    """(N,) px: from one eye of each instance to the other, nan unless both are labelled and apart.
+
+    All nan where the skeleton has no left_eye and right_eye.
+    """
+    eyes = truth.skeleton.indices("left_eye", "right_eye")
+    if len(eyes) < 2:
+        return np.full(len(truth), np.nan)
+    offset = truth.keypoints[:, eyes[0]] - truth.keypoints[:, eyes[1]]
     apart = np.hypot(offset[:, 0], offset[:, 1])
-    return np.where(truth.labelled[:, _EYES].all(axis=1) & (apart > 0), apart, np.nan)
+    return np.where(truth.labelled[:, eyes].all(axis=1) & (apart > 0), apart, np.nan)
 
 
-def measures(truth: Truth, distance: np.ndarray) -> dict[str, np.ndarray]:
-    """What each keypoint adds to each figure: (N, 17), nan where it doesn't count; the figure is the mean of the rest.
+def measures(truth: Instances, distance: np.ndarray) -> dict[str, np.ndarray]:
+    """What each keypoint adds to each figure: (N, K), nan where it doesn't count; the figure is the mean of the rest.
 
     - "PCK@t", 0 or 1: at most t times the longer side of the box away (percentage of correct keypoints; Yang & Ramanan
       2013, Articulated Human Detection with Flexible Mixtures of Parts).
@@ -68,7 +73,7 @@ def measures(truth: Truth, distance: np.ndarray) -> dict[str, np.ndarray]:
     - "EPE": the distance in image px, of detected instances (end-point error; DeepLabCut's "RMSE" is this mean too).
 
     Args:
-        distance: (N, 17) px, from `distances`.
+        distance: (N, K) px, from `distances`.
     """
     by_box, by_eyes = distance / box_side(truth)[:, None], distance / eye_distance(truth)[:, None]
     result = {f"PCK@{t}": _at_most(by_box, t) for t in BOX_THRESHOLDS}
@@ -80,29 +85,29 @@ def measures(truth: Truth, distance: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def means(
-    truth: Truth, measured: Mapping[str, np.ndarray], image_weights: np.ndarray | None = None
+    truth: Instances, measured: Mapping[str, np.ndarray], image_weights: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """The figures: means of all that was measured, and by keypoint ("PCK@0.1/nose") of those in `PER_KEYPOINT`; of each
     PCK also the mean of the keypoints' own ("mPCK@0.1"), without those that nowhere count.
 
     Args:
-        measured: (N, 17) each, nan where it doesn't count.
-        image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of `Truth.images`; once
-            where none are given.
+        measured: (N, K) each, nan where it doesn't count.
+        image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of
+            `Instances.image_ids`; once where none are given.
 
     Returns:
         float64 of shape () or (draws,); nan where nothing counts.
     """
-    weights = np.ones(len(truth.images)) if image_weights is None else np.asarray(image_weights, dtype=np.float64)
-    held = weights[..., np.searchsorted(truth.images, truth.image_id)]  # (..., N)
+    weights = np.ones(len(truth.image_ids)) if image_weights is None else np.asarray(image_weights, dtype=np.float64)
+    held = weights[..., truth.image_index]  # (..., N)
     result: dict[str, np.ndarray] = {}
     for name, each in measured.items():
         counts = ~np.isnan(each)
-        total, count = held @ np.where(counts, each, 0.0), held @ counts.astype(np.float64)  # (..., 17)
+        total, count = held @ np.where(counts, each, 0.0), held @ counts.astype(np.float64)  # (..., K)
         result[name] = _ratio(total.sum(axis=-1), count.sum(axis=-1))
         if name in PER_KEYPOINT:
             by_keypoint = _ratio(total, count)
-            result |= {f"{name}/{keypoint}": by_keypoint[..., k] for k, keypoint in enumerate(KEYPOINTS)}
+            result |= {f"{name}/{keypoint}": by_keypoint[..., k] for k, keypoint in enumerate(truth.skeleton.names)}
             if name.startswith("PCK"):
                 result[f"m{name}"] = _ratio(np.nansum(by_keypoint, axis=-1), (count > 0).sum(axis=-1))
     return result

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from catpose.score.ap import QUESTIONS, Matches, average_precision, match
+from catpose.instances import Instances
+from catpose.score.ap import SIZES, Matches, average_precision, match
 from catpose.score.bootstrap import bootstrap, image_weights
 from catpose.score.calibration import calibration_error
+from catpose.score.detections import Detections
 from catpose.score.distances import distances, means, measures
-from catpose.score.instances import Detections, Truth
-from catpose.skeleton import KEYPOINTS
+
+#: Metrics beside AP and distances, by name: of truth, detections and, for the draws, how often each holds each image.
+METRICS: dict[str, Callable[..., np.ndarray]] = {"ECE": calibration_error}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +29,7 @@ class Evaluation:
     rests_on: dict[str, int]  # of all that isn't a count: the number of instances that it rests on
 
 
-def evaluate(truth: Truth, detections: Detections, draws: int = 1000, seed: int = 0) -> Evaluation:
+def evaluate(truth: Instances, detections: Detections, draws: int = 1000, seed: int = 0) -> Evaluation:
     """Evaluate detections, and do so again on `draws` resamples of the images.
 
     The resamples depend on the number of images, of draws and on the seed alone. So two models evaluated on the same
@@ -40,18 +44,19 @@ def evaluate(truth: Truth, detections: Detections, draws: int = 1000, seed: int 
           "mPCK@0.05", "mPCK@0.1", "mPCK@0.2", the means of the keypoints' own; "PCKh@0.05", "PCKh@0.1", "PCKh@0.2",
           "PCKh@0.5", "AUC", "NME", "NMEh"; and the count "missing", how many labelled keypoints belong to instances
           without a detection, which NME, NMEh and EPE leave out;
-        - "ECE", of `calibration_error`.
+        - those of `METRICS`.
 
         In `draws` all of these but the counts.
     """
-    weights = image_weights(len(truth.images), draws, seed)
+    weights = image_weights(len(truth.image_ids), draws, seed)
     matches, distance = match(truth, detections), distances(truth, detections)
     measured = measures(truth, distance)
-    values = average_precision(matches) | means(truth, measured) | {"ECE": calibration_error(truth, detections)}
+    values = average_precision(matches) | means(truth, measured)
+    values |= {name: metric(truth, detections) for name, metric in METRICS.items()}
     drawn = bootstrap(matches, weights) | means(truth, measured, weights)
-    drawn["ECE"] = calibration_error(truth, detections, weights)
+    drawn |= {name: metric(truth, detections, weights) for name, metric in METRICS.items()}
     numbers = {key: float(value) for key, value in values.items()} | {"missing": float(np.isinf(distance).sum())}
-    return Evaluation(numbers, drawn, len(truth.images), {key: _rests_on(key, matches, measured) for key in drawn})
+    return Evaluation(numbers, drawn, len(truth.image_ids), {key: _rests_on(key, matches, measured) for key in drawn})
 
 
 def _rests_on(key: str, matches: Matches, measured: dict[str, np.ndarray]) -> int:
@@ -59,6 +64,7 @@ def _rests_on(key: str, matches: Matches, measured: dict[str, np.ndarray]) -> in
     name = "EPE" if name == "ECE" else name.removeprefix("m")
     if name in measured:
         counts = ~np.isnan(measured[name])
-        return int((counts[:, KEYPOINTS.index(keypoint)] if keypoint else counts.any(axis=1)).sum())
-    question = keypoint or {"_M": "medium", "_L": "large"}.get(name[2:], "all")
-    return int(matches.instances[QUESTIONS.index(question)].sum())
+        return int((counts[:, matches.keypoints.index(keypoint)] if keypoint else counts.any(axis=1)).sum())
+    size = {"_M": "medium", "_L": "large"}.get(name[2:], "all")
+    question = len(SIZES) + matches.keypoints.index(keypoint) if keypoint else list(SIZES).index(size)
+    return int(matches.instances[question].sum())

@@ -9,18 +9,22 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
+from catpose.score.detections import Detections
 from catpose.score.distances import distances, means, measures
-from catpose.score.instances import Detections, Truth
 from catpose.score.oks import instance_score, oks_nms
-from catpose.skeleton import KEYPOINTS, N_KEYPOINTS
+from catpose.skeleton import Skeleton
 
-KEYS = (
-    *("AP", "AP50", "AP75", "AP_M", "AP_L", "AR"),
-    *("n", "n_M", "n_L"),
-    *(f"AP/{name}" for name in KEYPOINTS),
-    *("PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC", "NME", "EPE"),
-)
+
+def keys(skeleton: Skeleton) -> tuple[str, ...]:
+    """The names of what a validation computes, those of each keypoint included."""
+    return (
+        *("AP", "AP50", "AP75", "AP_M", "AP_L", "AR"),
+        *("n", "n_M", "n_L"),
+        *(f"AP/{name}" for name in skeleton.names),
+        *("PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC", "NME", "EPE"),
+    )
 
 
 class KeypointAP(Metric):
@@ -44,32 +48,32 @@ class KeypointAP(Metric):
     higher_is_better = True
     full_state_update = False
 
-    rows: Tensor  # (N, 1 + 17 * 3): whether the row is filled, then x, y, confidence of each keypoint
+    rows: Tensor  # (N, 1 + K * 3): whether the row is filled, then x, y, confidence of each keypoint
 
-    def __init__(self, truth: Truth, **kwargs: Any) -> None:
+    def __init__(self, truth: Instances, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.truth = truth
         self.detections: Detections | None = None  # of the last compute(), of all processes, NMS done
-        self._order = np.lexsort((truth.annotation_id, truth.image_id))  # row of the state -> row of the truth
-        self._row_of = {int(a): row for row, a in enumerate(truth.annotation_id[self._order])}
-        self.add_state("rows", torch.zeros(len(truth), 1 + 3 * N_KEYPOINTS), dist_reduce_fx=_first_filled)
+        self.seen: np.ndarray | None = None  # (N,) bool, by then: the instances that came, in the truth's order
+        self.add_state("rows", torch.zeros(len(truth), 1 + 3 * len(truth.skeleton)), dist_reduce_fx=_first_filled)
 
     def update(self, keypoints: Tensor, confidence: Tensor, annotation_id: Tensor) -> None:
         """Add a batch.
 
         Args:
-            keypoints: (B, 17, 2), image px.
-            confidence: (B, 17).
+            keypoints: (B, K, 2), image px.
+            confidence: (B, K).
             annotation_id: (B,), from whose box each was made.
 
         Raises:
             KeyError: for an annotation that the truth doesn't have.
         """
-        new: dict[int, int] = {}  # row of the state -> row of the batch; the first of equals stays
-        for i, annotation in enumerate(annotation_id.tolist()):
-            new.setdefault(self._row_of[annotation], i)
-        rows = torch.tensor(list(new), dtype=torch.long, device=self.rows.device)
-        batch = torch.tensor(list(new.values()), dtype=torch.long, device=keypoints.device)
+        ids = annotation_id.cpu().numpy()
+        places, first = np.unique(self.truth.rows_of(ids), return_index=True)  # the first of equals stays
+        if (places < 0).any():
+            raise KeyError(f"no annotation {ids[first[0]]} in the truth")
+        rows = torch.from_numpy(places).to(self.rows.device)
+        batch = torch.from_numpy(first).to(keypoints.device)
         detected = torch.cat([keypoints, confidence.unsqueeze(-1)], dim=-1)[batch].detach().to(self.rows)
         detected = torch.where(detected.isfinite().all(dim=-1, keepdim=True), detected, 0).flatten(1)
         filled = torch.cat([torch.ones_like(detected[:, :1]), detected], dim=1)
@@ -77,40 +81,48 @@ class KeypointAP(Metric):
         self.rows = self.rows.index_copy(0, rows, torch.where(known[:, :1] > 0, known, filled))
 
     def compute(self) -> dict[str, float]:
-        """The figures named in `KEYS`, of `average_precision` and `distances`; nan where nothing counts."""
+        """The figures named in `keys`, of `average_precision` and `distances`; nan where nothing counts."""
         state = self.rows.cpu().numpy().astype(np.float64)
         present = state[:, 0] > 0
-        self.detections = _score(self.truth, self._order[present], state[present, 1:].reshape(-1, N_KEYPOINTS, 3))
-        values = average_precision(match(self.truth, self.detections))
-        values |= means(self.truth, measures(self.truth, distances(self.truth, self.detections)))
-        return {key: float(values[key]) for key in KEYS}
+        order = self.truth.by_id
+        order = order[present[order]]
+        self.detections = scored(self.truth, order, state[order, 1:].reshape(-1, len(self.truth.skeleton), 3))
+        self.seen = present
+        return figures(self.truth, self.detections)
 
     def reset(self) -> None:
         super().reset()
-        self.detections = None
+        self.detections = self.seen = None
+
+
+def figures(truth: Instances, detections: Detections) -> dict[str, float]:
+    """Those named in `keys`; nan where nothing counts."""
+    values = average_precision(match(truth, detections))
+    values |= means(truth, measures(truth, distances(truth, detections)))
+    return {key: float(values[key]) for key in keys(truth.skeleton)}
 
 
 def _first_filled(rows: Tensor) -> Tensor:
-    """(processes, N, 52) -> (N, 52): each row from the first process that has it."""
+    """(processes, N, 1 + K * 3) -> (N, 1 + K * 3): each row from the first process that has it."""
     first = rows[..., 0].argmax(dim=0)
     return rows[first, torch.arange(rows.shape[1], device=rows.device)]
 
 
-def _score(truth: Truth, index: np.ndarray, detected: np.ndarray) -> Detections:
-    """Detections (M, 17, 3) from the boxes of the instances `index` (M,), scored, and one of near-duplicates kept."""
+def scored(truth: Instances, index: np.ndarray, detected: np.ndarray) -> Detections:
+    """Detections (M, K, 3) from the boxes of the instances `index` (M,), scored, and one of near-duplicates kept."""
     keypoints, confidence = detected[..., :2], detected[..., 2]
-    score, area = instance_score(confidence), truth.box[index, 2] * truth.box[index, 3]
+    score, area = instance_score(confidence), truth.boxes[index, 2] * truth.boxes[index, 3]
     image_id, category_id = truth.image_id[index], truth.category_id[index]
     kept = np.ones(len(index), dtype=bool)
     _, starts, sizes = np.unique(image_id, return_index=True, return_counts=True)  # an image's rows are neighbours
     for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
         image = slice(start, start + size)
-        kept[image] = oks_nms(keypoints[image], score[image], area[image])
+        kept[image] = oks_nms(keypoints[image], score[image], area[image], truth.sigmas)
     return Detections(
         image_id[kept],
         category_id[kept],
         keypoints[kept],
         confidence[kept],
         score[kept],
-        truth.annotation_id[index][kept],
+        truth.ids[index][kept],
     )

@@ -12,10 +12,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from catpose.skeleton import SIGMAS
-
-SIGMA_ARRAY = np.array(SIGMAS)
-
 #: Keypoints at or below this confidence don't count in an instance's score.
 MIN_CONFIDENCE = 0.2
 #: Of two detections more alike than this, the one with the lower score is dropped.
@@ -26,7 +22,7 @@ def similarity(
     detected: Float[np.ndarray, "*n k 2"],
     truth: Float[np.ndarray, "*n k 2"],
     area: Float[np.ndarray, "*n"],
-    sigmas: Float[np.ndarray, " k"] = SIGMA_ARRAY,
+    sigmas: Float[np.ndarray, " k"],
 ) -> Float[np.ndarray, "*n k"]:
     """Each keypoint's own similarity in 0..1: exp(-d² / (2 · area · (2σ)²))."""
     return _falloff(detected - truth, area, sigmas)
@@ -49,7 +45,7 @@ def oks_to_unlabelled(
     detected: Float[np.ndarray, "*n k 2"],
     box: Float[np.ndarray, "*n 4"],
     area: Float[np.ndarray, "*n"],
-    sigmas: Float[np.ndarray, " k"] = SIGMA_ARRAY,
+    sigmas: Float[np.ndarray, " k"],
 ) -> Float[np.ndarray, "*n"]:
     """pycocotools' stand-in for OKS, 0..1, where an instance has no labelled keypoint.
 
@@ -88,7 +84,7 @@ def oks_nms(
     keypoints: Float[np.ndarray, "n k 2"],
     score: Float[np.ndarray, " n"],
     area: Float[np.ndarray, " n"],
-    sigmas: Float[np.ndarray, " k"] = SIGMA_ARRAY,
+    sigmas: Float[np.ndarray, " k"],
     max_oks: float = NMS_OKS,
 ) -> Bool[np.ndarray, " n"]:
     """Which of one image's detections stay: the best first, each dropping those whose OKS to it is above `max_oks`.

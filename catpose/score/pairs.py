@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from catpose.score.instances import Detections, Truth
+from catpose.instances import Instances
+from catpose.score.detections import Detections
 from catpose.score.oks import oks, similarity
 
 
-def owner_of(truth: Truth, detections: Detections) -> np.ndarray:
+def owner_of(truth: Instances, detections: Detections) -> np.ndarray:
     """(M,) int64: the row of the instance that each detection belongs to, -1 where there is none.
 
     That is the instance from whose box it was made, where the detection names one of its own image; else the one of
     its image and category that it has the highest OKS to (of equals the first), among those with labelled keypoints.
     Several detections may belong to one instance.
     """
-    rows = zip(truth.image_id.tolist(), truth.annotation_id.tolist(), strict=True)
-    row_of = {row: i for i, row in enumerate(rows)}
-    named = zip(detections.image_id.tolist(), detections.annotation_id.tolist(), strict=True)
-    owner = np.array([row_of.get(name, -1) for name in named], dtype=np.int64)
+    owner = truth.rows_of(detections.annotation_id)
+    named = np.flatnonzero(owner >= 0)
+    owner[named[truth.image_id[owner[named]] != detections.image_id[named]]] = -1
 
     d, g = _neighbours(truth, detections, np.flatnonzero(owner < 0))
-    similar = oks(similarity(detections.keypoints[d], truth.keypoints[g], truth.area[g]), truth.labelled[g])
+    each = similarity(detections.keypoints[d], truth.keypoints[g], truth.areas[g], truth.sigmas)
+    similar = oks(each, truth.labelled[g])
     best_first = np.lexsort((g, -similar, d))
     found, first = np.unique(d[best_first], return_index=True)
     owner[found] = g[best_first][first]
     return owner
 
 
-def detection_of(truth: Truth, detections: Detections) -> np.ndarray:
+def detection_of(truth: Instances, detections: Detections) -> np.ndarray:
     """(N,) int64: the row of each instance's detection, the one of highest score (of equals the first) among those
     that belong to it (`owner_of`); -1 where there is none."""
     owner = owner_of(truth, detections)
@@ -40,7 +41,7 @@ def detection_of(truth: Truth, detections: Detections) -> np.ndarray:
     return result
 
 
-def _neighbours(truth: Truth, detections: Detections, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _neighbours(truth: Instances, detections: Detections, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of one of `some` detections with an instance of its image and category that has labels: two (P,)."""
     labelled = np.flatnonzero(truth.labelled.any(axis=1))
     keys = np.stack(

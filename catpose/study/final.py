@@ -10,46 +10,75 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
+from catpose.analysis.configurations import Configuration, gather, winner
+from catpose.analysis.statistics import Sample, estimate
 from catpose.data.coco import CocoSplit, read_split, split_hash
 from catpose.errors import InputError, one_line
-from catpose.files import require_writable, write_json
+from catpose.files import LARGEST_RECORD, read_json, require_writable, write_json
+from catpose.instances import AreaRule
 from catpose.score.ap import match
 from catpose.score.bootstrap import bootstrap_ap, image_weights
-from catpose.score.instances import Detections, Truth
-from catpose.study.arms import ArmResult, gather, winner
-from catpose.study.statistics import Sample, estimate
-from catpose.study.words import ap
+from catpose.score.detections import Detections
+from catpose.study.directory import StudyDirectory
+from catpose.study.results import design_of, results_of
+from catpose.text import ends, fraction
 
 if TYPE_CHECKING:
-    from catpose.score.contract import Score
+    from catpose.score.protocol import Score
     from catpose.study.file import Study
-    from catpose.study.ledger import Trial
+    from catpose.study.trial import Trial
+
+
+class MeanAP(BaseModel):
+    """The mean over seeds with its 95 % interval, and each seed's."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: list[float]
+
+
+class Record(BaseModel):
+    """What `final.json` holds, also as it was written until 0.1.0."""
+
+    study: str
+    configuration: str = Field(validation_alias=AliasChoices("configuration", "arm"))
+    params: dict[str, Any]
+    seeds: list[int]
+    runs: list[str | None]
+    time: str
+    file: str
+    split_hash: str
+    protocol: dict[str, Any] | None = Field(validation_alias=AliasChoices("protocol", "contract"))
+    AP: MeanAP | None  # None without labels
+    values: list[dict[str, float | None]]
+    validation_AP: list[float]
 
 
 @dataclass(frozen=True)
 class Final:
-    """What `final.json` holds, and whether it had been there before."""
+    """The record of the winner on the test split, where it is, and whether it had been there before."""
 
     file: Path
-    content: dict[str, Any]
+    record: Record
     before: bool
 
     def text(self) -> str:
-        """In words, for the terminal."""
-        content = self.content
-        seeds = f"{len(content['seeds'])} seed{'s' if len(content['seeds']) > 1 else ''}"
-        when = f"on {content['time'][:16].replace('T', ' ')}"
-        said = f"The winner {content['arm']} ({seeds}) predicted the test split {when}"
-        said += ", once; it isn't done again." if self.before else "."
-        if content["AP"]:
-            score = content["AP"]
-            of = "these trained models" if len(content["seeds"]) == 1 else "the arm"
-            interval = f"95 % interval [{ap(score['low'])}, {ap(score['high'])}]"
-            said += f" Test AP of {of}: {ap(score['mean'])}, {interval}."
+        """In sentences, for the terminal."""
+        record = self.record
+        seeds = f"{len(record.seeds)} seed{'s' if len(record.seeds) > 1 else ''}"
+        once = ", once; it isn't done again." if self.before else "."
+        when = record.time[:16].replace("T", " ")
+        first = f"The winner {record.configuration} ({seeds}) predicted the test split on {when}{once}"
+        if record.AP:
+            of = "these trained models" if len(record.seeds) == 1 else "the configuration"
+            interval = f"95 % interval {ends(record.AP.low, record.AP.high)}"
+            second = f"Test AP of {of}: {fraction(record.AP.mean)}, {interval}."
         else:
-            said += f" {content['file']} has no labels, so there is no score: send in the predictions."
-        return f"{said}\nfiles: {self.file.parent}/"
+            second = f"{record.file} has no labels, so there is no score: send in the predictions."
+        return f"{first} {second}\nfiles: {self.file.parent}/"
 
 
 def final(
@@ -57,6 +86,7 @@ def final(
     trials: Sequence[Trial],
     out: Path,
     root: Path,
+    area: AreaRule = "box",
     accelerator: str = "auto",
     batch_size: int = 32,
     trusted: tuple[str, ...] = (),
@@ -70,45 +100,47 @@ def final(
         study, trials: the study and all of its trials.
         out: the study's folder.
         root: the data folder.
+        area: whose area OKS takes.
         accelerator, batch_size: as of `test`.
         trusted: modules outside of catpose whose classes a checkpoint may name.
 
     Raises:
-        InputError: trials are still to come, no arm is complete, a checkpoint is missing, or the test split was
-            predicted before with other models than the winner's now.
+        InputError: trials are still to come, no configuration is complete, a checkpoint is missing, or the test split
+            was predicted before with other models than the winner's now.
     """
-    folder = out / "final"
-    arm = _decided(study, trials)
-    done = _before(folder / "final.json", arm)
-    if done is not None:
-        return Final(folder / "final.json", done, before=True)
-    checkpoints = [_checkpoint(outcome, out, arm) for outcome in arm.outcomes]
-    split = read_split(root, "test")
+    folder = StudyDirectory(out).final
+    file = folder / "final.json"
+    best = _decided(study, trials)
+    earlier = _before(file, best)
+    if earlier is not None:
+        return Final(file, earlier, before=True)
+    checkpoints = [_checkpoint(trial.run, out, best) for trial in best.finished]
+    split = read_split(root, "test", area)
     require_writable(folder, "--out", folder=True)
-    found, scores = zip(*(_predict(file, split, accelerator, batch_size, trusted) for file in checkpoints), strict=True)
-    for seed, detections, score in zip(arm.seeds, found, scores, strict=True):
+    found, scores = zip(*(_predict(path, split, accelerator, batch_size, trusted) for path in checkpoints), strict=True)
+    for seed, detections, score in zip(best.seeds, found, scores, strict=True):
         write_json(folder / f"results_seed{seed}.json", detections.to_results(), indent=None)
         if score:
             score.write(folder / f"score_seed{seed}.json")
-    content = {
-        "study": study.name,
-        "arm": arm.label,
-        "params": arm.params,
-        "seeds": list(arm.seeds),
-        "runs": [outcome.get("run") for outcome in arm.outcomes],
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "file": str(split.file),
-        "split_hash": split_hash(split),
-        "contract": dict(vars(scores[0].contract)) if scores[0] else None,
-        "AP": _summary(split, found, scores),
-        "values": [{k: None if np.isnan(v) else v for k, v in score.values.items()} for score in scores if score],
-        "validation_AP": arm.ap.tolist(),
-    }
-    write_json(folder / "final.json", content)
-    return Final(folder / "final.json", content, before=False)
+    record = Record(
+        study=study.name,
+        configuration=best.label,
+        params=best.params,
+        seeds=list(best.seeds),
+        runs=[trial.run for trial in best.finished],
+        time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        file=str(split.file),
+        split_hash=split_hash(split),
+        protocol=dict(vars(scores[0].protocol)) if scores[0] else None,
+        AP=_test_ap(split, found, scores),
+        values=[{k: None if np.isnan(v) else v for k, v in score.values.items()} for score in scores if score],
+        validation_AP=best.ap.tolist(),
+    )
+    write_json(file, record.model_dump())
+    return Final(file, record, before=False)
 
 
-def _decided(study: Study, trials: Sequence[Trial]) -> ArmResult:
+def _decided(study: Study, trials: Sequence[Trial]) -> Configuration:
     """The winner, once nothing can change it any more."""
     open_states = ("running",) if study.time_limit else ("running", "waiting")
     to_come = sum(trial.state in open_states for trial in trials)
@@ -117,16 +149,16 @@ def _decided(study: Study, trials: Sequence[Trial]) -> ArmResult:
             f"{study.name}: {to_come} of {len(trials)} trials are still to come, so the winner isn't decided; run the"
             " study to its end before --final"
         )
-    arm = winner(gather(study, trials))
-    if arm is None:
+    best = winner(gather(design_of(study), results_of(trials)))
+    if best is None:
         raise InputError(
-            f"{study.name}: no arm is complete in all its seeds, so there is no winner; see --report, and try"
-            " the failed trials again with --retry-failed"
+            f"{study.name}: no configuration is complete in all its seeds, so there is no winner; see --report, and try"
+            " the trials that failed or ended early again with --retry-failed"
         )
-    return arm
+    return best
 
 
-def _before(file: Path, arm: ArmResult) -> dict[str, Any] | None:
+def _before(file: Path, best: Configuration) -> Record | None:
     """What an earlier call wrote; None where there was none.
 
     Raises:
@@ -135,35 +167,34 @@ def _before(file: Path, arm: ArmResult) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        then = f"{content['arm']} (seeds {', '.join(map(str, content['seeds']))})"
-        same = (content["arm"], content["params"], content["seeds"], content["validation_AP"]) == (
-            arm.label,
-            json.loads(json.dumps(arm.params)),
-            list(arm.seeds),
-            arm.ap.tolist(),
-        )
-        Final(file, content, before=True).text()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        record = Record.model_validate(read_json(file, LARGEST_RECORD))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        what = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        raise InputError(f"{file}: is damaged ({one_line(what)[:80]}); restore it") from None
+    except (InputError, ValueError) as error:
         raise InputError(f"{file}: is damaged ({one_line(error)[:80]}); restore it") from None
-    if not same:
-        now = f"{arm.label} (seeds {', '.join(map(str, arm.seeds))})"
+    then = (record.configuration, record.params, record.seeds, record.validation_AP)
+    now = (best.label, json.loads(json.dumps(best.params)), list(best.seeds), best.ap.tolist())
+    if then != now:
+        first, second = (f"{label} (seeds {', '.join(map(str, seeds))})" for label, _, seeds, _ in (then, now))
         raise InputError(
-            f"{file}: the test split was predicted with {then}, and the winner is now {now} or was trained anew; a test"
-            f" split looked at twice is a validation split. If it must be, move {file.parent} away, and report both"
+            f"{file}: the test split was predicted with {first}, and the winner is now {second} or was trained anew; a"
+            f" test split looked at twice is a validation split. If it must be, move {file.parent} away, and report"
+            " both"
         )
-    return content
+    return record
 
 
-def _checkpoint(outcome: dict[str, Any], out: Path, arm: ArmResult) -> Path:
+def _checkpoint(run: str | None, out: Path, best: Configuration) -> Path:
     """A run's last checkpoint: where the trial wrote it, or in a study's folder that has moved since."""
-    run = Path(str(outcome.get("run")))
-    places = [run / "last.ckpt", out / "trials" / run.name / "last.ckpt"]
+    folder = Path(str(run))
+    places = [folder / "last.ckpt", out / "trials" / folder.name / "last.ckpt"]
     for file in places:
         if file.is_file():
             return file
     raise InputError(
-        f"{places[0]}: no such checkpoint of the winner {arm.label}; bring the run's folder here from the machine that"
+        f"{places[0]}: no such checkpoint of the winner {best.label}; bring the run's folder here from the machine that"
         " trained it"
     )
 
@@ -186,15 +217,12 @@ def _has_labels(split: CocoSplit) -> bool:
     return split.has_keypoints and bool(split.visibility[~split.crowd].any())
 
 
-def _summary(
-    split: CocoSplit, found: Sequence[Detections], scores: Sequence[Score | None]
-) -> dict[str, float | list[float]] | None:
+def _test_ap(split: CocoSplit, found: Sequence[Detections], scores: Sequence[Score | None]) -> MeanAP | None:
     """The mean AP over seeds with its interval, as of validation; None without labels."""
     each = [float(score.values["AP"]) for score in scores if score]
     if not each:
         return None
-    truth = Truth.from_coco(split.coco, str(split.file))
-    weights = image_weights(len(truth.images))
-    draws = np.stack([bootstrap_ap(match(truth, detections), weights) for detections in found], axis=1)
-    made = estimate(Sample(np.array(each), draws, len(truth.images)))
-    return {"mean": made.value, "low": made.low, "high": made.high, "seeds": each}
+    weights = image_weights(len(split.image_ids))
+    draws = np.stack([bootstrap_ap(match(split, detections), weights) for detections in found], axis=1)
+    mean = estimate(Sample(np.array(each), draws, len(split.image_ids)))
+    return MeanAP(mean=mean.value, low=mean.low, high=mean.high, seeds=each)

@@ -1,174 +1,125 @@
-"""Opening a study in its storage, and running it with the workers of this process."""
+"""Running a study with the workers of this process."""
 
 from __future__ import annotations
 
 import contextlib
-import secrets
 import shlex
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
 import optuna
-import sqlalchemy
-from jsonargparse import Namespace
-from optuna.distributions import distribution_to_json
 from optuna.exceptions import ExperimentalWarning
+from tqdm import tqdm
 
-from catpose.data.coco import read_split, split_hash
-from catpose.errors import INTERRUPTED, InputError, one_line
-from catpose.files import atomic_write, require_writable
-from catpose.run.cli import FitCLI
-from catpose.run.directory import FREE, flatten
-from catpose.study.file import Study
-from catpose.study.ledger import Ledger
-from catpose.study.rows import mirror
-from catpose.study.storage import AWAY, AwayError, masked, normal_url, open_engine, open_study
-from catpose.study.worker import Crew, fit_runner
+from catpose.errors import INTERRUPTED, TERMINATED, InputError, one_line
+from catpose.files import require_writable
+from catpose.study.directory import StudyDirectory
+from catpose.study.file import OptunaClass, Study
+from catpose.study.opening import Opened, open_ledger, settings_of, trained
+from catpose.study.rehearsing import rehearse
+from catpose.study.rows import Rows
+from catpose.study.runner import fit_runner
+from catpose.study.space import Configuration
+from catpose.study.storage import AWAY, AwayError, masked, open_storage, open_study
+from catpose.study.trial import OPEN
+from catpose.study.worker import WorkerPool
 
 T = TypeVar("T")
 #: Seconds that a study's server has to come back.
 PATIENCE_S = 600
-#: Settings that may differ between the workers of a study: a trial's numbers don't come from them. The data's hashes
-#: stand for its place.
-LOCAL = ({*FREE} - {"trainer.max_epochs"}) | {"data.root", "seed_everything", "data.seed"}
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A study in its storage."""
-
-    ledger: Ledger
-    id: str  # the study's own, made when it was created
-    root: Path  # the data folder
-    wandb: dict[str, Any]  # W&B's settings, as of a run
-
-
-def facts_of(study: Study) -> tuple[dict[str, Any], Namespace]:
-    """What makes a study this one beside its space, and its data folder.
-
-    Returns:
-        {"settings": those shared by all arms, "data": hashes of the splits, "metrics", "space": of a sampled study};
-        and all the base's settings.
-
-    Raises:
-        InputError: the experiment, a setting, every arm or the data can't be used.
-    """
-    base = FitCLI(study.words({"words": []}, 0))
-    settings = flatten(base.resolved())
-    varied = study.space.keys
-    shared = {
-        key: value
-        for key, value in settings.items()
-        if not any(key == free or key.startswith(free + ".") for free in LOCAL | varied)
-    }
-    _require_an_arm(study)
-    root = Path(base.config.data.root)
-    data = {split: split_hash(read_split(root, split)) for split in ("train", "val")}
-    sampled = study.space.distributions() if study.trials is not None else {}
-    ranges = {name: distribution_to_json(distribution) for name, distribution in sampled.items()}
-    return {"settings": shared, "data": data, "metrics": study.metrics, "space": ranges}, base.config
-
-
-def _require_an_arm(study: Study) -> None:
-    """InputError, the first, where no arm's settings can be read: a misspelt name is in all of them."""
-    first: InputError | None = None
-    for arm in study.space.arms() if study.space.is_grid else [study.space.probe()]:
-        try:
-            FitCLI(study.words(arm, 0))
-            return
-        except InputError as error:
-            first = first or InputError(f"{study.file}: arm {arm['label']}: {error}")
-    assert first is not None
-    raise first
-
-
-def open_ledger(study: Study, url: str, create: bool) -> Opened:
-    """The study in its storage, checked to be this one.
-
-    Args:
-        create: plan the study where it isn't there yet.
-
-    Raises:
-        InputError: the storage can't be used, holds another study of this name, or none where none is to be created.
-    """
-    facts, config = facts_of(study)
-    is_file = url.startswith("sqlite") and sqlalchemy.make_url(normal_url(url)).database
-    file = Path(is_file) if is_file else None
-    if file is not None and not file.exists():
-        if not create:
-            raise InputError(f"{file}: no such study; run it first: python -m catpose.sweep --config {study.file}")
-        require_writable(file.parent, "--out", folder=True)
-        file.parent.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(open_engine(url), study.name, study.grace)
-    if not create and not ledger.trials():
-        raise InputError(f"{masked(url)}: holds no study {study.name}; run it first, or name another with --name")
-    kept = ledger.facts({"id": secrets.token_hex(8), **facts})
-    differing = [
-        f"{key} {one_line(kept['settings'].get(key, 'absent'))} → {one_line(facts['settings'].get(key, 'absent'))}"
-        for key in sorted({*facts["settings"], *kept["settings"]})
-        if facts["settings"].get(key, "absent") != kept["settings"].get(key, "absent")
-    ]
-    differing += [f"data of {split}" for split in facts["data"] if facts["data"][split] != kept["data"][split]]
-    differing += ["metric"] if kept["metrics"] != study.metrics else []
-    differing += ["space"] if kept.get("space", {}) != facts["space"] else []
-    if differing:
-        shown = ", ".join(differing[:4]) + (f" and {len(differing) - 4} more" if len(differing) > 4 else "")
-        raise InputError(
-            f"study {study.name}: its storage {masked(url)} has it with other settings ({shown}); give it another name"
-            " with --name"
-        )
-    if create:
-        ledger.plan(study.points, study.seeds)
-    return Opened(ledger, kept["id"], Path(config.data.root), config.wandb.as_dict())
-
-
-def run(study: Study, url: str, out: Path, workers: int, retry_failed: bool, command: Sequence[str]) -> Opened:
+def run(
+    study: Study,
+    url: str,
+    directory: StudyDirectory,
+    workers: int,
+    retry_failed: bool,
+    command: Sequence[str],
+    mixed_versions: bool,
+) -> Opened:
     """Create the study or go on with it, until all its trials are finished.
 
     Raises:
         InputError: as `open_ledger`.
         SystemExit: stopped by SIGTERM or SIGUSR2 (143) or Ctrl-C (130); trials were given back.
     """
-    with stopped_by_signals() as stopping:
-        sampler, pruner = made_by_optuna(study, "sampler"), made_by_optuna(study, "pruner")
-        require_writable(out, "--out", folder=True)
+
+    def patiently(call: Callable[[], T]) -> T:
+        return while_away(directory, call)
+
+    with stopped_by_signals() as stops:
+        sampler_of(study), pruner_of(study)  # refused before anything is tried
+        require_writable(directory.path, "--out", folder=True)
         warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)  # a resumed trial's old epochs
-        opened = while_away(out, lambda: open_ledger(study, url, create=True))
+        rehearsed(study, workers, known=patiently(lambda: trained(study, url, mixed_versions)))
+        opened = patiently(lambda: open_ledger(study, url, create=True, mixed_versions=mixed_versions))
         ledger = opened.ledger
-        record = while_away(out, lambda: open_study(url, study.name, [*study.metrics.values()], sampler, pruner))
+        directory.set_aside(opened.corrections)
+        rows = patiently(lambda: open_rows(study, opened, url))
         if retry_failed:
-            print(f"{while_away(out, ledger.retry_failed)} failed trials are tried again")
-        while_away(out, lambda: begin(study, ledger, record))
-        with atomic_write(out / "study.yaml") as temporary:
-            said = f"# python -m catpose.sweep {shlex.join(command)}\n"
-            temporary.write_text(said + study.file.read_text(encoding="utf-8"), encoding="utf-8")
-        states = [trial.state for trial in while_away(out, ledger.trials)]
-        to_come = sum(state in ("waiting", "running") for state in states)
-        print(f"study {study.name}: {len(states)} trials, {to_come} to come; storage {masked(url)}, files {out}/")
-        crew = Crew(study, ledger, record, fit_runner(study, opened.id, out, workers))
-        stopping.append(crew.stop)
-        crew.work(workers)
+            print(f"{patiently(ledger.retry_failed)} trials that failed or ended early are tried again")
+        patiently(lambda: begin(study, rows))
+        directory.record(f"python -m catpose.sweep {shlex.join(command)}", study.file.read_text(encoding="utf-8"))
+        for note in opened.notes:
+            print(note)
+        states = [trial.state for trial in patiently(ledger.trials)]
+        to_come = sum(state in OPEN for state in states)
+        print(
+            f"study {study.name}: {len(states)} trials, {to_come} to come; storage {masked(url)}, files"
+            f" {directory.path}/"
+        )
+        pool = WorkerPool(study, ledger, rows, fit_runner(study, opened.id, directory, workers))
+        stops.append(pool.stop)
+        pool.work(workers)
     return opened
 
 
-def begin(study: Study, ledger: Ledger, record: optuna.Study) -> None:
+def rehearsed(study: Study, workers: int, known: Collection[str] = ()) -> list[tuple[Configuration, float]]:
+    """Configurations to try the study with, all but those of the known labels, and the seconds of a trial of each.
+
+    Raises:
+        InputError: one can't be trained.
+    """
+    configurations = [each for each in study.space.samples() if each.label not in known]
+    with tqdm(bar_format="{desc} [{elapsed}]", leave=False, disable=None) as progress:
+        seconds = rehearse(
+            study,
+            [(each, settings_of(study, each)) for each in configurations],
+            workers,
+            lambda line: progress.set_description_str(f"first steps: {line}"),
+        )
+    return list(zip(configurations, seconds, strict=True))
+
+
+def open_rows(study: Study, opened: Opened, url: str) -> Rows:
+    """Optuna's rows of a study; those of a corrected one begin anew.
+
+    Raises:
+        InputError: the storage can't be used.
+    """
+    name = study.name + (f" ({opened.corrections + 1})" if opened.corrections else "")
+    storage = open_storage(url)
+    record = open_study(storage, name, [*study.metrics.values()], sampler_of(study), pruner_of(study))
+    return Rows(record, storage, opened.ledger, [*study.metrics], study.space)
+
+
+def begin(study: Study, rows: Rows) -> None:
     """What every worker brings up to date in Optuna's study before it works."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        record.set_metric_names([*study.metrics])  # what the dashboard writes on its axes
-    record.set_user_attr("question", study.question)
-    mirror(record, ledger, [*study.metrics], study.space.distributions())
+        rows.study.set_metric_names([*study.metrics])  # what the dashboard writes on its axes
+    rows.study.set_user_attr("question", study.question)
+    rows.mirror()
 
 
-def while_away(out: Path, call: Callable[[], T]) -> T:
-    """What `call` returns. Where a study was run in this folder before, its server has ten minutes to come back.
+def while_away(directory: StudyDirectory, call: Callable[[], T]) -> T:
+    """What `call` returns. Where a study was run in this directory before, its server has ten minutes to come back.
 
     A worker that is started again, by a cluster for example, may well come while the server is restarted. On a first
     start it is more likely that the URL is wrong, and nobody wants to wait for that.
@@ -176,59 +127,70 @@ def while_away(out: Path, call: Callable[[], T]) -> T:
     Raises:
         InputError: the storage can't be used.
     """
-    until = time.monotonic() + (PATIENCE_S if (out / "study.yaml").exists() else 0)
-    said = False
+    until = time.monotonic() + (PATIENCE_S if directory.was_run else 0)
+    is_waiting = False
     while True:
         try:
             return call()
         except (AwayError, *AWAY) as error:
             if time.monotonic() >= until:
                 raise
-            if not said:
+            if not is_waiting:
                 print(f"waiting for the storage: {one_line(error)[:200]}", flush=True)
-            said = True
+            is_waiting = True
             time.sleep(2)
 
 
-def made_by_optuna(study: Study, what: str) -> Any:
-    """The sampler or pruner that the study asks for, None where it asks for none.
+def sampler_of(study: Study) -> optuna.samplers.BaseSampler | None:
+    """The sampler that the study asks for, Optuna's TPE for one that is sampled without, none for a grid.
 
     Raises:
         InputError: Optuna has none of this name, or refuses its settings.
     """
-    described = getattr(study, what)
-    if described is None:
-        if what == "pruner":
-            return optuna.pruners.NopPruner()
+    if study.sampler is None:
         return None if study.trials is None else optuna.samplers.TPESampler(constant_liar=True)
-    module = optuna.samplers if what == "sampler" else optuna.pruners
-    base = optuna.samplers.BaseSampler if what == "sampler" else optuna.pruners.BasePruner
-    made: Any = getattr(module, described["name"], None)
-    if not isinstance(made, type) or not issubclass(made, base):
-        known = sorted(
-            name for name in module.__all__ if name.endswith(what.capitalize()) and not name.startswith("Base")
-        )
-        raise InputError(
-            f"{study.file}: {what}: Optuna has no {one_line(described['name'])}; it has {', '.join(known)}"
-        )
-    try:
-        settings = {key: value for key, value in described.items() if key != "name"}
-        if what == "sampler":  # some say only when they are asked what they lack, or can't do
-            asked: Any = made(**settings)
-            probe = optuna.create_study(sampler=asked, directions=[*study.metrics.values()])
-            probe.tell(probe.ask(study.space.distributions()), [0.0] * len(study.metrics))
-        return made(**settings)
-    except Exception as error:
-        raise InputError(f"{study.file}: {what}: {described['name']}: {one_line(error)[:200]}") from None
+    where = f"{study.file}: sampler"
+    kind = _class(optuna.samplers, study.sampler, optuna.samplers.BaseSampler, where)
+    with _refusals(where, study.sampler):  # some only say when they are asked what they lack, or can't do
+        probe = optuna.create_study(sampler=kind(**study.sampler.settings), directions=[*study.metrics.values()])
+        probe.tell(probe.ask(study.space.distributions()), [0.0] * len(study.metrics))
+        return kind(**study.sampler.settings)
+
+
+def pruner_of(study: Study) -> optuna.pruners.BasePruner:
+    """The pruner that the study asks for, or one that prunes nothing. Raises as `sampler_of`."""
+    if study.pruner is None:
+        return optuna.pruners.NopPruner()
+    where = f"{study.file}: pruner"
+    kind = _class(optuna.pruners, study.pruner, optuna.pruners.BasePruner, where)
+    with _refusals(where, study.pruner):
+        return kind(**study.pruner.settings)
+
+
+def _class(module: Any, described: OptunaClass, base: type, where: str) -> Callable[..., Any]:
+    kind = getattr(module, described.name, None)
+    if not isinstance(kind, type) or not issubclass(kind, base):
+        suffix = base.__name__.removeprefix("Base")
+        known = sorted(name for name in module.__all__ if name.endswith(suffix) and not name.startswith("Base"))
+        raise InputError(f"{where}: Optuna has no {one_line(described.name)}; it has {', '.join(known)}")
+    return kind
 
 
 @contextlib.contextmanager
-def stopped_by_signals() -> Iterator[list[Any]]:
+def _refusals(where: str, described: OptunaClass) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{where}: {described.name}: {one_line(error)[:200]}") from None
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[list[Callable[[], None]]]:
     """On SIGTERM, SIGUSR2 or Ctrl-C call what was put into the list, then leave with the signal's exit code.
 
     A second signal ends at once.
     """
-    calls: list[Any] = []
+    calls: list[Callable[[], None]] = []
     received: list[int] = []
 
     def handle(signum: int, frame: FrameType | None) -> None:
@@ -240,11 +202,11 @@ def stopped_by_signals() -> Iterator[list[Any]]:
             call()
 
     def code(signum: int) -> int:
-        return INTERRUPTED if signum == signal.SIGINT else 128 + signal.SIGTERM
+        return INTERRUPTED if signum == signal.SIGINT else TERMINATED
 
     signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP]
-    asked = [signum for signum in signals if signal.getsignal(signum) is not signal.SIG_IGN]  # nohup's wish stands
-    before = {signum: signal.signal(signum, handle) for signum in asked}
+    handled = [signum for signum in signals if signal.getsignal(signum) is not signal.SIG_IGN]  # nohup's wish stands
+    before = {signum: signal.signal(signum, handle) for signum in handled}
     try:
         yield calls
     finally:

@@ -2,10 +2,10 @@
 
 Who requeues: submitit, and nobody else. Before a job is preempted or its time is up, SLURM sends USR2 to its processes.
 submitit, which started the job's `Worker`, asks it for a checkpoint; the worker tells its sweep to stop, and the sweep
-its trials, which are written down as waiting; then submitit requeues the job. The trials go on from their checkpoints
+its trials, which are given back; then submitit requeues the job. The trials go on from their checkpoints
 in whichever job takes them next. A trial's own process doesn't know that it is on SLURM. Many clusters preempt with
 SIGTERM alone: that ends the sweep in the same way, and the worker, once it sees why, gives itself the missing USR2.
-Where a node is lost, SLURM requeues the job, and the trials are taken over once their holder was silent for too long.
+Where a node is lost, SLURM requeues the job, and the trials are taken over once their owner was silent for too long.
 
 The storage's URL may hold a password. It is in the jobs' environment, which sbatch takes over from the command that
 submits, and in no file and no command line.
@@ -25,11 +25,10 @@ from typing import Any
 
 import yaml
 
-from catpose.errors import InputError, nearest, one_line
+from catpose.errors import TERMINATED, InputError, nearest, one_line
+from catpose.plain_yaml import parse_yaml
 from catpose.study.file import Study
 from catpose.study.url import STORAGE
-
-TERMINATED = 143  # a sweep's exit code after SIGTERM
 
 #: What is asked for where neither study nor command line say. A job that runs into its time limit is requeued, so the
 #: limit is short enough to slip into a schedule's gaps.
@@ -46,14 +45,12 @@ SHARED = ("name", "timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "st
 FIXED = {"nodes", "ntasks_per_node", "tasks_per_node", "num_gpus", "use_srun"}
 
 
-def launch(
-    study: Study, argv: Sequence[str], folder: Path, workers: int, options: Mapping[str, Any] | None = None
-) -> list[str]:
+def launch(study: Study, argv: Sequence[str], folder: Path, workers: int, options: Mapping[str, Any]) -> list[str]:
     """Submit a job array.
 
     Args:
         study: gives the jobs their name, and `slurm`, what they ask for.
-        argv: the words after `python -m catpose.sweep` in each job; no password in them.
+        argv: the arguments after `python -m catpose.sweep` in each job; no password in them.
         folder: for submitit's files and the jobs' logs, on a file system that the nodes share.
         workers: how many jobs.
         options: submitit's parameters for SLURM from the command line (partition, gpus_per_node, timeout_min, mem_gb,
@@ -69,10 +66,10 @@ def launch(
         import submitit
     except ImportError:
         raise InputError("--launch slurm: submitit is not installed; run: pip install -e '.[slurm]'") from None
-    asked = {**study.slurm, **(options or {})}
-    given = {"name": study.name, **DEFAULTS, **{key: _checked(key, value) for key, value in asked.items()}}
-    stored = STORAGE in os.environ
-    if not stored and workers > 1 and not any(word.split("=")[0] == "--storage" for word in argv):
+    own = {key: _checked(key, value) for key, value in {**study.slurm, **options}.items()}
+    parameters = {"name": study.name, **DEFAULTS, **own}
+    has_url = STORAGE in os.environ
+    if not has_url and workers > 1 and not any(arg.split("=")[0] == "--storage" for arg in argv):
         raise InputError(
             f"--launch slurm: {workers} workers on several machines need a database server: name it by --storage"
             f" postgresql://… (or in {STORAGE}); SQLite's locks don't hold on network file systems"
@@ -83,14 +80,14 @@ def launch(
         raise InputError(
             "--launch slurm: there is no SLURM here (srun isn't found); submit from its login node"
         ) from None
-    if "cpus_per_task" in given:  # srun doesn't take it over from sbatch since SLURM 22.05
-        given["srun_args"] = [f"--cpus-per-task={given['cpus_per_task']}", *given.get("srun_args", [])]
-    given["additional_parameters"] = {"requeue": True, **given.get("additional_parameters", {})}
-    executor.update_parameters(**{key if key in SHARED else f"slurm_{key}": value for key, value in given.items()})
-    patience = max(given["signal_delay_s"] - 15.0, given["signal_delay_s"] / 2)
+    if "cpus_per_task" in parameters:  # srun doesn't take it over from sbatch since SLURM 22.05
+        parameters["srun_args"] = [f"--cpus-per-task={parameters['cpus_per_task']}", *parameters.get("srun_args", [])]
+    parameters["additional_parameters"] = {"requeue": True, **parameters.get("additional_parameters", {})}
+    executor.update_parameters(**{key if key in SHARED else f"slurm_{key}": value for key, value in parameters.items()})
+    patience = max(parameters["signal_delay_s"] - 15.0, parameters["signal_delay_s"] / 2)
     try:
         with _outside_of_a_job():
-            jobs = executor.submit_array([Worker(tuple(argv), stored, patience) for _ in range(workers)])
+            jobs = executor.submit_array([Worker(tuple(argv), has_url, patience) for _ in range(workers)])
     except submitit.core.utils.FailedJobError as error:
         raise InputError(f"--launch slurm: sbatch refused: {one_line(error)[-200:]}") from None
     return [job.job_id for job in jobs]
@@ -100,19 +97,19 @@ class Worker:
     """One job of the array, as submitit runs it: a sweep in a process of its own.
 
     Args:
-        argv: the words after `python -m catpose.sweep`.
-        stored: the storage's URL is in the environment.
+        argv: the arguments after `python -m catpose.sweep`.
+        has_url: the storage's URL is to be in the environment.
         patience: seconds to wait for the sweep to end before the job is requeued.
     """
 
-    def __init__(self, argv: tuple[str, ...], stored: bool, patience: float) -> None:
-        self.argv, self.stored, self.patience = argv, stored, patience
+    def __init__(self, argv: tuple[str, ...], has_url: bool, patience: float) -> None:
+        self.argv, self.has_url, self.patience = argv, has_url, patience
         self.sweep: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> None:
         import submitit
 
-        if self.stored and STORAGE not in os.environ:
+        if self.has_url and STORAGE not in os.environ:
             sys.exit(f"{STORAGE} is not in this job's environment: let sbatch export it (SBATCH_EXPORT, --export)")
         with _deaf_to_user_signals():
             self.sweep = subprocess.Popen([sys.executable, "-m", "catpose.sweep", *self.argv])
@@ -131,18 +128,18 @@ class Worker:
             self.sweep.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.sweep.wait(self.patience)
-        return submitit.helpers.DelayedSubmission(Worker(self.argv, self.stored, self.patience))
+        return submitit.helpers.DelayedSubmission(Worker(self.argv, self.has_url, self.patience))
 
 
 def _preempted(job: str) -> bool:
     """Whether a job, while it runs on, has been chosen to make room: neither cancelled nor its node lost."""
-    words = ["scontrol", "-o", "show", "job", job]
-    said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
-    return "JobState=RUNNING" in said and re.search(r" PreemptTime=\d", said) is not None
+    args = ["scontrol", "-o", "show", "job", job]
+    output = subprocess.run(args, capture_output=True, text=True, timeout=60, check=False).stdout
+    return "JobState=RUNNING" in output and re.search(r" PreemptTime=\d", output) is not None
 
 
 def _checked(key: str, value: Any) -> Any:
-    """The value of one of submitit's parameters, in its type; words of a command line are read as YAML where needed."""
+    """The value of one of submitit's parameters, in its type; those of a command line are read as YAML where needed."""
     from submitit.slurm.slurm import SlurmExecutor
 
     known = (SlurmExecutor._valid_parameters() | set(SHARED)) - FIXED
@@ -159,7 +156,7 @@ def _checked(key: str, value: Any) -> Any:
         return int(value)
     if key in GROUPS:
         with contextlib.suppress(yaml.YAMLError):
-            value = yaml.safe_load(value) if isinstance(value, str) else value
+            value = parse_yaml(value) if isinstance(value, str) else value
         if not isinstance(value, GROUPS[key]):
             raise InputError(
                 f"{where}: is a {GROUPS[key].__name__}; write " + ("[a, b]" if GROUPS[key] is list else "{a: b}")

@@ -1,4 +1,4 @@
-"""What a study varies: dimensions, the arms that they span, and an arm as words of `fit`'s command line."""
+"""What a study varies: dimensions, the configurations that they span, and a configuration as arguments of `fit`."""
 
 from __future__ import annotations
 
@@ -6,23 +6,39 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, one_line
+from catpose.plain_yaml import current_names
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Scalar = str | int | float | bool | None
 RANGE_KEYS = ("low", "high", "log", "step")
-MOST_ARMS = 10_000
-#: What would make arms incomparable: each is a part of what an AP means.
+MOST_CONFIGURATIONS = 10_000
+#: Up to so many configurations are all tried before a study begins.
+MOST_SAMPLES = 64
+#: What would make configurations incomparable: each is a part of what an AP means.
 NOT_VARIED = {
-    "model.flip_test": "an AP with and one without flip test are measured under two contracts",
+    "model.flip_test": "an AP with and one without flip test are measured under two protocols",
     "data.root": "an AP on other images is another figure; make it two studies",
 }
+
+
+class NotInSpace(InputError):
+    """A configuration that the space doesn't have."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One point of a study's space."""
+
+    label: str  # for people
+    params: dict[str, Scalar]  # by dimension
+    args: tuple[str, ...]  # of `fit`'s command line
 
 
 @dataclass(frozen=True)
@@ -33,11 +49,17 @@ class Choices:
     options: Mapping[Scalar, tuple[str, ...]]
 
     def distribution(self) -> BaseDistribution:
+        """The same as Optuna's distribution."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(list(self.options))
 
-    def words(self, value: Scalar) -> tuple[str, ...]:
+    def has(self, value: Scalar) -> bool:
+        """Whether a value belongs to it."""
+        return any(value == option and type(value) is type(option) for option in self.options)
+
+    def args(self, value: Scalar) -> tuple[str, ...]:
+        """Command-line arguments that set a value."""
         return self.options[value]
 
 
@@ -62,8 +84,12 @@ class Range:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
-    def words(self, value: Scalar) -> tuple[str, ...]:
-        return (word(self.name, value),)
+    def has(self, value: Scalar) -> bool:
+        known = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
+        return known and self.low <= value <= self.high  # type: ignore[operator]
+
+    def args(self, value: Scalar) -> tuple[str, ...]:
+        return (argument(self.name, value),)
 
 
 @dataclass(frozen=True)
@@ -74,42 +100,70 @@ class Space:
 
     @property
     def is_grid(self) -> bool:
-        """Whether the arms can be counted."""
+        """Whether the configurations can be counted."""
         return all(isinstance(dimension, Choices) for dimension in self.dimensions)
 
     @property
     def keys(self) -> set[str]:
         """The settings that are varied, as the command line names them."""
-        words = [w for d in self.dimensions for w in ([d.words(None)] if isinstance(d, Range) else d.options.values())]
-        return {each.split("=")[0].removeprefix("--") for some in words for each in some}
+        groups = [g for d in self.dimensions for g in ([d.args(None)] if isinstance(d, Range) else d.options.values())]
+        return {arg.split("=")[0].removeprefix("--") for group in groups for arg in group}
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's view, by dimension."""
         return {dimension.name: dimension.distribution() for dimension in self.dimensions}
 
-    def arm(self, params: Mapping[str, Scalar]) -> dict[str, Any]:
-        """One point of the space: {"label", "params", "words"}, as the ledger keeps it."""
+    def configuration(self, params: Mapping[str, Scalar]) -> Configuration:
+        """The configuration of these parameters, one a dimension."""
         labels = [label(params[dimension.name]) for dimension in self.dimensions]
         if len(labels) > 1:
             names = [dimension.name.rsplit(".", 1)[-1] for dimension in self.dimensions]
             labels = [f"{name} {text}" for name, text in zip(names, labels, strict=True)]
-        words = [each for dimension in self.dimensions for each in dimension.words(params[dimension.name])]
-        return {"label": ", ".join(labels), "params": dict(params), "words": words}
+        args = tuple(arg for dimension in self.dimensions for arg in dimension.args(params[dimension.name]))
+        return Configuration(", ".join(labels), dict(params), args)
 
-    def arms(self) -> list[dict[str, Any]]:
+    def stored(self, params: Mapping[str, Scalar], args: Sequence[str] | None) -> Configuration:
+        """The configuration of parameters that a storage holds. Its settings are this space's; none are the storage's.
+
+        Raises:
+            NotInSpace: the space has no such configuration, or `args`, the storage's, are others.
+        """
+        if {*params} != {dimension.name for dimension in self.dimensions}:
+            raise NotInSpace(f"has {one_line(', '.join(params))[:80]} for what the study varies")
+        for dimension in self.dimensions:
+            if not dimension.has(params[dimension.name]):
+                value = one_line(ascii(params[dimension.name]))[:60]
+                raise NotInSpace(f"has {value} for {dimension.name}, which isn't in the study's space")
+        configuration = self.configuration(params)
+        if args is not None and (*args,) != configuration.args:
+            raise NotInSpace("has other settings than the study's file makes of it")
+        return configuration
+
+    def configurations(self) -> list[Configuration]:
         """All points of a grid, the last dimension varying fastest."""
         names = [dimension.name for dimension in self.dimensions]
         options = [list(dimension.options) for dimension in self.dimensions if isinstance(dimension, Choices)]
-        return [self.arm(dict(zip(names, values, strict=True))) for values in itertools.product(*options)]
+        return [self.configuration(dict(zip(names, values, strict=True))) for values in itertools.product(*options)]
 
-    def probe(self) -> dict[str, Any]:
-        """An arm to try the settings' names with: first choices, lower ends."""
-        first = {d.name: d.low if isinstance(d, Range) else next(iter(d.options)) for d in self.dimensions}
-        return self.arm(first)
+    def samples(self) -> list[Configuration]:
+        """Configurations to try before the study begins: all where they are few, else each option and each end once.
+
+        The first holds the first of each dimension, the last the last.
+        """
+        ends: list[list[Scalar]] = [[d.low, d.high] if isinstance(d, Range) else [*d.options] for d in self.dimensions]
+        names = [dimension.name for dimension in self.dimensions]
+        if self.is_grid and math.prod(map(len, ends)) <= MOST_SAMPLES:
+            return self.configurations()
+        first = dict(zip(names, (values[0] for values in ends), strict=True))
+        last = dict(zip(names, (values[-1] for values in ends), strict=True))
+        each = [first | {name: value} for name, values in zip(names, ends, strict=True) for value in values[1:]]
+        every = {repr(params): params for params in (first, *each, last)}
+        return [self.configuration(params) for params in every.values()]
 
 
-def word(key: str, value: object) -> str:
-    """A setting as one word of `fit`'s command line."""
+def argument(key: str, value: object) -> str:
+    """A setting as one argument of `fit`'s command line."""
+    value = current_names(value, key)
     try:
         return f"--{key}={value if isinstance(value, str) else json.dumps(value, allow_nan=False)}"
     except (TypeError, ValueError, RecursionError):
@@ -139,8 +193,10 @@ def read_space(described: object, where: str) -> Space:
     dimensions = tuple(_dimension(str(name), values, f"{where}.{name}") for name, values in described.items())
     space = Space(dimensions)
     lists = [d for d in dimensions if isinstance(d, Choices)]
-    if space.is_grid and math.prod(len(d.options) for d in lists) > MOST_ARMS:
-        raise InputError(f"{where}: spans more than {MOST_ARMS} arms; leave some out, or give a range to be sampled")
+    if space.is_grid and math.prod(len(d.options) for d in lists) > MOST_CONFIGURATIONS:
+        raise InputError(
+            f"{where}: spans more than {MOST_CONFIGURATIONS} configurations; leave some out, or give a range"
+        )
     if len(set(space.keys)) < sum(len(_keys(d)) for d in dimensions):
         raise InputError(f"{where}: two dimensions vary the same setting; give it to one of them")
     return space
@@ -153,7 +209,7 @@ def _keys(dimension: Choices | Range) -> set[str]:
 def _dimension(name: str, values: object, where: str) -> Choices | Range:
     if isinstance(values, dict) and values and all(isinstance(group, dict) and group for group in values.values()):
         options: dict[Scalar, tuple[str, ...]] = {
-            label(key): tuple(word(k, v) for k, v in group.items()) for key, group in values.items()
+            label(key): tuple(argument(k, v) for k, v in group.items()) for key, group in values.items()
         }
         _refuse_few(options, len(values), where)
         bad = next((k for group in values.values() for k in group if not _is_key(k)), None)
@@ -168,16 +224,16 @@ def _dimension(name: str, values: object, where: str) -> Choices | Range:
         return _range(name, values, where)
     if not isinstance(values, list):
         raise InputError(f"{where}: give a list of values, {{low: …, high: …}}, or choices by name")
-    words = [word(name, value) for value in values]
-    listed = {_scalar(value): (each,) for value, each in zip(values, words, strict=True)}
+    args = [argument(name, value) for value in values]  # refuses what has no text
+    listed = {_scalar(value): (arg,) for value, arg in zip(values, args, strict=True)}
     _refuse_few(listed, len(values), where)
     return Choices(name, listed)
 
 
-def _refuse_few(options: Mapping[Scalar, tuple[str, ...]], given: int, where: str) -> None:
-    if len({label(option) for option in options}) < given:
+def _refuse_few(options: Mapping[Scalar, tuple[str, ...]], count: int, where: str) -> None:
+    if len({label(option) for option in options}) < count:
         raise InputError(f"{where}: holds a choice twice; give each once")
-    if given < 2:
+    if count < 2:
         raise InputError(f"{where}: needs two choices or more; to fix a setting, write it under settings")
 
 
@@ -192,15 +248,15 @@ def _scalar(value: Any) -> Scalar:
     return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
 
 
-def _range(name: str, given: dict[str, Any], where: str) -> Range:
-    unknown = next((key for key in given if key not in RANGE_KEYS), None)
+def _range(name: str, described: dict[str, Any], where: str) -> Range:
+    unknown = next((key for key in described if key not in RANGE_KEYS), None)
     if unknown is not None:
         raise InputError(f"{where}: {one_line(unknown)} is not known; a range has {', '.join(RANGE_KEYS)}")
-    low, high, step = given.get("low"), given.get("high"), given.get("step")
-    for key, value in (("low", low), ("high", high), *([("step", step)] if "step" in given else [])):
+    low, high, step = described.get("low"), described.get("high"), described.get("step")
+    for key, value in (("low", low), ("high", high), *([("step", step)] if "step" in described else [])):
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e300:
             raise InputError(f"{where}.{key}: {one_line(value)} is no number; a range needs low and high")
-    log = given.get("log", False)
+    log = described.get("log", False)
     assert isinstance(low, int | float)
     assert isinstance(high, int | float)
     if not isinstance(log, bool):

@@ -3,7 +3,7 @@
 No connection is kept open between two transactions. A worker talks for milliseconds a minute, and a server's
 connections (100 are PostgreSQL's default) are for those who talk; a fork, or a restart of the server, breaks none.
 
-A URL may hold a password. What leaves this module for people's eyes went through `masked` or `scrub`.
+A URL may hold a password. Messages name it through `masked` or `scrub`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CONNECT_S = 10  # for a server to answer
 SILENCE_S = 60  # after which a connection counts as broken
 CROWD_S = 60  # of waiting for a connection where the server has no more of them
 CROWDED = re.compile("too many (clients|connections)|remaining connection slots|starting up", re.IGNORECASE)
-#: What a server that is stopped, stopping or starting has its clients told.
+#: How drivers report a server that is stopped, stopping or starting.
 SILENT = re.compile(
     "refused|timed? ?out|timeout|starting up|shutting down|unreachable|closed|terminat|no route|name resolution"
     "|reset by|recovery mode|not yet accepting|lost connection|gone away",
@@ -96,8 +96,7 @@ def scrub(text: str, url: str) -> str:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
         return text.replace(url, masked(url))
-    given = [parsed.password, *(parsed.query.get(key) for key in SECRETS)]
-    secrets = {str(secret) for secret in given if secret}
+    secrets = {str(s) for s in (parsed.password, *(parsed.query.get(key) for key in SECRETS)) if s}
     forms = {form for s in secrets for form in (s, quote(s), quote(s, safe=""), quote(s, safe=" +"), quote_plus(s))}
     forms |= {form for s in secrets for form in (repr(s)[1:-1], json.dumps(s)[1:-1])}
     for form in sorted(forms, key=len, reverse=True):
@@ -152,26 +151,18 @@ def _settings(url: str) -> dict[str, Any]:
     return settings | {"creator": patiently}
 
 
-def open_study(
-    url: str,
-    name: str,
-    directions: Sequence[str],
-    sampler: BaseSampler | None = None,
-    pruner: BasePruner | None = None,
-) -> optuna.Study:
-    """Optuna's study of this name, created with its tables where it isn't there; by many processes at once if need be.
+def open_storage(url: str) -> RDBStorage:
+    """Optuna's tables in a storage, created where they aren't there; by many processes at once if need be.
 
     Raises:
-        InputError: as `open_engine`; the tables are those of another version of Optuna, or can't be created; the study
-            has other directions.
+        InputError: as `open_engine`; the tables are those of another version of Optuna, or can't be created.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     open_engine(url).dispose()
     template = normal_url(url).replace("{", "{{").replace("}", "}}")  # Optuna fills in {SCHEMA_VERSION}
     for attempt in range(TRIES):
         try:
-            storage = RDBStorage(template, engine_kwargs=_settings(url))
-            break
+            return RDBStorage(template, engine_kwargs=_settings(url))
         except RuntimeError as error:  # another version's tables
             raise InputError(f"storage {masked(url)}: {one_line(scrub(str(error), url))}") from None
         # Optuna looks for its tables, then creates them: with others at it, any step may find its work done.
@@ -179,6 +170,21 @@ def open_study(
             if attempt == TRIES - 1:
                 raise _refused(url, error) from None
             time.sleep(random.uniform(0.02, 0.2))
+    raise AssertionError
+
+
+def open_study(
+    storage: RDBStorage,
+    name: str,
+    directions: Sequence[str],
+    sampler: BaseSampler | None = None,
+    pruner: BasePruner | None = None,
+) -> optuna.Study:
+    """Optuna's study of this name, created where it isn't there.
+
+    Raises:
+        InputError: the study has other directions.
+    """
     study = optuna.create_study(
         storage=storage,
         study_name=name,
@@ -190,8 +196,8 @@ def open_study(
     stored = [direction.name.lower() for direction in study.directions]
     if stored != [*directions]:
         raise InputError(
-            f"study {name}: its storage {masked(url)} has it with {', '.join(stored)} instead of"
-            f" {', '.join(directions)}; give the study another name"
+            f"study {name}: its storage has it with {', '.join(stored)} instead of {', '.join(directions)}; give the"
+            " study another name"
         )
     return study
 
@@ -207,6 +213,6 @@ def refusals(url: str) -> Iterator[None]:
 
 def _refused(url: str, error: BaseException) -> InputError:
     reason = getattr(error, "orig", None) or error.__cause__ or error
-    said = one_line(scrub(str(reason), url))[:300]
-    kind = AwayError if SILENT.search(said) else InputError
-    return kind(f"storage {masked(url)}: {said}; check the URL and the server")
+    shown = one_line(scrub(str(reason), url))[:300]
+    kind = AwayError if SILENT.search(shown) else InputError
+    return kind(f"storage {masked(url)}: {shown}; check the URL and the server")

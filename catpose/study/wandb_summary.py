@@ -1,33 +1,47 @@
-"""A study on Weights & Biases: one summary run with its table and figure, and a saved report that compares the arms.
+"""A study on Weights & Biases: a summary run with its table and figure, and a report that compares configurations.
 
-The trials' own runs are `fit`'s: their group is the study's name and their job type the arm's label, by which both the
-project's page and the report here draw an arm's seeds as one line with its spread.
+The trials' own runs are `fit`'s: their group is the study's name and their job type the configuration's label, by which
+both the project's page and the report here draw a configuration's seeds as one line with its spread.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
+import importlib.util
 import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from catpose.analysis.rendering import csv_text, decision, markdown
 from catpose.errors import InputError, one_line
-from catpose.run.wandb import Mode, closed_wandb, has_key, wandb_mode
+from catpose.run.wandb import (
+    BEGIN_S,
+    Mode,
+    closed_wandb,
+    has_key,
+    job_type,
+    server,
+    unreachable,
+    wandb_mode,
+    wandb_project,
+    warn,
+)
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import Report as Page
 
-    from catpose.study.report import Report
+    from catpose.analysis.report import Report
 
 SUMMARY = "summary"  # the job type of a study's summary run
-TABLE, FIGURE = "arms", "figure"  # what the summary run calls them
-#: With more arms than these a report shows them as one set of runs: nobody opens fifty.
+TABLE, FIGURE = "configurations", "figure"  # what the summary run calls them
+#: With more configurations than these a report shows them as one set of runs: nobody opens fifty.
 RUN_SETS = 12
-#: W&B's own limit of a report's title, in characters; and how much of an arm's label is its runs' job type.
-TITLE, JOB_TYPE = 128, 64
+#: W&B's own limit of a report's title, in characters.
+TITLE = 128
 
 
 def summary_id(study_id: str) -> str:
@@ -35,16 +49,11 @@ def summary_id(study_id: str) -> str:
     return hashlib.sha256(f"{study_id} {SUMMARY}".encode()).hexdigest()[:16]
 
 
-def job_type(label: str) -> str:
-    """The job type of the runs of the arm with this label."""
-    return label[:JOB_TYPE]
-
-
 def log_summary(
     report: Report,
     study_id: str,
     folder: Path,
-    project: str = "catpose",
+    project: str | None = None,
     entity: str | None = None,
     tags: Sequence[str] = (),
     mode: Mode = "auto",
@@ -55,7 +64,7 @@ def log_summary(
         report: what the study has come to.
         study_id: the study's own in its storage.
         folder: where the report was written with its figure, `report.png`; W&B's files go below it.
-        project: the W&B project of the trials.
+        project: the W&B project of the trials; as of `fit` where None.
         entity: the user or team that owns it; W&B's default where None.
         tags: words to filter by.
         mode: as of `fit`: online with a key, offline without.
@@ -71,7 +80,10 @@ def log_summary(
         return None
     if way == "online":
         _require_key("W&B online")
-    study, figure = report.study, folder / "report.png"
+        if why := unreachable():
+            way = "offline"
+            warn(f"{why}; the summary is kept offline")
+    design, figure = report.design, folder / "report.png"
     if not figure.is_file():
         raise InputError(f"{figure}: no such figure; write the report with --report first")
     import wandb
@@ -79,37 +91,44 @@ def log_summary(
     with closed_wandb():
         # An argument may hold a storage's password: neither the command line nor the source goes to W&B.
         settings = wandb.Settings(
-            console="off", silent=True, x_disable_meta=True, x_disable_stats=True, save_code=False, disable_git=True
+            console="off",
+            silent=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            save_code=False,
+            disable_git=True,
+            init_timeout=BEGIN_S,
         )
         run = wandb.init(
-            project=project,
+            project=wandb_project(project),
             entity=entity,
-            dir=folder,
+            dir=os.environ.get("WANDB_DIR") or folder,
             id=summary_id(study_id),
-            name=study.name,
-            notes=study.question,
+            name=design.name,
+            notes=design.question,
             tags=[*tags, SUMMARY],
-            group=study.name,
+            group=design.name,
             job_type=SUMMARY,
-            config={"study": study.name, "question": study.question},
+            config={"study": design.name, "question": design.question},
             resume="allow",
             mode=way,
             settings=settings,
         )
-        columns, rows = _table(report.csv())
-        table, picture = wandb.Table(columns=columns, data=rows), wandb.Image(str(figure), caption=study.question)
+        columns, rows = _table(csv_text(report))
+        table, picture = wandb.Table(columns=columns, data=rows), wandb.Image(str(figure), caption=design.question)
         run.log({TABLE: table, FIGURE: picture})
-        run.summary.update(report.decision)
+        run.summary.update(dataclasses.asdict(decision(report)))
         return run.url if way == "online" else str(Path(run.dir).parent)
 
 
-def report_page(report: Report, project: str = "catpose", entity: str | None = None) -> Page:
-    """A W&B report that compares a study's arms: its words and table, curves and bars by arm, the summary's figure.
+def report_page(report: Report, project: str | None = None, entity: str | None = None) -> Page:
+    """A W&B report that compares a study's configurations: sentences and table, curves and bars, the summary's figure.
 
     Nothing is sent and nobody asked: without a key it can be built all the same.
 
     Args:
-        report: what the study has come to. Its name is the group of its runs, and an arm's label their `job_type`.
+        report: what the study has come to. Its name is the group of its runs, and a configuration's label their
+            `job_type`.
         project: the W&B project of the runs.
         entity: the user or team that owns it; for a report that isn't to be saved None will do.
 
@@ -121,27 +140,36 @@ def report_page(report: Report, project: str = "catpose", entity: str | None = N
     except ImportError as error:
         raise InputError("--wandb-report needs wandb-workspaces; pip install -e '.[reports]'") from error
 
-    study, arms = report.study, [arm.label for arm in report.arms]
+    project = wandb_project(project)
+    design, labels = report.design, [each.label for each in report.configurations]
 
     def runs(name: str, condition: str) -> wr.Runset:
         # With entity and project the library looks the project up when it saves; without, it is the report's own.
-        filters = f"Metric('Group') == {_literal(study.name)} and {condition}"
+        filters = f"Metric('Group') == {_literal(design.name)} and {condition}"
         return wr.Runset(name=name, filters=filters, entity=entity or "", project=project if entity else "")
 
-    metric = next((name for name in study.metrics if name.startswith("val/")), "val/AP")
-    by_arm: dict[str, Any] = {
+    metric = next((name for name in design.metrics if name.startswith("val/")), "val/AP")
+    grouped: dict[str, Any] = {
         "groupby": wr.Metric("JobType"),
         "groupby_aggfunc": "mean",
         "groupby_rangefunc": "minmax",
     }
     half = {"w": 12, "h": 9}  # of 24 columns
     trials = (
-        [runs(arm, f"Metric('JobType') == {_literal(job_type(arm))}") for arm in arms]
-        if 0 < len(arms) <= RUN_SETS
-        else [runs("all arms", f"Metric('JobType') != {_literal(SUMMARY)}")]
+        [runs(label, f"Metric('JobType') == {_literal(job_type(label))}") for label in labels]
+        if 0 < len(labels) <= RUN_SETS
+        else [runs("all configurations", f"Metric('JobType') != {_literal(SUMMARY)}")]
     )
     curves = [
-        wr.LinePlot(title=title, x="epoch", title_x="epoch", y=[y], title_y=y, layout=wr.Layout(x, 0, **half), **by_arm)
+        wr.LinePlot(
+            title=title,
+            x="epoch",
+            title_x="epoch",
+            y=[y],
+            title_y=y,
+            layout=wr.Layout(x, 0, **half),
+            **grouped,
+        )
         for x, y, title in [
             (0, metric, f"{metric}: mean and range over seeds"),
             (12, "train/loss", "train/loss: mean and range over seeds"),
@@ -152,31 +180,38 @@ def report_page(report: Report, project: str = "catpose", entity: str | None = N
         metrics=[metric],
         orientation="h",
         layout=wr.Layout(0, 9, 24, 9),
-        **by_arm,
+        **grouped,
     )
-    figure = wr.MediaBrowser(title="Arms", media_keys=[FIGURE], num_columns=1, layout=wr.Layout(0, 0, 24, 14))
+    figure = wr.MediaBrowser(title="Configurations", media_keys=[FIGURE], num_columns=1, layout=wr.Layout(0, 0, 24, 14))
     return wr.Report(
         project=project,
         entity=entity or "",
-        title=f"{study.name}: {study.question}"[:TITLE],
-        description=study.question,
+        title=f"{design.name}: {design.question}"[:TITLE],
+        description=design.question,
         width="fixed",
         blocks=[
-            wr.MarkdownBlock(report.markdown(figure=None)),
+            wr.MarkdownBlock(markdown(report, figure=None)),
             wr.PanelGrid(
                 runsets=[runs(SUMMARY, f"Metric('JobType') == {_literal(SUMMARY)}")],
                 panels=[figure],
                 hide_run_sets=True,
             ),
-            wr.H2("Arms"),
+            wr.H2("Configurations"),
             wr.PanelGrid(runsets=trials, panels=[*curves, bars]),
         ],
     )
 
 
+def require_report() -> None:
+    """InputError where what `save_report` needs of this machine is missing: said before the work, not after it."""
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        raise InputError("--wandb-report needs wandb-workspaces; pip install -e '.[reports]'")
+    _require_key("--wandb-report")
+
+
 def save_report(
     report: Report,
-    project: str = "catpose",
+    project: str | None = None,
     entity: str | None = None,
     mode: Mode = "auto",
 ) -> str:
@@ -185,6 +220,7 @@ def save_report(
     Raises:
         InputError: without the library, a key or a connection, or where W&B refuses; in one line.
     """
+    project = wandb_project(project)
     report_page(report, project, entity)
     _require_key("--wandb-report")
     if wandb_mode(mode) != "online":
@@ -192,7 +228,7 @@ def save_report(
     import wandb
 
     try:
-        owner = entity or wandb.Api().default_entity
+        owner = entity or os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
         return report_page(report, project, owner).save().url
     except Exception as error:  # the library raises bare Exceptions too
         raise InputError(
@@ -204,8 +240,7 @@ def save_report(
 def _require_key(what: str) -> None:
     """Raise where W&B would ask for a key, or refuse."""
     if not has_key():
-        server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-        raise InputError(f"{what} needs a W&B key for {server}; put it into WANDB_API_KEY, or run `wandb login`")
+        raise InputError(f"{what} needs a W&B key for {server()}; put it into WANDB_API_KEY, or run `wandb login`")
 
 
 def _literal(text: str) -> str:
@@ -219,7 +254,7 @@ def _literal(text: str) -> str:
 
 
 def _table(text: str) -> tuple[list[str | int], list[list[Any]]]:
-    """The columns and rows of a report's CSV: a column is of numbers where all its cells are; the first is the arm."""
+    """The columns and rows of a report's CSV: a column is of numbers where all its cells are, but for the first."""
     columns, *rows = csv.reader(io.StringIO(text))
     cells = [[row[0] for row in rows], *(_numbers([row[i] for row in rows]) for i in range(1, len(columns)))]
     return [*columns], [list(row) for row in zip(*cells, strict=True)]

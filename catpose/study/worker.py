@@ -1,8 +1,8 @@
 """A worker: claim a trial, run it, follow it, deliver it, until the study is done. Any number may work on one study.
 
-The ledger decides (see there), Optuna's rows follow: a trial that is finished in the ledger is told to Optuna after it,
-by its worker or, should that die in between, by whoever looks next. When the database is away, trainings go on; what is
-to be told to it waits until it is back.
+The ledger decides (see there), Optuna's rows follow: a trial that is finished in the ledger is reported to Optuna after
+it, by its worker or, should that die in between, by whoever looks next. When the database is away, trainings go on;
+what is to be written waits until it is back.
 """
 
 from __future__ import annotations
@@ -10,74 +10,67 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import re
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Literal, TypeVar
+from collections.abc import Callable, Sequence
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
-from catpose.errors import one_line
-from catpose.study import rows
-from catpose.study import trial as trials
-from catpose.study.file import COSTS, Study
-from catpose.study.ledger import MOST_LOST, Ledger, Trial
+from catpose.errors import InputError, one_line
+from catpose.study.file import Study
+from catpose.study.ledger import MOST_LOST, Ledger
+from catpose.study.outcome import Ended
+from catpose.study.patience import Patience, Stopped
+from catpose.study.process import Stop
+from catpose.study.rows import Rows
+from catpose.study.runner import Runner, ShouldStop, log
 from catpose.study.storage import AWAY
+from catpose.study.stored import Outcome
+from catpose.study.trial import FINISHED, RETRIED, Key, Trial
 
-T = TypeVar("T")
-OnEpoch = Callable[[int, float], bool]
-Told = Callable[[], Literal["stopped", "fenced"] | None]
-#: Runs a trial; the second argument is the worker's index on this machine.
-Runner = Callable[[Trial, int, OnEpoch, Told], trials.Ended]
+#: So many failures alike, one after the other, end a study.
+ALIKE = 3
 #: Seconds that a stopping worker tries to reach the database to give its trial back.
 LAST_TRY = 20.0
 
 
-def tell_people(line: str) -> None:
-    """Print a line at once, also into a log that someone follows."""
-    print(line, flush=True)
-
-
-class Crew:
+class WorkerPool:
     """The workers of this process: what they share.
 
     Args:
-        study: what is being found out.
-        ledger: who holds what.
-        record: Optuna's study.
+        study: the study file's.
+        ledger: who owns which trial.
+        rows: Optuna's.
         run: runs one trial.
-        say: prints a line for people.
+        log: prints a line.
     """
 
-    def __init__(
-        self, study: Study, ledger: Ledger, record: optuna.Study, run: Runner, say: Callable[[str], None] | None = None
-    ) -> None:
-        self.study, self.ledger, self.record, self.run, self.say = study, ledger, record, run, say or tell_people
-        self.distributions = study.space.distributions()
+    def __init__(self, study: Study, ledger: Ledger, rows: Rows, run: Runner, log: Callable[[str], None] = log) -> None:
+        self.study, self.ledger, self.rows, self.run, self.log = study, ledger, rows, run, log
         self.metric = next(iter(study.metrics))
         self.stopping = threading.Event()
-        self.held: dict[tuple[int, int], Trial] = {}  # by this process
-        self.fenced: set[tuple[int, int, int]] = set()  # (point, seed, token)
+        self.owned: dict[Key, Trial] = {}  # by this process
+        self.fenced: set[tuple[Key, int]] = set()  # with the token
         self.epoch: dict[int, str] = {}  # of what is running, by number
-        self._away_since: float | None = None
-        self._lock = threading.Lock()
+        self._patience = Patience(self.stopping, log)
+        self._done = threading.Event()
         limit = study.time_limit
         self._until = None if limit is None else time.monotonic() + limit
 
     def work(self, workers: int = 1) -> None:
         """Run trials with so many threads until nothing is left, the time limit is over, or `stop` is called."""
+        self._done.clear()
         heart = threading.Thread(target=self._beat, daemon=True)
-        done = self._done = threading.Event()
         heart.start()
         failures: list[BaseException] = []
 
         def one(index: int) -> None:
             try:
                 self._work(index)
-            except _Stopped:
+            except Stopped:
                 return
             except BaseException as error:
                 failures.append(error)
@@ -90,12 +83,12 @@ class Crew:
             while thread.is_alive():
                 thread.join(0.2)  # a bare join would not let signals in
                 self._show()
-        done.set()
+        self._done.set()
         heart.join()
         if failures:
             raise failures[0]
-        with contextlib.suppress(_Stopped):
-            self._patiently(lambda: rows.mirror(self.record, self.ledger, [*self.study.metrics], self.distributions))
+        with contextlib.suppress(Stopped):
+            self._patience.call(self.rows.mirror)
 
     def stop(self) -> None:
         """End the trials that are running, and give them back."""
@@ -105,10 +98,10 @@ class Crew:
 
     def _work(self, index: int) -> None:
         while not self.stopping.is_set() and not self._is_late():
-            trial = self._patiently(self.ledger.claim)
+            trial = self._patience.call(self.ledger.claim)
             if trial is not None:
-                self._hold(trial, index)
-            elif not self._patiently(self.ledger.unfinished):
+                self._own(trial, index)
+            elif not self._patience.call(self.ledger.unfinished):
                 break
             else:  # others are at the last ones; one of them may die
                 self.stopping.wait(min(self.ledger.interval, 5.0) * random.uniform(0.5, 1.0))
@@ -116,69 +109,69 @@ class Crew:
     def _is_late(self) -> bool:
         return self._until is not None and time.monotonic() >= self._until
 
-    def _hold(self, trial: Trial, index: int) -> None:
-        key = (trial.point, trial.seed)
-        self.held[key] = trial
+    def _own(self, trial: Trial, index: int) -> None:
+        self.owned[trial.key] = trial
         try:
-            prepared = self._patiently(lambda: self._prepare(trial))
+            prepared = self._patience.call(lambda: self._prepare(trial))
             if prepared is None:
                 return
             trial, row = prepared
-            self.held[key] = trial
+            self.owned[trial.key] = trial
             try:
-                ended = self.run(trial, index, lambda epoch, value: self._report(row, epoch, value), self._told(trial))
+                ended = self.run(
+                    trial, index, lambda epoch, value: self._report(row, epoch, value), self._should_stop(trial)
+                )
             except Exception as error:  # a full disk, a checkpoint that can't be read: this trial's result, like any
-                ended = trials.Ended("failed", {"reason": f"{type(error).__name__}: {one_line(error)[:300]}"})
+                ended = Ended("failed", Outcome(reason=f"{type(error).__name__}: {one_line(error)[:300]}"))
             self._deliver(trial, ended)
-        except _Stopped:
+        except (Stopped, InputError) as error:  # an InputError is of the storage: this worker can't go on
             self._give_back(trial)
+            if isinstance(error, InputError):
+                raise
         finally:
-            self.held.pop(key, None)
+            self.owned.pop(trial.key, None)
             self.epoch.pop(-1 if trial.number is None else trial.number, None)
 
     def _prepare(self, trial: Trial) -> tuple[Trial, optuna.trial.Trial] | None:
-        """A claimed trial with its arm, and its Optuna row; None where it isn't to be run."""
-        token, trial = trial.token, self.ledger.trial(trial.point, trial.seed)  # an earlier try may have come half way
+        """A claimed trial with its configuration, and its Optuna row; None where it isn't to be run."""
+        token, trial = trial.token, self.ledger.trial(*trial.key)  # an earlier try may have come half way
         is_mine = trial.token == token and trial.state == "running"
-        row = rows.row(self.record, self.ledger, trial, self.distributions, self.study.space.arm) if is_mine else None
+        row = self.rows.take_up(trial) if is_mine else None
         if row is None:
-            self.say(f"{self._title(trial)}: another worker has taken it over")
+            self.log(f"{self._title(trial)}: another worker has taken it over")
             return None
-        is_new, stands = trial.number is None, self.ledger.trial(trial.point, trial.seed).arm
-        trial = dataclasses.replace(trial, arm=stands, number=row.number)
+        is_new, configuration = trial.number is None, self.ledger.trial(*trial.key).configuration
+        trial = dataclasses.replace(trial, configuration=configuration, number=row.number)
         same = self._same_as(trial) if is_new else None
         if same is not None:
-            self._deliver(trial, trials.Ended("failed", {"reason": f"the same settings and seed as trial {same}"}))
+            outcome = Outcome(reason=f"the same settings and seed as trial {same}", same_as=same)
+            self._deliver(trial, Ended("failed", outcome))
             return None
         return trial, row
 
     def _same_as(self, trial: Trial) -> int | None:
         """The number of an earlier trial with the same settings and seed, which a sampler may propose again."""
-        if self.study.trials is None or trial.arm is None or trial.number is None:
+        if self.study.trials is None or trial.configuration is None or trial.number is None:
             return None
         for other in self.ledger.trials():
-            is_same = other.arm is not None and (other.arm["words"], other.seed) == (trial.arm["words"], trial.seed)
+            if other.configuration is None or other.number is None or other.state in RETRIED:
+                continue
+            is_same = (other.configuration.params, other.seed) == (trial.configuration.params, trial.seed)
             # Of two at the same time the one of the lower number is run: both have noted theirs before they look.
-            if is_same and other.number is not None and other.number < trial.number and other.state != "failed":
+            if is_same and other.number < trial.number:
                 return other.number
         return None
 
-    def _told(self, trial: Trial) -> Told:
-        def told() -> Literal["stopped", "fenced"] | None:
-            if (trial.point, trial.seed, trial.token) in self.fenced:
+    def _should_stop(self, trial: Trial) -> ShouldStop:
+        def should_stop() -> Stop | None:
+            if (trial.key, trial.token) in self.fenced:
                 return "fenced"
             return "stopped" if self.stopping.is_set() else None
 
-        return told
-
-    def _show(self) -> None:
-        """What is running, in one line of a terminal that is written over."""
-        if sys.stderr.isatty() and self.epoch:
-            line = "; ".join(f"[{number}] {text}" for number, text in sorted(self.epoch.items()))
-            print(f"\r\033[K{line[:200]}", end="\r", file=sys.stderr, flush=True)
+        return should_stop
 
     def _report(self, row: optuna.trial.Trial, epoch: int, value: float) -> bool:
-        """Tell Optuna of an epoch; whether the trial is to be pruned."""
+        """Report an epoch to Optuna; whether the trial is to be pruned."""
         self.epoch[row.number] = f"epoch {epoch}: {self.metric} {value:.4g}"
         if len(self.study.metrics) > 1:
             return False
@@ -189,138 +182,94 @@ class Crew:
             return self.study.pruner is not None and row.should_prune()
 
         try:
-            return self._patiently(report)
-        except _Stopped:
+            return self._patience.call(report)
+        except Stopped:
             return False
 
-    def _deliver(self, trial: Trial, ended: trials.Ended) -> None:
+    def _deliver(self, trial: Trial, ended: Ended) -> None:
         if ended.how == "fenced":
-            self.say(f"{self._title(trial)}: another worker has taken it over; stopped here")
+            self.log(f"{self._title(trial)}: another worker has taken it over; stopped here")
             return
         if ended.how == "stopped":
             self._give_back(trial)
             return
         if ended.how == "vanished":
-            if self._patiently(lambda: self.ledger.lose(trial, ended.outcome)):
-                again = "is tried again" if trial.lost < MOST_LOST else "is given up"
-                self.say(f"{self._title(trial)}: {ended.outcome['reason']}; it {again}")
-        else:
-            if self._patiently(lambda: self.ledger.finish(trial, ended.how, ended.outcome, ended.results)):
-                self.say(f"{self._title(trial)}: {self._result(ended)}")
-        self._patiently(lambda: rows.tell(self.record, self.ledger, trial, [*self.study.metrics], self.distributions))
+            if self._patience.call(lambda: self.ledger.lose(trial, ended.outcome)):
+                again = "is tried again" if trial.lost_attempts < MOST_LOST else "is given up"
+                self.log(f"{self._title(trial)}: {ended.outcome.reason}; it {again}")
+        elif self._patience.call(lambda: self.ledger.finish(trial, ended.how, ended.outcome, ended.results)):
+            self.log(f"{self._title(trial)}: {self._result(ended)}")
+        self._patience.call(lambda: self.rows.tell(trial))
+        if ended.how in ("failed", "vanished"):
+            self._require_unlike()
 
-    def _title(self, trial: Trial) -> str:
-        label = trial.arm["label"] if trial.arm else f"point {trial.point}"
-        return f"[{trial.number}] {label}, seed {trial.seed}"
-
-    def _result(self, ended: trials.Ended) -> str:
-        if ended.how == "failed":
-            return f"failed: {ended.outcome['reason']}"
-        outcome = ended.outcome
-        figures = ", ".join(f"{name} {outcome['values'][name]:.4g}" for name in self.study.metrics)
-        best = (
-            f" (best val/AP {outcome['best_ap']:.4g} in epoch {outcome['best_epoch']})" if "best_ap" in outcome else ""
-        )
-        how = f"pruned after epoch {outcome.get('epochs', 0) - 1}, " if ended.how == "pruned" else ""
-        minutes = f", {outcome['seconds'] / 60:.1f} min" if "seconds" in outcome else ""
-        return f"{how}{figures}{best}{minutes}"
+    def _require_unlike(self) -> None:
+        """InputError where the study's last trials failed alike: the others would, too."""
+        reason = shared_failure(self._patience.call(self.ledger.trials))
+        if reason is not None:
+            raise InputError(
+                f"study {self.study.name}: its last {ALIKE} trials failed alike, so it stops ({reason}); once that is"
+                " mended the same command goes on, with --retry-failed for these too"
+            )
 
     def _give_back(self, trial: Trial) -> None:
         try:
-            self._patiently(lambda: self.ledger.release(trial), tries_for=LAST_TRY)
-        except _Stopped:  # its silence will tell the others
-            self.say(f"{self._title(trial)}: could not be given back; it will be taken over")
-
-    # -- heart, and patience ----------------------------------------------------------------------------------------
+            self._patience.call(lambda: self.ledger.release(trial), tries_for=LAST_TRY)
+        except Stopped:
+            self.log(
+                f"{self._title(trial)}: could not be given back; other workers take it over after the grace period"
+            )
 
     def _beat(self) -> None:
         while not self._done.wait(self.ledger.interval):
             try:
-                for key, trial in list(self.held.items()):
-                    if not self.ledger.beat(trial) and self.held.get(key) is trial:
-                        self.fenced.add((trial.point, trial.seed, trial.token))
+                for key, trial in list(self.owned.items()):
+                    if not self.ledger.beat(trial) and self.owned.get(key) is trial:
+                        self.fenced.add((key, trial.token))
                 self.ledger.watch()
             except AWAY:
                 continue
-            except Exception as error:  # without a heart its trials would be taken over, unknown to it
-                self.say(f"the heartbeat failed: {type(error).__name__}: {one_line(error)[:200]}")
+            except Exception as error:  # without a heartbeat its trials would be taken over, unknown to it
+                self.log(f"the heartbeat failed: {type(error).__name__}: {one_line(error)[:200]}")
 
-    def _patiently(self, call: Callable[[], T], tries_for: float | None = None) -> T:
-        """What `call` returns, tried until the database answers.
+    # -- for people -------------------------------------------------------------------------------------------------
 
-        Raises:
-            _Stopped: told to stop, and not answered within `tries_for` seconds (at once where none are given).
-        """
-        start, pause = time.monotonic(), 0.2
-        while True:
-            try:
-                result = call()
-            except AWAY as error:
-                self._is_away(error)
-            else:
-                self._is_back()
-                return result
-            if self.stopping.is_set() and time.monotonic() - start >= (tries_for or 0.0):
-                raise _Stopped
-            time.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 1.5, 5.0)
+    def _show(self) -> None:
+        """What is running, in one line of a terminal that is written over."""
+        if sys.stderr.isatty() and self.epoch:
+            line = "; ".join(f"[{number}] {text}" for number, text in sorted(self.epoch.items()))
+            print(f"\r\033[K{line[:200]}", end="\r", file=sys.stderr, flush=True)
 
-    def _is_away(self, error: Exception) -> None:
-        with self._lock:
-            if self._away_since is None:
-                self._away_since = time.monotonic()
-                why = one_line(getattr(error, "orig", None) or error.__cause__ or error)[:150]
-                self.say(f"the storage is away ({why}); trials go on, their results wait")
+    def _title(self, trial: Trial) -> str:
+        label = trial.configuration.label if trial.configuration else f"configuration {trial.configuration_index}"
+        return f"[{trial.number}] {label}, seed {trial.seed}"
 
-    def _is_back(self) -> None:
-        with self._lock:
-            if self._away_since is not None:
-                self.say(f"the storage is back after {time.monotonic() - self._away_since:.0f} s")
-                self._away_since = None
+    def _result(self, ended: Ended) -> str:
+        outcome = ended.outcome
+        if ended.how == "failed":
+            return f"failed: {outcome.reason}"
+        text = ", ".join(f"{name} {outcome.values[name]:.4g}" for name in self.study.metrics)
+        if outcome.best_ap is not None:
+            text += f" (best val/AP {outcome.best_ap:.4g} in epoch {outcome.best_epoch})"
+        if outcome.seconds is not None:
+            text += f", {outcome.seconds / 60:.1f} min"
+        if ended.how == "pruned":
+            return f"pruned after epoch {(outcome.epochs or 0) - 1}, {text}"
+        return f"ended early, with {outcome.reason}: {text}" if ended.how == "early" else text
 
 
-class _Stopped(Exception):
-    """The worker is told to stop while the database is away."""
+def shared_failure(trials: Sequence[Trial]) -> str | None:
+    """Why the study's last trials failed, where they all failed alike; None otherwise.
+
+    Alike are reasons that differ in numbers and in the trial's own paths alone. Trials are in the order in which they
+    began; those that a sampler proposed twice, and nobody ran, don't count.
+    """
+    ended = [t for t in trials if t.state in FINISHED and t.number is not None and not _is_twin(t)]
+    last = sorted(ended, key=lambda trial: trial.number or 0)[-ALIKE:]
+    reasons = [trial.reason for trial in last if trial.state == "failed"]
+    kinds = {re.sub(r"\S*/\S*|\d+", "#", reason) for reason in reasons if reason}
+    return reasons[-1] if len(reasons) == ALIKE and None not in reasons and len(kinds) == 1 else None
 
 
-def fit_runner(study: Study, study_id: str, out: Path, workers: int) -> Runner:
-    """Runs a trial as a `fit` below `out`, on the worker's share of this machine."""
-
-    def run(trial: Trial, index: int, on_epoch: OnEpoch, told: Told) -> trials.Ended:
-        words = trials.fit_words(study, study_id, trial, out)
-        folder, logs = out / "trials" / trials.name_of(trial), out / "logs"
-        tell_people(f"[{trial.number}] {trials.line(words)}")
-        metric = next((name for name in study.metrics if name not in COSTS), "val/AP")
-        ended = trials.run(
-            words,
-            folder,
-            logs / f"{trials.name_of(trial)}.log",
-            metric,
-            trial.token,
-            trials.environment(workers, index),
-            on_epoch,
-            told,
-        )
-        if ended.how == "complete":
-            ended.outcome["values"] |= costs(folder, [name for name in study.metrics if name in COSTS])
-        return ended
-
-    return run
-
-
-def costs(folder: Path, names: list[str]) -> dict[str, float]:
-    """What the model of a run costs, by name."""
-    if not names:
-        return {}
-    from catpose.model import cost
-    from catpose.run.checkpoint import load_model
-
-    model, settings = load_model(folder / "last.ckpt")
-    width, height = settings["data"]["input_size"]
-    device = "cuda" if trials.visible_gpus() else "cpu"
-    measure: dict[str, Callable[[], float]] = {
-        "GMACs": lambda: cost.gmacs(model, (width, height)),
-        "params_M": lambda: cost.params_m(model),
-        "latency_ms": lambda: cost.latency_ms(model, (width, height), device),
-    }
-    return {name: measure[name]() for name in names}
+def _is_twin(trial: Trial) -> bool:
+    return trial.outcome is not None and trial.outcome.same_as is not None

@@ -2,7 +2,7 @@
 
 A quarter of an hour on one core with all worlds and 300 studies each.
 
-In simulated worlds with known truth (tests/study/simulated.py), the rate at which 95 % intervals hold it, of single
+In simulated worlds with known truth (tests/simulated.py), the rate at which 95 % intervals hold it, of single
 arms and of differences to the first arm, and the level: in how many studies, their arms being equal, any of the
 differences has a corrected (Holm) p below 0.05. With one seed an arm, the truth is these models' on other images; with
 more, the expected AP over seeds and images. Printed as Markdown.

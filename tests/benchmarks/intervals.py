@@ -17,16 +17,17 @@ import sys
 from typing import Any
 
 import numpy as np
+from skeletons import FLIP, SIGMA_ARRAY, similarity
 
+from catpose.analysis.compare import Judged, paired
+from catpose.analysis.diagnosis import Diagnosis
+from catpose.instances import Instances
 from catpose.score.bootstrap import image_weights
-from catpose.score.conditioned import Part, by_condition
-from catpose.score.error_kinds import regained
+from catpose.score.by_slice import Part, by_condition
+from catpose.score.detections import Detections
+from catpose.score.error_types import regained
 from catpose.score.full import evaluate
-from catpose.score.instances import Detections, Truth
-from catpose.score.oks import SIGMA_ARRAY, instance_score, similarity
-from catpose.skeleton import FLIP
-from catpose.study.compare import Judged, paired
-from catpose.study.diagnosis import Diagnosis
+from catpose.score.oks import instance_score
 
 POOL, DRAWS, SIZES = 6000, 300, (60, 132, 200)
 #: How often cats on photographs have each keypoint labelled.
@@ -40,7 +41,7 @@ FIGURES = (
 )
 KINDS = ("jitter", "inversion", "swap", "miss")
 COMPARED = ("AP", "PCK@0.1", "EPE")
-Pool = tuple[Truth, list[Detections], np.ndarray]
+Pool = tuple[Instances, list[Detections], np.ndarray]
 
 
 def pool(badness: float, excess: float, rng: np.random.Generator) -> Pool:
@@ -52,7 +53,10 @@ def pool(badness: float, excess: float, rng: np.random.Generator) -> Pool:
     points, labelled = _within(box, rng), rng.random((n, 17)) < LABELLED
     labelled[:, 2] |= ~labelled.any(axis=1)
     area, ones, no = box[:, 2] * box[:, 3], np.ones(n, np.int64), np.zeros(n, bool)
-    truth = Truth(np.arange(POOL), np.array([1]), image, ones, ids, points, labelled, box, area, no, no)
+    truth = Instances(
+        image_ids=np.arange(POOL), category_ids=np.array([1]), ids=ids, image_index=image, category_index=ones - 1,
+        boxes=box, areas=area, crowd=no, keypoints=points, visibility=labelled * 2, ignored=no,
+    )  # fmt: skip
 
     bad = badness * rng.gamma(2.0, 0.5, POOL)[image][:, None]  # of a picture, to both models
     mate = np.where(np.roll(image, 1) == image, np.roll(ids, 1), np.roll(ids, -1))
@@ -102,7 +106,7 @@ def figures(whole: Pool, draws: int) -> dict[str, Any]:
     parts: dict[str, tuple[Part, ...]] = {
         name: (each,) for name, each in by_condition(truth, models[0], names, draws).items()
     }
-    gains = regained(truth, models[0], image_weights(len(truth.images), draws))
+    gains = regained(truth, models[0], image_weights(len(truth.image_ids), draws))
     diagnosis = Diagnosis(ours, np.zeros((0, 17), np.int8), (gains,), {"": parts})
     made: dict[str, Any] = {key: ours.estimate(key) for key in FIGURES}
     made |= {f"AP of {name}": diagnosis.part("", name) for name in PARTS if name in parts}

@@ -14,59 +14,56 @@ import time
 import uuid
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution
-
 from catpose.study.ledger import Ledger
-from catpose.study.rows import row, tell
-from catpose.study.storage import open_engine, open_study
+from catpose.study.rows import Rows
+from catpose.study.space import read_space
+from catpose.study.storage import open_engine, open_storage, open_study
+from catpose.study.stored import Outcome
 
 METRICS = ("val/AP",)
 
 
-def grid(points: int) -> list[dict[str, Any] | None]:
-    """So many points, at most 1000, of three dimensions with ten choices each."""
-    digits = [dict(zip("abc", (*divmod(x // 10, 10), x % 10), strict=True)) for x in range(points)]
-    return [{"label": str(params), "params": params, "words": []} for params in digits]
+#: Three dimensions with ten choices each.
+SPACE = read_space({f"model.{name}": list(range(10)) for name in "abc"}, "space")
 
 
 def work(url: str, study: str, points: int, started: Any) -> tuple[int, float, float]:
     """One worker's life: how many trials it did, the seconds from the common start until none was left, and CPU's."""
-    optuna_study = open_study(url, study, ["maximize"])
+    storage = open_storage(url)
     ledger = Ledger(open_engine(url), study)
-    ledger.plan(grid(points), seeds=[0])
-    distributions = {name: CategoricalDistribution(list(range(10))) for name in "abc"}
+    ledger.plan(SPACE.configurations()[:points], seeds=[0])
+    rows = Rows(open_study(storage, study, ["maximize"]), storage, ledger, METRICS, SPACE)
     started.wait()
     start, cpu, done = time.perf_counter(), time.process_time(), 0
     while (trial := ledger.claim()) is not None:
-        assert trial.arm is not None
-        mine = row(optuna_study, ledger, trial, distributions)
-        assert mine is not None
-        value = 0.001 * trial.point
-        mine.report(value, step=1)
+        row = rows.take_up(trial)
+        assert row is not None
+        value = 0.001 * trial.configuration_index
+        row.report(value, step=1)
         assert ledger.beat(trial)
-        assert ledger.finish(trial, "complete", {"values": {"val/AP": value}}, results=b"detections")
-        tell(optuna_study, ledger, trial, METRICS)
+        assert ledger.finish(trial, "complete", Outcome(values={"val/AP": value}), results=b"detections")
+        rows.tell(trial)
         done += 1
     return done, time.perf_counter() - start, time.process_time() - cpu
 
 
 def sweep(url: str, study: str, points: int, workers: int) -> list[tuple[int, float, float]]:
-    """What each of so many workers, forked and started at the same moment, had to say."""
+    """What each of so many workers, forked and started at the same moment, returned."""
     context = multiprocessing.get_context("fork")
-    started, said = context.Barrier(workers), context.Queue()
+    started, answered = context.Barrier(workers), context.Queue()
 
     def run() -> None:
         try:
-            said.put(work(url, study, points, started))
+            answered.put(work(url, study, points, started))
         except BaseException as error:
             started.abort()
-            said.put(repr(error))
+            answered.put(repr(error))
             raise
 
     processes = [context.Process(target=run) for _ in range(workers)]
     for process in processes:
         process.start()
-    answers = [said.get(timeout=600) for _ in processes]
+    answers = [answered.get(timeout=600) for _ in processes]
     for process in processes:
         process.join()
     failed = [answer for answer in answers if isinstance(answer, str)]

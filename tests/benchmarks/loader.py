@@ -1,9 +1,10 @@
 """How long a training sample takes beside reading its JPEG alone, and how many samples a second the loader gives.
 
-    python tests/benchmarks/loader.py [--image FILE]
+    python tests/benchmarks/loader.py [--image FILE] [--cache disk]
 
 The ratio's two sides are measured by turns in one run and one thread, the decoded picture being warm. A field with a
-photograph's spectrum stands in for one where no --image is given.
+photograph's spectrum stands in for one where no --image is given. The disk cache reads and checks each picture, which
+the memory's needn't.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from skeletons import KEYPOINTS
 
 from catpose.data.augment import Augmentation
+from catpose.data.cache import Cache
 from catpose.data.datamodule import CatDataModule
-from catpose.skeleton import KEYPOINTS
 
 WIDTH, HEIGHT, QUALITY = 640, 480, 90
 N_IMAGES = 128
@@ -86,14 +88,19 @@ def by_turns(*functions: Callable[[int], object]) -> list[float]:
     return [1e6 * statistics.median(own) for own in times]
 
 
-def samples_a_second(root: Path, augmentation: Augmentation, workers: int) -> float:
-    data = CatDataModule(str(root), (256, 256), BATCH, workers, "memory", augment=augmentation)
+def data_module(root: Path, augmentation: Augmentation, workers: int, cache: Cache) -> CatDataModule:
+    data = CatDataModule(
+        str(root), (256, 256), BATCH, workers, cache, cache_dir=str(root.parent / "cache"), augment=augmentation
+    )
     data.setup("fit")
+    return data
+
+
+def samples_a_second(data: CatDataModule) -> float:
     loader = data.train_dataloader()
     sum(1 for _ in loader)  # starts the workers
     n, start = 0, time.perf_counter()
-    for epoch in range(1, 7):
-        loader.sampler.set_epoch(epoch)
+    for _ in range(6):
         n += sum(len(batch["crop"]) for batch in loader)
     return n / (time.perf_counter() - start)
 
@@ -101,21 +108,21 @@ def samples_a_second(root: Path, augmentation: Augmentation, workers: int) -> fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image", help="a photograph to take in place of the made-up one; it is scaled to 640 × 480")
-    image = parser.parse_args().image
+    parser.add_argument("--cache", choices=["disk", "memory"], default="memory", help="data.cache (%(default)s)")
+    image, cache = vars(parser.parse_args()).values()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "data"
         jpeg = write_data(root, cv2.imread(image) if image else picture_like_a_photograph())
         print(f"{WIDTH} × {HEIGHT} JPEG of {jpeg.stat().st_size // 1000} kB; crops of 256 × 256")
         for name, augmentation in AUGMENTATIONS.items():
-            data = CatDataModule(str(root), (256, 256), BATCH, 0, "memory", augment=augmentation)
-            data.setup("fit")
-            crops = data.train_dataloader().dataset
+            crops = data_module(root, augmentation, 0, cache).train_dataloader().dataset
             read, made = by_turns(lambda i: cv2.imread(str(jpeg)), lambda i, crops=crops: crops[max(i, 0), 0])
             print(f"{name}: {made:.0f} µs a sample, imread {read:.0f} µs: ratio {made / read:.3f}")
         for workers in (0, 1, 2):
             for name, augmentation in AUGMENTATIONS.items():
-                print(f"{workers} workers, {name}: {samples_a_second(root, augmentation, workers):.0f} samples/s")
+                speed = samples_a_second(data_module(root, augmentation, workers, cache))
+                print(f"{workers} workers, {name}: {speed:.0f} samples/s")
 
 
 if __name__ == "__main__":

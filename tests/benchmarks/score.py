@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
 from catpose.score.bootstrap import bootstrap, image_weights
 from catpose.score.calibration import threshold_curves
+from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.detections import Detections
 from catpose.score.full import evaluate
-from catpose.score.instances import Detections, Truth
-from catpose.score.judge import judge, require_agreement
 
 
 def made_up(n_images: int, rng: np.random.Generator) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -68,7 +69,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     coco, results = made_up(n_images, rng)
     judge_s, judged = seconds(lambda: judge(coco, results))
-    truth_s, truth = seconds(lambda: Truth.from_coco(coco))
+    truth_s, truth = seconds(lambda: Instances.from_coco(coco))
     read_s, detections = seconds(lambda: Detections.from_results(results, truth))
     match_s, matches = seconds(lambda: match(truth, detections))
     once_s, ours = seconds(lambda: average_precision(matches))

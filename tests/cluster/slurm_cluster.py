@@ -48,7 +48,7 @@ KillWait=2
 MinJobAge=3600
 JobRequeue=1
 SlurmctldTimeout=30
-SlurmdTimeout=30
+SlurmdTimeout=300
 GresTypes=gpu
 NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n1} CPUs=4 RealMemory=4000 Gres=gpu:2
 NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n2} CPUs=4 RealMemory=4000 Gres=gpu:2
@@ -104,7 +104,7 @@ class Slurm:
         self._daemon("slurmctld", "slurmctld", "-D", "-c")
         for node in ("n1", "n2"):
             self.boot(node)
-        self.wait("two idle nodes", self.is_idle, 60)
+        self.wait("two idle nodes", self.is_idle)
 
     def reconfigure(self, notice: str) -> None:
         """All nodes up and idle again, and preemption with or without NOTICE."""
@@ -115,7 +115,7 @@ class Slurm:
                 self.boot(node)
             self.ask("scontrol", "update", f"nodename={node}", "state=resume")
         self.ask("scontrol", "reconfigure")
-        self.wait("two idle nodes", self.is_idle, 60)
+        self.wait("two idle nodes", self.is_idle)
 
     def boot(self, node: str) -> None:
         self._daemon(node, "slurmd", "-D", "-N", node)
@@ -161,7 +161,7 @@ class Slurm:
 
     def ask(self, *words: str) -> str:
         """What a command of SLURM's says; empty where it fails."""
-        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=300)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     def jobs(self, running: bool = False) -> list[dict[str, str]]:
@@ -178,7 +178,7 @@ class Slurm:
                 return job
         return {}
 
-    def wait(self, what: str, true: Callable[[], object], seconds: float = 30) -> None:
+    def wait(self, what: str, true: Callable[[], object], seconds: float = 300) -> None:
         """Until it is true; TimeoutError with what the control daemon logged last otherwise."""
         deadline = time.monotonic() + seconds
         while not true():

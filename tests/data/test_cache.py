@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import time
@@ -14,7 +15,10 @@ import cv2
 import made_up
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from catpose.data import cache
 from catpose.data.cache import Cache, open_pictures
 from catpose.data.coco import CocoSplit, read_split
 from catpose.data.images import read_image
@@ -54,20 +58,117 @@ def test_each_way_gives_the_pictures(split: CocoSplit, folder: Path, cache: Cach
     assert len(files(folder)) == (cache == "disk")
 
 
-def hide_changes(path: Path, content: bytes) -> None:
-    """Give a file other content and leave its size and times as they were."""
-    stat = path.stat()
-    path.write_bytes(content[: stat.st_size].ljust(stat.st_size, b"\0"))
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-
-def test_pictures_are_decoded_once(split: CocoSplit, folder: Path) -> None:
+def test_pictures_are_decoded_once(split: CocoSplit, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [read_image(image.path) for image in split.images]
     open_pictures(split, range(N), "disk", folder)
-    for image in split.images:
-        hide_changes(image.path, b"no longer a picture")
+    monkeypatch.delattr(cache, "read_image")
+    monkeypatch.delattr(cache, "read_images")
+    for _ in range(2):
+        pictures = open_pictures(split, range(N), "disk", folder)
+        assert all((pictures[i][:, :, :3] == before[i]).all() for i in range(N))
+
+
+@pytest.mark.parametrize("way", ["in place", "another file"])
+def test_other_content_of_the_same_size_and_time(split: CocoSplit, folder: Path, way: str) -> None:
+    """As `cp --preserve`, rsync and unpacking leave it."""
+    path = split.images[0].path
+    picture = read_image(path)
+    first, second = (
+        cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
+        for pixels in (picture, 255 - picture)
+    )
+    assert len(first) == len(second)
+    path.write_bytes(first)
+    stat = path.stat()
+    open_pictures(split, range(N), "disk", folder)
+    if way == "another file":
+        path.rename(path.with_name("old"))
+    path.write_bytes(second)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert_right(split, folder)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1), st.data())
+def test_a_checksum_sees_what_disks_do(height: int, width: int, seed: int, data: st.DataObject) -> None:
+    """A flipped bit, a stretch of zeros, a stretch of another picture."""
+    picture, other = np.random.default_rng(seed).integers(1, 256, (2, height, width, 4), dtype=np.uint8)
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, picture.size - 1)] * 2)))
+    flipped, zeroed, replaced = (picture.copy().reshape(-1) for _ in range(3))
+    flipped[start] ^= 1 << data.draw(st.integers(0, 7))
+    zeroed[start : stop + 1] = 0
+    replaced[start : stop + 1] = 255 - other.reshape(-1)[start : stop + 1]
+    for damaged in (flipped, zeroed, replaced):
+        same = bool((damaged == picture.reshape(-1)).all())
+        assert (cache._checksum(damaged.reshape(picture.shape)) == cache._checksum(picture)) == same
+
+
+def damaged(file: Path, how: str, path_of_new: Path) -> None:
+    """Damage a cache file while others have it open."""
+    content = bytearray(file.read_bytes())
+    if how == "cut":
+        os.truncate(file, len(content) // 2)
+    elif how == "emptied":
+        os.truncate(file, 0)
+    elif how == "a bit":
+        with open(file, "r+b") as opened:
+            for i in range(N):  # one of each picture
+                at = len(content) - 1 - i * (len(content) // N)
+                opened.seek(at)
+                opened.write(bytes([content[at] ^ 1]))
+    elif how == "zeros":
+        with open(file, "r+b") as opened:
+            opened.write(bytes(len(content)))
+    else:
+        path_of_new.write_bytes(b"another")
+        os.replace(path_of_new, file)
+
+
+@pytest.mark.parametrize("how", ["cut", "emptied", "a bit", "zeros", "replaced"])
+def test_damage_while_in_use_gives_no_wrong_pixel(
+    split: CocoSplit, folder: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures = open_pictures(split, range(N), "disk", folder)
-    assert all((pictures[i][:, :, :3] == before[i]).all() for i in range(N))
+    (file,) = folder.iterdir()
+    damaged(file, how, tmp_path / "new")
+    right = [read_image(image.path) for image in split.images]
+    for _ in range(2):
+        assert all((pictures[i][:, :, :3] == right[i]).all() for i in range(N))
+    monkeypatch.delattr(cache, "read_image")  # it was mended: nothing is decoded again
+    assert all((pictures[i][:, :, :3] == right[i]).all() for i in range(N))
+    monkeypatch.undo()
+    assert_right(split, folder)
+
+
+def test_damage_that_can_not_be_mended_since_the_picture_changed_too(split: CocoSplit, folder: Path) -> None:
+    pictures = open_pictures(split, range(N), "disk", folder)
+    (file,) = folder.iterdir()
+    os.truncate(file, 10)
+    path = split.images[2].path
+    cv2.imwrite(str(path), 255 - read_image(path)[:, :, ::-1])
+    with pytest.raises(InputError, match=r"3\.png: has changed since"):
+        pictures[2]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_damaged_file_that_may_not_be_written(split: CocoSplit, folder: Path) -> None:
+    open_pictures(split, range(N), "disk", folder)
+    (file,) = folder.iterdir()
+    file.chmod(0o400)
+    pictures = open_pictures(split, range(N), "disk", folder)
+    file.chmod(0o600)
+    os.truncate(file, 100)
+    assert (pictures[1][:, :, :3] == read_image(split.images[1].path)).all()
+
+
+def test_a_process_that_is_not_forked_opens_the_file_itself(split: CocoSplit, folder: Path) -> None:
+    pictures = open_pictures(split, range(N), "disk", folder)
+    again = pickle.loads(pickle.dumps(pictures))
+    (file,) = folder.iterdir()
+    file.unlink()
+    without = pickle.loads(pickle.dumps(pictures))
+    for i in range(N):
+        assert (again[i] == pictures[i]).all()
+        assert (without[i] == pictures[i]).all()
 
 
 def test_a_changed_picture_is_decoded_anew_in_the_old_ones_place(split: CocoSplit, folder: Path) -> None:
@@ -124,29 +225,32 @@ def test_a_folder_that_can_not_be_written(split: CocoSplit, tmp_path: Path) -> N
         open_pictures(split, range(N), "disk", tmp_path / "file" / "cache")
 
 
-def test_a_write_that_fails_half_way_leaves_nothing(split: CocoSplit, folder: Path) -> None:
+def test_a_write_that_fails_half_way_leaves_nothing_and_is_done_without(
+    split: CocoSplit, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
-        with pytest.raises(InputError, match=r"data\.cache_dir: .*File too large"):
-            open_pictures(split, range(N), "disk", folder)
+        assert_right(split, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert files(folder) == []
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "File too large; pictures are decoded each time" in line
     assert_right(split, folder)
+    assert len(files(folder)) == 1
 
 
-def test_more_than_the_disk_or_the_memory_holds(tmp_path: Path) -> None:
-    root = made_up.data_set(tmp_path / "cats")
-    file = root / "annotations" / "train.json"
-    content = json.loads(file.read_text())
-    for image in content["images"]:
-        image |= {"width": 2**20, "height": 2**20}
-    file.write_text(json.dumps(content))
-    split = read_split(root, "train")
-    for cache in ("disk", "memory"):
-        with pytest.raises(InputError, match=r"take 16384\.0 GiB"):
-            open_pictures(split, range(4), cache, tmp_path / "cache")
+def test_more_than_the_disk_or_the_memory_holds(
+    split: CocoSplit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    huge = [dataclasses.replace(image, width=2**20, height=2**20) for image in split.images[:4]]
+    split = dataclasses.replace(split, images=tuple(huge))
+    with pytest.raises(InputError, match=r"take 16384\.0 GiB"):
+        open_pictures(split, range(4), "memory", tmp_path / "cache")
+    open_pictures(split, range(4), "disk", tmp_path / "cache")
+    assert "take 16384.0 GiB" in capsys.readouterr().err
 
 
 def test_default_folder(split: CocoSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,24 +260,22 @@ def test_default_folder(split: CocoSplit, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_killed_half_way(split: CocoSplit, folder: Path) -> None:
-    """A process waits for a picture that never comes (a pipe), and is killed: the next one is not held up by it."""
+    """A process is killed while it decodes: the next one is not held up by what it leaves."""
+
+    def never_ends() -> None:
+        cache._decoded = lambda *_: iter(lambda: time.sleep(0.1) or np.zeros(10, np.uint8), None)
+        open_pictures(split, range(N), "disk", folder)
+
     path = split.images[-1].path
-    content = path.read_bytes()
-    path.unlink()
-    os.mkfifo(path)
-    process = multiprocessing.get_context("fork").Process(
-        target=open_pictures, args=(split, range(N), "disk", folder), daemon=True
-    )
+    process = multiprocessing.get_context("fork").Process(target=never_ends, daemon=True)
     process.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not files(folder) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
     (left,) = folder.iterdir()
     assert left.suffix == ".part"
-    path.unlink()
-    path.write_bytes(content)
     assert_right(split, folder)
     assert len(files(folder)) == 2  # it might be another's, still at work …
     os.utime(left, (0, 0))

@@ -12,13 +12,13 @@ from typing import Any
 import made_up
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from skeletons import KEYPOINTS
 
 from catpose.data.checks import quick_findings
 from catpose.data.coco import read_coco, read_split, split_hash
 from catpose.errors import InputError
-from catpose.skeleton import KEYPOINTS
 
 Coco = dict[str, Any]
 
@@ -29,19 +29,19 @@ def written(folder: Path, content: object) -> Path:
     return file
 
 
-def test_reads_instances_in_the_order_of_image_and_annotation_id(tmp_path: Path) -> None:
+def test_reads_instances_by_image_in_the_order_of_the_file(tmp_path: Path) -> None:
     content = made_up.coco(range(1, 8))
     content["images"].reverse()
     content["annotations"][2]["keypoints"][9:12] = [50.5, 20.25, 1]
     content["annotations"][2]["keypoints"][15:18] = [13, 14, 0]  # a place is given, yet it is not labelled
     split = read_coco(written(tmp_path, content), tmp_path)
     assert [image.id for image in split.images] == list(range(1, 8))
-    image_ids = [split.images[i].id for i in split.image_index]
-    assert list(zip(image_ids, split.annotation_ids, strict=True)) == sorted(
-        (entry["image_id"], entry["id"]) for entry in content["annotations"]
-    )
+    assert split.image_id.tolist() == [split.images[i].id for i in split.image_index]
+    assert split.ids.tolist() == [
+        entry["id"] for entry in sorted(content["annotations"], key=lambda entry: entry["image_id"])
+    ]
     by_id = {entry["id"]: entry for entry in content["annotations"]}
-    for i, id_ in enumerate(split.annotation_ids):
+    for i, id_ in enumerate(split.ids):
         triples = np.array(by_id[int(id_)]["keypoints"], dtype=float).reshape(17, 3)
         labelled = triples[:, 2] > 0
         assert split.boxes[i].tolist() == by_id[int(id_)]["bbox"]
@@ -67,7 +67,8 @@ def test_a_file_of_boxes_has_no_keypoints_and_stands_in_for_test(tmp_path: Path)
     assert not split.has_keypoints
     assert split.visibility.sum() == 0
     assert np.isnan(split.keypoints).all()
-    assert np.isnan(split.areas).all()
+    assert np.isnan(split.stated_areas).all()
+    assert (split.areas == split.boxes[:, 2] * split.boxes[:, 3]).all()
 
 
 def test_names_of_other_splits_and_of_what_is_there(tmp_path: Path) -> None:
@@ -138,8 +139,6 @@ def _again(key: str) -> Callable[[Coco], None]:
     return lambda content: content[key].append(copy.deepcopy(content[key][0]))
 
 
-SWAPPED_NAMES = [KEYPOINTS[1], KEYPOINTS[0], *KEYPOINTS[2:]]
-
 # The change, then what the line must name: the entry, the key, what is wrong.
 BROKEN: list[tuple[Callable[[Coco], None], list[str]]] = [
     (_without("images"), ["no 'images'"]),
@@ -171,7 +170,8 @@ BROKEN: list[tuple[Callable[[Coco], None], list[str]]] = [
     (_set("images", 0, "height", to=-80), ["image 1", "'height' is -80"]),
     (_set("images", 0, "height", to=0), ["image 1", "'height' is 0"]),
     (_set("images", 0, "width", to=96.5), ["image 1", "'width' is 96.5"]),
-    (_set("images", 0, "width", to=10**400), ["image 1", "'width' is a number of more than 30 digits"]),
+    (_set("images", 0, "width", to=10**290), ["image 1", "'width' is a number of more than 30 digits"]),
+    (_set("images", 0, "width", to=10**400), ["line 1: a number of more than 300 digits"]),
     (_set("images", 0, "width", to=float("nan")), ["image 1", "'width' is nan"]),
     (_set("images", 0, "width", to=float("inf")), ["image 1", "'width' is inf"]),
     (_set("annotations", 0, "image_id", to=99), ["annotation 998", "'image_id' is 99", "no image"]),
@@ -185,8 +185,6 @@ BROKEN: list[tuple[Callable[[Coco], None], list[str]]] = [
     (_set("annotations", 0, "bbox", 3, to=-70), ["annotation 998", "'bbox' is 60 × -70 px"]),
     (_set("annotations", 0, "bbox", 0, to=float("nan")), ["annotation 998", "'bbox' is [nan"]),
     (_set("annotations", 0, "bbox", 0, to=1e300), ["annotation 998", "'bbox'", "1e+300"]),
-    (_set("annotations", 0, "area", to=0), ["annotation 998", "'area' is 0"]),
-    (_set("annotations", 0, "area", to="big"), ["annotation 998", "'area' is 'big'"]),
     (_set("annotations", 0, "iscrowd", to=[]), ["annotation 998", "'iscrowd' is []"]),
     (_without("annotations", 0, "keypoints"), ["annotation 998", "no 'keypoints'"]),
     (_set("annotations", 0, "keypoints", to=[0] * 48), ["annotation 998", "'keypoints' has 48 numbers, not 51"]),
@@ -197,9 +195,10 @@ BROKEN: list[tuple[Callable[[Coco], None], list[str]]] = [
     (_set("annotations", 0, "keypoints", 5, to=3), ["annotation 998", "visibility 3 for right_eye"]),
     (_set("annotations", 0, "keypoints", 5, to=0.5), ["annotation 998", "visibility 0.5 for right_eye"]),
     (_without("categories", 0, "keypoints"), ["category 1", "'keypoints'"]),
-    (_set("categories", 0, "keypoints", to=SWAPPED_NAMES), ["category 1", "'right_eye' at place 0, not left_eye"]),
-    (_set("categories", 0, "keypoints", to=list(KEYPOINTS[:16])), ["category 1", "16 names, not 17"]),
-    (_set("categories", 0, "name", to=None), ["category 1", "'name'"]),
+    (
+        _set("categories", 0, "keypoints", to=list(KEYPOINTS[:16])),
+        ["category 1", "left_back_paw has no counterpart right_back_paw"],
+    ),
     (_set("categories", 0, to=None), ["categories[0]", "is null"]),
 ]
 
@@ -230,7 +229,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), value=JSON)
 def test_whatever_is_put_anywhere_it_is_read_or_told_in_one_line(
     data: st.DataObject, value: object, tmp_path: Path
@@ -263,7 +261,7 @@ def test_whatever_is_put_anywhere_it_is_read_or_told_in_one_line(
         (b'"cats"', "is a text, not an object"),
         (b"12", "is a number, not an object"),
         (b"null", "is null, not an object"),
-        (b"\xff\xfe{\0}\0", "is not UTF-8 (byte 0)"),
+        (b"\xff\xfe{\0}\0", "is not UTF-8 but UTF-16"),
         (b"\x89PNG\r\n\x1a\n", "is not UTF-8"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"a":' * 200_000, "nested too deeply"),
@@ -302,25 +300,25 @@ def test_the_harmless_is_read(tmp_path: Path) -> None:
     file = tmp_path / "some.json"
     file.write_text(json.dumps(content), encoding="utf-8-sig")
     split = read_coco(file, tmp_path)
-    assert np.isnan(split.areas).sum() == 2
+    assert np.isnan(split.stated_areas).sum() == 2
+    assert not np.isnan(split.areas).any()
     assert split.images[0].width == 96
 
 
 def test_several_errors_are_counted_and_the_first_is_told(tmp_path: Path) -> None:
     content = made_up.coco(range(1, 4))
-    for entry in content["annotations"]:
+    for entry in content["annotations"][:3]:  # a fault of all four would be one
         entry["bbox"][2] = -1
-    with pytest.raises(InputError, match=r"annotation 998: .*\(3 more errors: `python -m catpose.check`"):
+    with pytest.raises(InputError, match=r"annotation 998: .*\(and 2 more errors: python -m catpose.check\)"):
         read_coco(written(tmp_path, content), tmp_path)
 
 
-def test_a_link_out_of_the_images_is_refused_and_one_inside_is_not(tmp_path: Path) -> None:
+def test_pictures_may_be_links(tmp_path: Path) -> None:
     root = made_up.data_set(tmp_path / "cats")
     outside = tmp_path / "outside.png"
     (root / "images" / "1.png").rename(outside)
     (root / "images" / "1.png").symlink_to(outside)
-    with pytest.raises(InputError, match=r"image 1: 'file_name' is '1.png'; put the picture into images/"):
-        read_split(root, "train")
+    read_split(root, "train")
     outside.rename(root / "images" / "kept.png")
     (root / "images" / "1.png").unlink()
     (root / "images" / "1.png").symlink_to("kept.png")

@@ -10,13 +10,13 @@ import cv2
 import made_up
 import numpy as np
 import pytest
+from skeletons import FLIP, KEYPOINTS
 
 from catpose.data.cache import open_pictures
 from catpose.data.coco import CocoSplit, read_coco, read_split
 from catpose.data.dataset import CropDataset, labelled
 from catpose.data.images import read_image
-from catpose.data.statistics import PUBLISHED, Channels, Statistics, measure
-from catpose.skeleton import FLIP, KEYPOINTS
+from catpose.data.statistics import IMAGENET, PUBLISHED, Channels, Statistics, measure
 
 
 @pytest.fixture
@@ -206,3 +206,9 @@ def test_the_published_figures(cats17: Path) -> None:
     assert np.array(images.pooled) == pytest.approx(np.array(pooled), abs=1e-3)
     assert (data.together.crops.n, images.n) == (1236, 1124)
     assert data.together.beyond == pytest.approx(0.246, abs=1e-3)
+
+
+def test_imagenets_colours_are_timms() -> None:
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    assert IMAGENET == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)

@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,7 @@ def epochs(root: Path, count: int = 2, **settings: Any) -> list[list[Batch]]:
     data.setup("fit")
     loader = data.train_dataloader()
     batches = []
-    for epoch in range(count):
-        loader.sampler.set_epoch(epoch)
+    for _ in range(count):
         batches.append(list(loader))
     return batches
 
@@ -88,7 +89,7 @@ def test_validation_is_in_order_and_unchanged(root: Path) -> None:
     first, second = list(data.val_dataloader()), list(data.val_dataloader())
     assert_same(first, second)
     ids = torch.cat([batch["annotation_id"] for batch in first])
-    assert ids.tolist() == data.val_split.annotation_ids.tolist()
+    assert ids.tolist() == data.val_split.ids[data.val_split.by_id].tolist()
 
 
 @pytest.mark.parametrize(
@@ -122,42 +123,86 @@ class Recorder(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-3)
 
 
-def train(root: Path, folder: Path, max_epochs: int, model: Recorder, at_train_end: bool) -> None:
-    last = folder / "last.ckpt"
+def train(
+    root: Path,
+    folder: Path,
+    max_epochs: int,
+    model: Recorder,
+    workers: int = 0,
+    first_epoch: int | None = None,
+    **options: Any,
+) -> None:
+    """Train up to an epoch, from the folder's checkpoint where there is one.
+
+    Args:
+        first_epoch: what the data are told; None: as the checkpoint has it.
+    """
+    last, data = folder / "last.ckpt", data_module(root, num_workers=workers)
+    if last.exists():
+        finished = torch.load(last, weights_only=True)["epoch"] + 1
+        data.first_epoch = finished if first_epoch is None else first_epoch
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=max_epochs,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        callbacks=[ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=at_train_end)],
+        callbacks=[ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True)],
+        **{"num_sanity_val_steps": 0, **options},
     )
-    trainer.fit(model, data_module(root), ckpt_path=last if last.exists() else None)
+    trainer.fit(model, data, ckpt_path=last if last.exists() else None)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("at_train_end", [False, True])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("strike", [None, (2, 1)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_sanity_val_steps": 2},
+        {"limit_train_batches": 2},
+        {"accumulate_grad_batches": 2},
+        {"val_check_interval": 1},
+    ],
+    ids=lambda options: "_".join(options),
+)
 def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(
-    root: Path, tmp_path: Path, at_train_end: bool, strike: tuple[int, int] | None
+    root: Path, tmp_path: Path, workers: int, strike: tuple[int, int] | None, options: dict[str, Any]
 ) -> None:
     """Stopped after its second epoch, or struck down in the third, and taken up from the second's checkpoint."""
     whole = Recorder()
-    train(root, tmp_path / "whole", 4, whole, at_train_end)
+    train(root, tmp_path / "whole", 4, whole, **options)
     first, second = Recorder(strike), Recorder()
     if strike:
         with pytest.raises(RuntimeError, match="struck"):
-            train(root, tmp_path / "parts", 4, first, at_train_end)
+            train(root, tmp_path / "parts", 4, first, workers, **options)
     else:
-        train(root, tmp_path / "parts", 2, first, at_train_end)
-    train(root, tmp_path / "parts", 4, second, at_train_end)
+        train(root, tmp_path / "parts", 2, first, workers, **options)
+    train(root, tmp_path / "parts", 4, second, workers, **options)
     assert {epoch for epoch, _ in second.seen} == {2, 3}
     for key, batch in second.seen.items():
         assert_same([batch], [whole.seen[key]])
     assert first.seen.keys() | second.seen.keys() == whole.seen.keys()
     assert torch.equal(second.weight, whole.weight)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("told", [0, 3])
+def test_a_batch_of_another_epoch_is_an_error(root: Path, tmp_path: Path, workers: int, told: int) -> None:
+    train(root, tmp_path, 2, Recorder(), workers)
+    with pytest.raises(RuntimeError, match=rf"^epoch 2 was given a batch of epoch \[{told}\]"):
+        train(root, tmp_path, 4, Recorder(), workers, told)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_overfitting_sees_the_same_batches_in_each_epoch(root: Path, tmp_path: Path) -> None:
+    model = Recorder()
+    train(root, tmp_path, 2, model, overfit_batches=1)
+    assert model.seen.keys() == {(0, 0), (1, 0)}
+    assert_same([model.seen[0, 0]], [model.seen[1, 0]])
 
 
 def shard(root: str, rank: int, world: int, port: int, folder: str) -> None:
@@ -202,7 +247,7 @@ def test_two_processes_share_the_samples(root: Path, tmp_path: Path) -> None:
             assert sorted(torch.cat(together).tolist()) == sorted(batch["annotation_id"].tolist())
     data = data_module(root)
     data.setup("validate")
-    truth = set(data.val_split.annotation_ids.tolist())
+    truth = set(data.val_split.ids.tolist())
     assert set(shares[0]["validated"]) | set(shares[1]["validated"]) == truth
     assert len(shares[0]["validated"]) == len(shares[1]["validated"])
 
@@ -228,6 +273,7 @@ def test_shares_together_hold_what_one_process_holds(root: Path, world: int) -> 
         ("data.input_size", {"input_size": (256, 0)}),
         ("data.input_size", {"input_size": (1e3, 256)}),
         ("data.cache", {"cache": "ram"}),
+        ("data.area", {"area": "mask"}),
         ("data.seed", {"seed": -3}),
         ("data.seed", {"seed": 2**32}),
     ],
@@ -235,6 +281,27 @@ def test_shares_together_hold_what_one_process_holds(root: Path, world: int) -> 
 def test_values_that_can_not_be(key: str, settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=rf"^{key}: must be .*, not [^\n]*$"):
         CatDataModule(**settings)
+
+
+def test_areas_are_the_boxes_or_the_files(tmp_path: Path) -> None:
+    root = made_up.data_set(tmp_path / "cats")
+    file = root / "annotations" / "val.json"
+    content = json.loads(file.read_text())
+    for entry in content["annotations"]:
+        entry["area"] *= 0.25
+    file.write_text(json.dumps(content))
+    areas = {}
+    for rule in ("box", "file"):
+        data = data_module(root, area=rule)
+        data.setup("validate")
+        areas[rule] = torch.cat([batch["area"] for batch in data.val_dataloader()])
+        boxes = torch.cat([batch["box"] for batch in data.val_dataloader()])
+    assert areas["box"].tolist() == (boxes[:, 2] * boxes[:, 3]).tolist()
+    assert areas["file"].tolist() == (areas["box"] / 4).tolist()
+    content["annotations"][0]["area"] = 1
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"val.json: annotation {content['annotations'][0]['id']}: 'area' is 1, not"):
+        data_module(root, area="file").setup("validate")
 
 
 def test_missing_data_say_how_to_make_them(tmp_path: Path) -> None:
@@ -247,7 +314,7 @@ def test_nothing_labelled(root: Path, tmp_path: Path) -> None:
     text = (root / "annotations" / "train.json").read_text()
     for split in ("train", "val"):
         (tmp_path / "annotations" / f"{split}.json").write_text(text.replace('"iscrowd": 0', '"iscrowd": 1'))
-    with pytest.raises(InputError, match=r"train\.json: no instance has a labelled keypoint"):
+    with pytest.raises(InputError, match=r"train\.json: .* have iscrowd 1, so none is trained on"):
         data_module(tmp_path).setup("fit")
 
 
@@ -291,3 +358,18 @@ def test_the_defaults_are_the_reports(root: Path) -> None:
     assert data.input_size == (256, 256)
     assert data.augment == Augmentation()
     assert np.isclose(data.augment.rotation_factor, 40)
+
+
+LEFT_AT_WORK = """
+import sys
+from torch.utils.data import DataLoader
+from catpose.data.datamodule import for_workers
+at_work = iter(DataLoader(range(1000), persistent_workers=True, **for_workers(2)))
+next(at_work)
+sys.exit(3)
+"""
+
+
+@pytest.mark.slow
+def test_loaders_that_an_error_left_at_work_end_with_their_process() -> None:
+    assert subprocess.run([sys.executable, "-c", LEFT_AT_WORK], timeout=300).returncode == 3

@@ -11,6 +11,7 @@ import made_up
 import numpy as np
 import pytest
 import torch
+from skeletons import FLIP, KEYPOINTS
 
 from catpose.data.augment import Augmentation
 from catpose.data.cache import open_pictures
@@ -18,7 +19,7 @@ from catpose.data.coco import CocoSplit, Image, read_coco, read_split
 from catpose.data.dataset import CropDataset, collate, labelled
 from catpose.data.images import read_image
 from catpose.geometry import apply, box_to_center_size, image_to_crop
-from catpose.skeleton import FLIP, KEYPOINTS
+from catpose.instances import Instances
 
 SIZE = (300, 260)
 SIZES = [(256, 256), (192, 256), (128, 96)]
@@ -55,18 +56,16 @@ def dotted(seed: int) -> tuple[CocoSplit, dict[int, np.ndarray]]:
     points = rng.permutation(grid)[: len(KEYPOINTS)] + rng.uniform(-6, 6, (len(KEYPOINTS), 2))
     colours = {"left": (255, 0, 0), "right": (0, 255, 0)}
     values = np.array([colours.get(name.split("_")[0], (0, 0, 255)) for name in KEYPOINTS], dtype=float)
+    box = [*points.min(axis=0) - 10, *np.ptp(points, axis=0) + 20]
+    annotation = {"id": 77, "image_id": 1, "category_id": 5, "bbox": box}
+    annotation["keypoints"] = np.column_stack([points, np.full(len(points), 2)]).ravel().tolist()
+    coco = {"images": [{"id": 1}], "annotations": [annotation], "categories": [{"id": 5}]}
     split = CocoSplit(
+        **vars(Instances.from_coco(coco)),
         file=Path("dots.json"),
-        coco={},
+        coco=coco,
         images=(Image(id=1, file_name="dots.png", path=Path("dots.png"), width=SIZE[0], height=SIZE[1]),),
-        annotation_ids=np.array([77]),
-        image_index=np.array([0]),
-        category_ids=np.array([5]),
-        boxes=np.array([[*points.min(axis=0) - 10, *np.ptp(points, axis=0) + 20]]),
-        areas=np.array([np.nan]),
-        crowd=np.array([False]),
-        keypoints=points[None],
-        visibility=np.full((1, len(KEYPOINTS)), 2),
+        stated_areas=np.array([np.nan]),
         has_keypoints=True,
     )
     picture = blobs(points, values)
@@ -148,9 +147,10 @@ def test_the_batch_is_as_agreed(split: CocoSplit) -> None:
         "image_id": (torch.int64, (4,)),
         "category_id": (torch.int64, (4,)),
         "box": (torch.float32, (4, 4)),
+        "epoch": (torch.int64, (4,)),
         "area": (torch.float32, (4,)),
     }
-    assert batch["annotation_id"].tolist() == split.annotation_ids[:4].tolist()
+    assert batch["annotation_id"].tolist() == split.ids[split.by_id[:4]].tolist()
     assert batch["image_id"].tolist() == [split.images[i].id for i in split.image_index[:4]]
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import struct
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +15,11 @@ import cv2
 import made_up
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
-from catpose.data.images import read_image, read_images, split_of_images
+from catpose.data.images import picture_size, read_image, read_images
 from catpose.errors import InputError
 
 
@@ -136,19 +145,162 @@ def test_many_come_in_order_and_stop_at_the_first_fault(tmp_path: Path) -> None:
         list(read_images(paths))
 
 
-def test_pictures_alone_make_a_split_of_whole_image_boxes(tmp_path: Path) -> None:
-    for name, (width, height) in {"b.png": (30, 20), "a.png": (10, 40)}.items():
-        cv2.imwrite(str(tmp_path / name), made_up.picture(1, width, height))
-    split = split_of_images([tmp_path / "b.png", str(tmp_path / "a.png")])
-    assert split.boxes.tolist() == [[0, 0, 30, 20], [0, 0, 10, 40]]
-    assert split.areas.tolist() == [600, 400]
-    assert [(i.id, i.path, i.width, i.height) for i in split.images] == [
-        (1, tmp_path / "b.png", 30, 20),
-        (2, tmp_path / "a.png", 10, 40),
-    ]
-    assert split.annotation_ids.tolist() == [1, 2]
-    assert split.image_index.tolist() == [0, 1]
-    assert not split.has_keypoints
-    assert not split.visibility.any()
-    with pytest.raises(InputError, match="no pictures"):
-        split_of_images([])
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, *more: bytes) -> bytes:
+    """A PNG that states this size; its pixels are those of a much smaller one."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(3000)))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + pixels + chunk(b"IEND", b"")
+
+
+def stated(width: int, height: int) -> bytes:
+    """A JPEG whose header states this size."""
+    content = jpeg(made_up.picture(4))
+    at = content.index(b"\xff\xc0") + 5
+    return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
+
+
+def tiff(picture: np.ndarray) -> bytes:
+    return cv2.imencode(".tiff", picture)[1].tobytes()
+
+
+def archive(kind: str) -> bytes:
+    content = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(content, "w") as made:
+            made.writestr("cat.jpg", WHOLE["a.jpg"])
+    else:
+        with tarfile.open(fileobj=content, mode=kind) as made:
+            made.addfile(tarfile.TarInfo("cat.jpg"))
+    return content.getvalue()
+
+
+#: What is no picture that is read, however it is called, and the remedy that its line names.
+NO_PICTURES: dict[str, tuple[bytes, str]] = {
+    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "convert it to JPEG"),
+    "heif of another brand": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heix" + bytes(40), "convert it to JPEG"),
+    "jpeg xl": (b"\xff\x0a" + bytes(40), "convert it to JPEG"),
+    "zip": (archive("zip"), "unpack it"),
+    "tar": (archive("w"), "unpack it"),
+    "tar.gz": (archive("w:gz"), "unpack it"),
+    "tar.xz": (archive("w:xz"), "unpack it"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(40), "unpack it"),
+    "mp4": (b"\0\0\0\x18ftypisom\0\0\0\0isomavc1" + bytes(40), "extract its frames"),
+    "pdf": (b"%PDF-1.7" + bytes(40), "export"),
+    "a page": (b"<!DOCTYPE html><html>", "Download it again"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+    "mac's companion": (b"\0\5\x16\7" + bytes(40), "delete it"),
+    "a bomb of 4,294,836,225 px": (png(65535, 65535), "scale it down"),
+    "a jpeg of as many": (stated(65535, 65535), "scale it down"),
+    "a bomb in its text": (png(4, 4, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8)))), "restore the file"),
+    "no width": (png(0, 9), "restore the file"),
+    "no height": (stated(9, 0), "restore the file"),
+    "more stated than there is": (png(900, 900), "restore the file"),
+    "floating numbers": (tiff(made_up.picture(1).astype(np.float32)[..., 0] / 255), "convert it"),
+    "three of them": (tiff(made_up.picture(1).astype(np.float32) / 255), "convert it"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_PICTURES)
+def test_what_is_no_picture_says_what_to_do(tmp_path: Path, kind: str) -> None:
+    content, remedy = NO_PICTURES[kind]
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=remedy) as caught:
+        read_image(path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ")
+    assert "\n" not in line
+    assert len(line) < 420
+
+
+@pytest.mark.parametrize("read", [read_image, picture_size])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "dangling.png").symlink_to("nowhere")
+    for path in (*tmp_path.iterdir(), Path("/dev/zero"), tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match=r"can't be read \(.*\)") as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def saved(kind: str, picture: np.ndarray, mode: str = "RGB", **options: object) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).convert(mode).save(content, kind, **options)
+    return content.getvalue()
+
+
+FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (96, 80), "red")] * 2}
+UNUSUAL: dict[str, Callable[[np.ndarray], bytes]] = {
+    "grey jpeg": lambda p: saved("JPEG", p, "L"),
+    "cmyk jpeg": lambda p: saved("JPEG", p, "CMYK"),
+    "progressive jpeg": lambda p: saved("JPEG", p, progressive=True),
+    "palette png": lambda p: saved("PNG", p, "P"),
+    "one bit png": lambda p: saved("PNG", p, "1"),
+    "grey png with alpha": lambda p: saved("PNG", p, "LA"),
+    "deep grey png": lambda p: cv2.imencode(".png", p[..., 0].astype(np.uint16) * 257)[1].tobytes(),
+    "animated png": lambda p: saved("PNG", p, **FRAMES),
+    "animated gif": lambda p: saved("GIF", p, **FRAMES),
+    "animated webp": lambda p: saved("WEBP", p, lossless=True, **FRAMES),
+    "tiff of several pages": lambda p: saved("TIFF", p, **FRAMES),
+    "palette tiff": lambda p: saved("TIFF", p, "P"),
+    "fax": lambda p: saved("TIFF", p, "1", compression="group4"),
+    "cmyk tiff": lambda p: saved("TIFF", p, "CMYK"),
+    "deep tiff": lambda p: tiff(p[..., ::-1].astype(np.uint16) * 257),
+    "palette bmp": lambda p: saved("BMP", p, "P"),
+    "jpeg 2000": lambda p: saved("JPEG2000", p),
+    "its code stream": lambda p: saved("JPEG2000", p, no_jp2=True),
+    "ppm": lambda p: saved("PPM", p),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_pictures_are_read_as_pillow_reads_their_first_frame(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "cat.of_any_name"
+    path.write_bytes(UNUSUAL[kind](made_up.picture(1)[..., ::-1]))
+    picture = read_image(path)
+    assert picture_size(path) == picture.shape[1::-1] == (96, 80)
+    with Image.open(path) as opened:
+        deep = opened.mode.startswith("I")
+        meant = np.asarray(opened) // 257 if deep else np.asarray(opened.convert("RGB"))
+    difference = np.abs(picture.astype(int) - (meant[..., None] if deep else meant))
+    assert difference.mean() < 4  # of decoders, and of rules from CMYK to RGB
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """Pictures are not decoded faster than they are used."""
+    paths = [tmp_path / f"{i}.png" for i in range(200)]
+    for path in paths:
+        path.write_bytes(cv2.imencode(".png", made_up.picture(0))[1].tobytes())
+    pictures = read_images(paths)
+    next(pictures)
+    for path in paths[50:]:
+        path.unlink()  # not decoded yet
+    with pytest.raises(InputError, match=r"50\.png: can't be read"):
+        list(pictures)
+
+
+@given(data=st.data())
+def test_a_damaged_file_is_a_picture_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from([*WHOLE, "f.gif", "g.tiff", "h.jp2"]))
+    plain = made_up.picture(4)[..., ::-1]
+    others = {"f.gif": ("GIF", {}), "g.tiff": ("TIFF", {"compression": "tiff_lzw"}), "h.jp2": ("JPEG2000", {})}
+    content = bytearray(WHOLE[name] if name in WHOLE else saved(others[name][0], plain, **others[name][1]))
+    head = st.integers(0, min(len(content), 400) - 1)
+    for place, value in data.draw(st.lists(st.tuples(head, st.sampled_from([0, 1, 127, 255])), max_size=4)):
+        content[place] = value
+    path = tmp_path / name
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    line = None
+    try:
+        size = picture_size(path)
+        if size[0] * size[1] < 10**6:  # larger ones take their time
+            assert read_image(path).shape == (size[1], size[0], 3)
+    except InputError as error:
+        line = str(error)
+    assert line is None or (line.startswith(f"{path}: ") and "\n" not in line)

@@ -19,8 +19,7 @@ class Numbers(Dataset[int]):
 
 
 def order(n: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> list[tuple[int, int]]:
-    sampler = TrainSampler(Numbers(n), seed, rank, world)
-    sampler.set_epoch(epoch)
+    sampler = TrainSampler(Numbers(n), seed, rank, world, first_epoch=epoch)
     pairs = list(sampler)
     assert len(pairs) == len(sampler)
     return pairs
@@ -47,6 +46,13 @@ def test_processes_share_the_order_out(n: int, world: int) -> None:
     assert set(counts) == set(alone)
     if world <= n:
         assert max(counts.values()) <= 2
+
+
+def test_each_pass_is_the_next_epoch_whatever_epoch_is_set() -> None:
+    sampler = TrainSampler(Numbers(9), 3, first_epoch=4)
+    for epoch in (4, 5, 6):
+        sampler.set_epoch(0)
+        assert list(sampler) == order(9, 3, epoch)
 
 
 def test_lightning_leaves_it_in_place() -> None:

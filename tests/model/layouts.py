@@ -132,7 +132,7 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            if name.endswith("num_batches_tracked"):
+            if name.endswith("num_batches_tracked") or name in ("mean", "std"):  # the pictures' scale is no weight
                 continue
             noise = torch.randn(tensor.shape, generator=generator)
             fan_in = tensor[0].numel() if tensor.ndim > 1 else 0

@@ -11,13 +11,13 @@ import torch
 
 import catpose.model
 from catpose.errors import InputError
-from catpose.model.hrnet import HRNet
-from catpose.model.mobilenet import MobileNetV2
+from catpose.model.backbones.hrnet import HRNet
+from catpose.model.backbones.mobilenet import MobileNetV2
+from catpose.model.backbones.resnest import ResNeSt
+from catpose.model.backbones.resnet import ResNet
+from catpose.model.backbones.timm_backbone import TimmBackbone
+from catpose.model.backbones.vit import ViT
 from catpose.model.pose import PoseModel
-from catpose.model.resnest import ResNeSt
-from catpose.model.resnet import ResNet
-from catpose.model.timm_backbone import TimmBackbone
-from catpose.model.vit import ViT
 
 for module in pkgutil.iter_modules(catpose.model.__path__):
     importlib.import_module(f"catpose.model.{module.name}")
@@ -34,6 +34,7 @@ VARIANTS = [  # what the classes' defaults leave out
     (MobileNetV2, {"head_channels": 64}),
 ]
 CASES = [(backbone, REQUIRED.get(backbone, {})) for backbone in EVERY] + VARIANTS
+LARGE = (HRNet, ResNet, ResNeSt)  # whose training takes seconds rather than tenths of them
 every_backbone = pytest.mark.parametrize(
     ("backbone", "arguments"), CASES, ids=[f"{c.__name__}-{'-'.join(map(str, a.values()))}" for c, a in CASES]
 )
@@ -64,7 +65,10 @@ def test_heatmaps_are_a_quarter_of_any_crop_and_the_same_again(backbone, argumen
         assert torch.equal(heatmaps, model(crops(1, 96, 64)))
 
 
-@every_backbone
+@pytest.mark.parametrize(
+    ("backbone", "arguments"),
+    [pytest.param(*case, marks=[pytest.mark.slow] if case[0] in LARGE else []) for case in CASES],
+)
 def test_every_parameter_gets_a_gradient_and_a_few_steps_lower_the_loss(backbone, arguments):
     """Without a gradient for each, training on several devices stops."""
     model = build(backbone, **arguments).train()
@@ -81,10 +85,10 @@ def test_every_parameter_gets_a_gradient_and_a_few_steps_lower_the_loss(backbone
 
 
 @every_backbone
-def test_a_state_dict_is_the_backbones_and_the_heads_and_fills_another_model(backbone, arguments):
+def test_a_state_dict_is_backbone_head_and_scale_of_pictures_and_fills_another_model(backbone, arguments):
     model = build(backbone, **arguments).eval()
     state = model.state_dict()
-    assert {name.split(".")[0] for name in state} == {"backbone", "head"}
+    assert {name.split(".")[0] for name in state} == {"backbone", "head", "mean", "std"}
     torch.manual_seed(1)
     other = backbone(**arguments, weights=None).eval()
     with torch.no_grad():

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from skeletons import FLIP
 
 from catpose.errors import InputError
-from catpose.model.codec import Classic, Codec, Unbiased
-from catpose.skeleton import FLIP
+from catpose.model.codec import Codec, MSRAHeatmap, UDPHeatmap
 
 CODECS = [codec for codec in Codec.__subclasses__() if codec.__module__.startswith("catpose.")]
 GEOMETRIES = [  # input size, heatmap size, sigma
@@ -128,7 +128,7 @@ def test_noise_decodes_near_its_maximum(make, seed):
     keypoints, confidence = make(1.0).decode(noise, (128, 128))
     finite = torch.nan_to_num(noise)
     peak = finite.flatten(2).argmax(-1)
-    scale = 127 / 31 if make is Unbiased else 4.0
+    scale = 127 / 31 if make is UDPHeatmap else 4.0
     columns_rows = torch.stack([peak % 32, peak // 32], -1)
     assert ((keypoints / scale - columns_rows).abs() <= 1.0 + 1e-4).all()
     assert torch.equal(confidence, finite.amax((2, 3)))
@@ -182,7 +182,7 @@ def test_unflip_undoes_mirrored_crops(make):
     mirrored = points[:, list(FLIP)].clone()
     mirrored[..., 0] = 255 - mirrored[..., 0]
     heatmaps, _ = codec.encode(mirrored, all_visible(points), (256, 256), (64, 64))
-    decoded, _ = codec.decode(codec.unflip(heatmaps), (256, 256))
+    decoded, _ = codec.decode(codec.unflip(heatmaps, FLIP), (256, 256))
     bias_px = (decoded - points).mean((0, 1))
     assert (bias_px.abs() < 4 / 3).all()
     assert ((decoded - points).abs() <= codec.round_trip_px((256, 256), (64, 64)) + 1.01).all()
@@ -209,7 +209,7 @@ def test_a_codec_of_ones_own_is_one_class():
             return 2.0
 
     heatmaps = torch.rand(2, 17, 4, 4)
-    assert torch.equal(OneHot(1.0).unflip(heatmaps)[:, 0], heatmaps[:, 1].flip(-1))
+    assert torch.equal(OneHot(1.0).unflip(heatmaps, FLIP)[:, 0], heatmaps[:, 1].flip(-1))
 
 
 # The published algorithms
@@ -281,7 +281,7 @@ def published_dark_decode(heatmap, scale, kernel, sigma):
 def test_classic_encodes_as_published(input_size, heatmap_size, sigma):
     points = random_points(8, (-20.0, -20.0), (input_size[0] + 20.0, input_size[1] + 20.0), seed=3)
     visibility = torch.randint(0, 3, (8, 17), generator=torch.Generator().manual_seed(4))
-    heatmaps, weight = Classic(sigma).encode(points, visibility, input_size, heatmap_size)
+    heatmaps, weight = MSRAHeatmap(sigma).encode(points, visibility, input_size, heatmap_size)
     for b in range(8):
         target, reference_weight = published_classic_encode(
             points[b].numpy(), visibility[b].numpy() > 0, (4, 4), heatmap_size, sigma
@@ -293,7 +293,7 @@ def test_classic_encodes_as_published(input_size, heatmap_size, sigma):
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.3, 3.0])
 def test_classic_decodes_as_published(noise):
     heatmaps = noisy_maps(noise)
-    keypoints, _ = Classic(2.0).decode(torch.from_numpy(heatmaps), (192, 256))
+    keypoints, _ = MSRAHeatmap(2.0).decode(torch.from_numpy(heatmaps), (192, 256))
     for b in range(len(heatmaps)):
         for k in range(17):
             np.testing.assert_allclose(keypoints[b, k], published_classic_decode(heatmaps[b, k], (4, 4)), atol=1e-4)
@@ -303,7 +303,7 @@ def test_classic_decodes_as_published(noise):
 def test_unbiased_encodes_as_published(input_size, heatmap_size, sigma):
     points = random_points(4, (-20.0, -20.0), (input_size[0] + 20.0, input_size[1] + 20.0), seed=5)
     visibility = torch.randint(0, 3, (4, 17), generator=torch.Generator().manual_seed(6))
-    heatmaps, _ = Unbiased(sigma).encode(points, visibility, input_size, heatmap_size)
+    heatmaps, _ = UDPHeatmap(sigma).encode(points, visibility, input_size, heatmap_size)
     scale = [(i - 1) / (h - 1) for i, h in zip(input_size, heatmap_size, strict=True)]
     for b in range(4):
         target = published_unbiased_encode(points[b].numpy(), visibility[b].numpy() > 0, scale, heatmap_size, sigma)
@@ -314,7 +314,7 @@ def test_unbiased_encodes_as_published(input_size, heatmap_size, sigma):
 def test_unbiased_decodes_as_published(noise):
     """Up to our two guards: the reference has them too."""
     heatmaps = noisy_maps(noise)
-    keypoints, _ = Unbiased(2.0).decode(torch.from_numpy(heatmaps), (192, 256))
+    keypoints, _ = UDPHeatmap(2.0).decode(torch.from_numpy(heatmaps), (192, 256))
     scale = np.array([191 / 47, 255 / 63])
     reference = np.array([[published_dark_decode(heatmap, scale, 11, 2.0) for heatmap in maps] for maps in heatmaps])
     np.testing.assert_allclose(keypoints.numpy(), reference, atol=0.01)
@@ -323,7 +323,7 @@ def test_unbiased_decodes_as_published(noise):
 def noisy_maps(noise):
     """(6, 17, 64, 48) heatmaps of cats, borders included, plus noise of a standard deviation."""
     points = random_points(6, (0.0, 0.0), (191.0, 255.0), seed=7)
-    heatmaps, _ = Unbiased(2.0).encode(points, all_visible(points), (192, 256), (48, 64))
+    heatmaps, _ = UDPHeatmap(2.0).encode(points, all_visible(points), (192, 256), (48, 64))
     return (heatmaps + noise * torch.randn(heatmaps.shape, generator=torch.Generator().manual_seed(8))).numpy()
 
 
@@ -331,15 +331,15 @@ def test_classic_shifts_the_unflipped_heatmap_by_one():
     heatmaps = torch.rand(2, 17, 8, 8)
     expected = heatmaps.numpy()[:, list(FLIP), :, ::-1].copy()
     expected[..., 1:] = expected[..., :-1].copy()
-    np.testing.assert_array_equal(Classic(2.0).unflip(heatmaps).numpy(), expected)
+    np.testing.assert_array_equal(MSRAHeatmap(2.0).unflip(heatmaps, FLIP).numpy(), expected)
 
 
 def test_unbiased_flips_exactly():
     points = inside((192, 256), (48, 64), 2.0, n=20, margin=0.0)
     mirrored = points[:, list(FLIP)].clone()
     mirrored[..., 0] = 191 - mirrored[..., 0]
-    codec = Unbiased(2.0)
+    codec = UDPHeatmap(2.0)
     straight, weight = codec.encode(points, all_visible(points), (192, 256), (48, 64))
     flipped, flipped_weight = codec.encode(mirrored, all_visible(points), (192, 256), (48, 64))
-    torch.testing.assert_close(codec.unflip(flipped), straight, atol=2e-4, rtol=0)
+    torch.testing.assert_close(codec.unflip(flipped, FLIP), straight, atol=2e-4, rtol=0)
     assert torch.equal(flipped_weight[:, list(FLIP)], weight)

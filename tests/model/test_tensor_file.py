@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import tarfile
+import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Callable
@@ -195,11 +196,48 @@ def bomb(file: Path) -> None:
         archive.filelist[0].file_size = 2**33
 
 
+def announced(file: Path) -> None:
+    """A small archive whose directory announces four gigabytes that are packed in it, and little that comes of them."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.npy", bytes(99))
+        archive.filelist[0].compress_size = 2**32 - 2
+
+
 def huge_array(file: Path) -> None:
     """An array that claims 2⁵⁰ numbers and brings two."""
     with zipfile.ZipFile(file, "w") as archive, archive.open("a.npy", "w") as a:
         np.lib.format.write_array_header_1_0(a, {"descr": "<f8", "fortran_order": False, "shape": (2**50,)})
         a.write(bytes(16))
+
+
+def two_of_one_name(file: Path) -> None:
+    """Python reads the last of them, torch the first."""
+    with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(2):
+            archive.writestr("archive/data.pkl", b"\x80\x02}.")
+
+
+def many_members(file: Path) -> None:
+    """The directory alone, an entry 200,000 times."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a", b"")
+    whole = file.read_bytes()
+    start, end = whole.index(b"PK\x01\x02"), whole.index(b"PK\x05\x06")
+    file.write_bytes(whole[:start] + 200_000 * whole[start:end] + whole[end:])
+
+
+def packed_otherwise(file: Path) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+
+
+def large_header(file: Path) -> None:
+    file.write_bytes((2**25).to_bytes(8, "little") + b"{" + b" " * 2**25 + b"}")
+
+
+def objects(file: Path) -> None:
+    np.savez(file.open("wb"), a=np.array([{}], dtype=object))
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -213,7 +251,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "zip of text": (lambda file: zipfile.ZipFile(file, "w").writestr("readme", "x"), "not a sound file"),
     "lying header": (lying_header, "not a sound file"),
     "endless header": (endless_header, "not a sound file"),
-    "bomb": (bomb, "it would unpack to 8 GiB"),
+    "bomb": (bomb, "it would unpack to 8.0 GiB"),
+    "announced": (announced, "announces more bytes than it has"),
+    "two of one name": (two_of_one_name, "two members of one name"),
+    "many members": (many_members, "more than 100000 members"),
+    "packed otherwise": (packed_otherwise, "packed in another way"),
+    "large header": (large_header, "its header would have"),
+    "objects": (objects, "could run code"),
     "huge array": (huge_array, "not a sound file"),
     "no tensors": (
         lambda file: torch.save({"epoch": 3, "state_dict": {"lr": 0.1}}, file),
@@ -224,6 +268,21 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "numbered tensors": (lambda file: torch.save({1: torch.ones(3)}, file), "no named tensors"),
     "no arrays": (lambda file: file.with_suffix(".npz").touch() or np.savez(file.open("wb")), "not a sound|no named"),
 }
+
+
+def of_dtype(dtype: str, bits: int, file: Path) -> Path:
+    """Four zeros of one of safetensors' kinds of numbers."""
+    header = json.dumps({"a": {"dtype": dtype, "shape": [4], "data_offsets": [0, bits // 2]}}).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(bits // 2))
+    return file
+
+
+def test_numbers_that_torch_cannot_convert_are_refused(tmp_path: Path) -> None:
+    """safetensors reads all that torch has a name for."""
+    with pytest.raises(InputError, match="not a sound file of tensors"):
+        read_tensors(of_dtype("F4", 4, tmp_path / "w.safetensors"))
+    for dtype, bits in (("F8_E4M3", 8), ("BF16", 16), ("F16", 16), ("U8", 8), ("I64", 64)):
+        assert not read_tensors(of_dtype(dtype, bits, tmp_path / "w.safetensors"))["a"].double().any()
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".npz", ".safetensors"])

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from catpose.errors import InputError
+from catpose.plain_yaml import flatten
 from catpose.run.cli import FitCLI
-from catpose.run.directory import flatten
+from catpose.run.directory import RunDirectory
 
 REPOSITORY = Path(__file__).parents[2]
 EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.yaml"))
@@ -20,14 +23,14 @@ def resolved(*argv: str) -> dict:
 def test_the_defaults_are_the_published_best_settings() -> None:
     settings = resolved()
     expected = {
-        "model.class_path": "catpose.model.hrnet.HRNet",
+        "model.class_path": "catpose.model.backbones.hrnet.HRNet",
         "model.width": 32,
         "model.optimizer": "adam",
         "model.lr": 1e-4,
         "model.warmup_iterations": 500,
         "model.warmup_ratio": 0.001,
         "model.milestones": [170, 200],
-        "model.codec.class_path": "catpose.model.codec.Classic",
+        "model.codec.class_path": "catpose.model.codec.MSRAHeatmap",
         "model.codec.sigma": 2.0,
         "data.input_size": [256, 256],
         "data.batch_size": 32,
@@ -93,6 +96,69 @@ def test_an_experiment_is_a_short_difference_under_its_question(file: Path) -> N
     assert sum(bool(line.strip()) and not line.startswith("#") for line in lines) <= 25
     said = {key for key in flatten(yaml.safe_load("\n".join(lines))) if not key.endswith("class_path")}
     assert said <= resolved("--config", str(file)).keys()
+
+
+SMALL = ("--model=MobileNetV2", "--model.weights=null", "--data.input_size=[32, 32]", "--wandb.mode=disabled")
+NUMBERS_OF_BATCHES = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    "val_check_interval",
+)
+
+
+@pytest.mark.parametrize("keys", [NUMBERS_OF_BATCHES, ("overfit_batches",)], ids=["all", "overfit_batches"])
+@pytest.mark.parametrize("form", ["--trainer.{}={}", "--trainer.{} {}", "--config x.yaml"])
+@pytest.mark.parametrize("value", ["1", "1.0"])
+def test_a_whole_number_of_batches_is_no_part_of_them(
+    keys: tuple[str, ...], form: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning takes 1 for one batch and 1.0 for all of them."""
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(yaml.safe_dump({"trainer": dict.fromkeys(keys, yaml.safe_load(value))}))
+    args = [arg for key in keys for arg in form.format(key, value).split()]
+    Path("config.yaml").write_text(yaml.safe_dump(FitCLI([*args, *SMALL]).resolved()))  # as a run keeps them
+    cli = FitCLI(["--config", "config.yaml"])
+    cli.build(RunDirectory(tmp_path / "run"), [], resume=False)
+    assert {key: repr(getattr(cli.trainer, key)) for key in keys} == dict.fromkeys(keys, value)
+
+
+FLIPPED = """
+import sys, typing
+class Other:  # a library that writes the same in its own order, just before each module that is imported
+    def find_spec(name, path, target=None):
+        typing.Optional[typing.Union[float, int]]
+sys.meta_path.insert(0, Other)
+from lightning.pytorch import Trainer
+hint = typing.get_type_hints(Trainer.__init__)["limit_val_batches"]
+assert typing.get_args(hint)[0] is float
+from catpose.run.cli import FitCLI
+for key in sys.argv[1:]:
+    assert repr(FitCLI([f"--trainer.{key}=1"]).config.trainer[key]) == "1", key
+    assert repr(FitCLI([f"--trainer.{key}=0.5"]).config.trainer[key]) == "0.5", key
+    FitCLI([f"--trainer.{key}=null"])
+"""
+
+
+@pytest.mark.slow
+def test_a_number_of_batches_hangs_on_no_order_of_imports() -> None:
+    """typing's cache gives one library's Optional[Union[float, int]] for another's Optional[Union[int, float]]."""
+    limits = [key for key in NUMBERS_OF_BATCHES if key.startswith("limit_")]
+    subprocess.run([sys.executable, "-c", FLIPPED, *limits], check=True, timeout=600)
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("--trainer.reload_dataloaders_every_n_epochs=1", "the same throughout"),
+        ("--trainer.barebones=true", "no score kept"),
+        ("--trainer.val_check_interval=00:00:10:00", "by the clock"),
+        ("--trainer.val_check_interval={minutes: 10}", "by the clock"),
+    ],
+)
+def test_what_cant_be_kept_honest_is_refused(option: str, why: str, tmp_path: Path) -> None:
+    cli = FitCLI([*SMALL, option])
+    with pytest.raises(InputError, match=rf"^{option[2:].split('=')[0]}: .*{why}") as refused:
+        cli.build(RunDirectory(tmp_path / "run"), [], resume=False)
+    assert "\n" not in str(refused.value)
 
 
 def test_the_run_is_named_after_its_configuration() -> None:

@@ -3,14 +3,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
 import yaml
 from offline import records
+from skeletons import KEYPOINTS
 
 from catpose.run.training import train
-from catpose.run.wandb import has_key, wandb_logger
-from catpose.skeleton import KEYPOINTS
+from catpose.run.wandb import has_key, server
+from catpose.run.wandb_logger import wandb_logger
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -99,7 +101,7 @@ def test_a_key_is_looked_for_where_wandb_looks(monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     assert not has_key()
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password 0123\n")
+    (tmp_path / "netrc").write_text(f"machine {urlparse(server()).hostname} login user password 0123\n")
     assert has_key()
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     assert not has_key()

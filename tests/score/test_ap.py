@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import random_case
+from skeletons import KEYPOINTS
 
+from catpose.instances import Instances
 from catpose.score import ap
-from catpose.score.ap import QUESTIONS, average_precision, match
-from catpose.score.instances import Detections, Truth
-from catpose.score.judge import judge, require_agreement
-from catpose.skeleton import KEYPOINTS
+from catpose.score.ap import average_precision, count, match
+from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.detections import Detections
 
 
 def evaluate(coco: dict[str, Any], results: list[dict[str, Any]], weights: np.ndarray | None = None):
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     return average_precision(match(truth, Detections.from_results(results, truth)), weights)
 
 
@@ -142,7 +143,7 @@ def test_the_ends_of_a_size_range_belong_to_it(side: float, medium: int, large: 
 
 
 def test_ignored_truth_excuses_detections():
-    cat, crowd, bare = instance(1, 1), instance(1, 2, iscrowd=1), instance(1, 3, num_keypoints=0)
+    cat, crowd, bare = instance(1, 1), instance(1, 2, iscrowd=1), instance(1, 3, labelled=0)
     assert both([cat, crowd], [found(cat, 0.5), *[found(crowd, 1.0)] * 3])["AP"] == pytest.approx(
         1
     )  # a crowd takes any number
@@ -182,12 +183,12 @@ def repeated(coco: dict[str, Any], results: list[dict[str, Any]], times: np.ndar
     Scores become ranks in the order in which the detections are counted, so that every detection's copies stand
     together: with equal scores the copies of two detections would alternate, image by image.
     """
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     matches = match(truth, Detections.from_results(results, truth))
     ranks = np.zeros(len(results))
     ranks[matches.detection] = np.arange(len(matches.detection), 0, -1)
     new: dict[int, list[int]] = {}
-    for image_id, n in zip(truth.images.tolist(), times.tolist(), strict=True):
+    for image_id, n in zip(truth.image_ids.tolist(), times.tolist(), strict=True):
         new[image_id] = [100 * image_id + copy for copy in range(n)]
     ranked = [r | {"score": float(rank)} for r, rank in zip(results, ranks, strict=True)]
     annotations = [a | {"image_id": i} for a in coco["annotations"] for i in new[a["image_id"]]]
@@ -245,7 +246,7 @@ def test_weights_of_the_wrong_shape(weights: np.ndarray):
 def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch):
     for seed in range(20):
         coco, results = random_case(seed)
-        truth = Truth.from_coco(coco)
+        truth = Instances.from_coco(coco)
         detections = Detections.from_results(results, truth)
         monkeypatch.setattr(ap, "_BLOCK", 4000)
         whole = match(truth, detections)
@@ -257,11 +258,11 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch):
 
 def test_shapes():
     coco, results = random_case(11)
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     matches = match(truth, Detections.from_results(results, truth))
     n = len(matches.detection)
-    assert matches.true.shape == matches.counted.shape == (len(QUESTIONS), 10, n)
-    assert matches.instances.shape == (len(QUESTIONS), len(truth.categories), len(truth.images))
+    assert matches.true.shape == matches.counted.shape == (20, 10, n)
+    assert matches.instances.shape == (20, len(truth.category_ids), len(truth.image_ids))
     assert not (matches.true & ~matches.counted).any()
     assert len(set(matches.detection.tolist())) == n
 
@@ -281,3 +282,20 @@ def test_real_cats(cats17: Path):
     require_agreement(ours, judge(coco, results), tolerance=0)
     assert ours["n"] == 132
     assert 0.2 < ours["AP"] < 0.9
+
+
+def test_what_is_left_out_is_counted():
+    cats = [instance(1, 1), instance(2, 2), instance(3, 3, labelled=0)]
+    truth = Instances.from_coco(
+        {"images": [{"id": i} for i in (1, 2, 3)], "categories": [{"id": 1}], "annotations": cats}
+    )
+    one = [found(cats[0], 0.9)]
+
+    def said(results: list[dict[str, Any]]) -> str:
+        return count(truth, Detections.from_results(results, truth))
+
+    assert said([]) == "0 detections in 0 of 2 labelled images; 2 labelled images have none"
+    assert said([*one, found(cats[1])]) == "2 detections in 2 of 2 labelled images"
+    assert said(one * 2) == "2 detections in 1 of 2 labelled images; 1 labelled images have none; 1 are there twice"
+    many = [found(cats[0], i / 30) for i in range(23)]
+    assert "3 beyond the best 20 of an image don't count" in said(many)

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from cases import random_case
 
+from catpose.instances import Instances
 from catpose.score import bootstrap as module
 from catpose.score.ap import Matches, average_precision, match
 from catpose.score.bootstrap import bootstrap, bootstrap_ap, image_weights
-from catpose.score.instances import Detections, Truth
+from catpose.score.detections import Detections
 
 
 def random_matches(seed: int, n_categories: int | None = None) -> Matches:
     coco, results = random_case(seed, n_categories)
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     return match(truth, Detections.from_results(results, truth))
 
 
@@ -73,9 +74,9 @@ def test_no_draw_and_no_detection():
         (0,)
     }
     coco, _ = random_case(3)
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     nothing = match(truth, Detections.from_results([], truth))
-    assert (bootstrap_ap(nothing, image_weights(len(truth.images), 20)) == 0).all()
+    assert (bootstrap_ap(nothing, image_weights(len(truth.image_ids), 20)) == 0).all()
 
 
 def test_weights_of_another_kind_are_refused():

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import random_case
+from skeletons import SIGMA_ARRAY
 
+from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
 from catpose.score.calibration import calibration_error, reliability, threshold_curves
-from catpose.score.instances import Detections, Truth
-from catpose.score.oks import SIGMA_ARRAY, instance_score
+from catpose.score.detections import Detections
+from catpose.score.oks import instance_score
 from catpose.score.pairs import detection_of
 
 
-def model(confidence: np.ndarray, correct: np.ndarray) -> tuple[Truth, Detections]:
+def model(confidence: np.ndarray, correct: np.ndarray) -> tuple[Instances, Detections]:
     """An instance on each image, all keypoints labelled, and its detection: (N, 17) confidences, and what is right."""
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
@@ -28,7 +30,7 @@ def model(confidence: np.ndarray, correct: np.ndarray) -> tuple[Truth, Detection
         found = np.column_stack([points[:, :2] + np.where(right, 0, 1000)[:, None], row])
         results.append(common | {"keypoints": found.ravel().tolist(), "score": 0.5, "annotation_id": i + 1})
     images = [{"id": i + 1} for i in range(len(confidence))]
-    truth = Truth.from_coco({"images": images, "categories": [{"id": 1}], "annotations": annotations})
+    truth = Instances.from_coco({"images": images, "categories": [{"id": 1}], "annotations": annotations})
     return truth, Detections.from_results(results, truth)
 
 
@@ -73,14 +75,14 @@ def test_the_ends_of_the_bins():
 
 def test_right_is_a_similarity_of_at_least_a_half():
     truth, detections = model(np.full((1, 17), 0.5), np.ones((1, 17), dtype=bool))
-    limit = 2 * SIGMA_ARRAY * np.sqrt(2 * truth.area[0] * math.log(2))
+    limit = 2 * SIGMA_ARRAY * np.sqrt(2 * truth.areas[0] * math.log(2))
     for factor, right in ((0.999, 1), (1.001, 0)):
         keypoints = detections.keypoints.copy()
         keypoints[0, :, 0] += factor * limit
         assert reliability(truth, dataclasses.replace(detections, keypoints=keypoints)).correct[4] == right
 
 
-def error_in_words(truth: Truth, detections: Detections, times: np.ndarray) -> float:
+def error_in_words(truth: Instances, detections: Detections, times: np.ndarray) -> float:
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(10)]
     paired = detection_of(truth, detections)
     for row in range(len(truth)):
@@ -90,8 +92,8 @@ def error_in_words(truth: Truth, detections: Detections, times: np.ndarray) -> f
             m = paired[row]
             confidence = float(detections.confidence[m, k])
             squared = float(((detections.keypoints[m, k] - truth.keypoints[row, k]) ** 2).sum())
-            right = math.exp(-squared / (2 * truth.area[row] * (2 * SIGMA_ARRAY[k]) ** 2)) >= 0.5
-            n = times[np.flatnonzero(truth.images == truth.image_id[row])[0]]
+            right = math.exp(-squared / (2 * truth.areas[row] * (2 * SIGMA_ARRAY[k]) ** 2)) >= 0.5
+            n = times[np.flatnonzero(truth.image_ids == truth.image_id[row])[0]]
             bins[min(max(math.ceil(confidence * 10), 1), 10) - 1] += [(confidence, right)] * n
     total = sum(map(len, bins))
     gaps = [abs(np.mean([c for c, _ in b]) - np.mean([r for _, r in b])) * len(b) / total for b in bins if b]
@@ -102,11 +104,11 @@ def test_error_in_words():
     found = []
     for seed in range(60):
         coco, results = random_case(seed)
-        truth = Truth.from_coco(coco)
+        truth = Instances.from_coco(coco)
         detections = Detections.from_results(results, truth)
-        weights = np.random.default_rng(seed).integers(0, 3, (4, len(truth.images)))
+        weights = np.random.default_rng(seed).integers(0, 3, (4, len(truth.image_ids)))
         drawn = calibration_error(truth, detections, weights)
-        ones = np.ones(len(truth.images), dtype=int)
+        ones = np.ones(len(truth.image_ids), dtype=int)
         for value, times in ((calibration_error(truth, detections), ones), *zip(drawn, weights, strict=True)):
             expected = error_in_words(truth, detections, times)
             assert float(value) == pytest.approx(expected, abs=1e-9, nan_ok=True)
@@ -118,7 +120,7 @@ def test_error_in_words():
 def test_error_is_the_one_of_the_diagram():
     for seed in range(20):
         coco, results = random_case(seed)
-        truth = Truth.from_coco(coco)
+        truth = Instances.from_coco(coco)
         detections = Detections.from_results(results, truth)
         table, error = reliability(truth, detections), float(calibration_error(truth, detections))
         gaps = np.where(table.count > 0, table.count * abs(table.confidence - table.correct), 0)
@@ -134,7 +136,7 @@ def test_thresholds_the_long_way():
     spread = []
     for seed in range(12):
         coco, results = random_case(seed)
-        truth = Truth.from_coco(coco)
+        truth = Instances.from_coco(coco)
         detections = Detections.from_results(results, truth)
         curves = threshold_curves(truth, detections)
         np.testing.assert_allclose(curves.threshold, [i / 20 for i in range(20)])
@@ -184,6 +186,6 @@ def test_nothing_to_judge():
     curves = threshold_curves(truth, nothing)
     assert (curves.ap == 0).all()
     assert np.isnan(curves.precision).all()
-    unlabelled = dataclasses.replace(truth, labelled=truth.labelled & False, ignored=truth.ignored | True)
+    unlabelled = dataclasses.replace(truth, visibility=truth.visibility * 0, ignored=truth.ignored | True)
     assert np.isnan(calibration_error(unlabelled, detections))
     assert np.isnan(threshold_curves(unlabelled, detections).ap).all()

@@ -8,28 +8,29 @@ import math
 import numpy as np
 import pytest
 from cases import random_case
+from skeletons import KEYPOINTS
 
+from catpose.instances import Instances
+from catpose.score.detections import Detections
 from catpose.score.distances import PER_KEYPOINT, box_side, distances, eye_distance, means, measures
-from catpose.score.instances import Detections, Truth
 from catpose.score.pairs import detection_of
-from catpose.skeleton import KEYPOINTS
 
 NAMES = ("PCK@0.05", "PCK@0.1", "PCK@0.2", "PCKh@0.05", "PCKh@0.1", "PCKh@0.2", "PCKh@0.5", "AUC", "NME", "NMEh", "EPE")
 
 MEANS = ("mPCK@0.05", "mPCK@0.1", "mPCK@0.2")
 
 
-def case(seed: int) -> tuple[Truth, Detections]:
+def case(seed: int) -> tuple[Instances, Detections]:
     coco, results = random_case(seed)
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     return truth, Detections.from_results(results, truth)
 
 
-def in_words(truth: Truth, detections: Detections, times: np.ndarray) -> dict[str, float]:
+def in_words(truth: Instances, detections: Detections, times: np.ndarray) -> dict[str, float]:
     """Every figure, image by image, keypoint by keypoint, an image as often as `times` says."""
     sums: dict[str, list[float]] = {}
     paired = detection_of(truth, detections)
-    for image, n in zip(truth.images, times, strict=True):
+    for image, n in zip(truth.image_ids, times, strict=True):
         for row in np.flatnonzero(truth.image_id == image):
             for k in range(17):
                 if not truth.labelled[row, k] or truth.ignored[row]:
@@ -38,7 +39,7 @@ def in_words(truth: Truth, detections: Detections, times: np.ndarray) -> dict[st
                 if paired[row] >= 0:
                     d = math.dist(detections.keypoints[paired[row], k], truth.keypoints[row, k])
                 here: dict[str, float] = {}
-                box = max(truth.box[row, 2], truth.box[row, 3])
+                box = max(truth.boxes[row, 2], truth.boxes[row, 3])
                 here |= {f"PCK@{t}": float(d / box <= t) for t in (0.05, 0.1, 0.2)}
                 here["AUC"] = 0.0 if d / box > 0.2 else (0.2 - d / box) / 0.2
                 eyes = math.dist(truth.keypoints[row, 0], truth.keypoints[row, 1])
@@ -64,13 +65,13 @@ def test_in_words():
         truth, detections = case(seed)
         measured = measures(truth, distances(truth, detections))
         assert set(measured) == set(NAMES)
-        weights = np.random.default_rng(seed).integers(0, 3, (3, len(truth.images)))
+        weights = np.random.default_rng(seed).integers(0, 3, (3, len(truth.image_ids)))
         weights[2] = 0
         once, drawn = means(truth, measured), means(truth, measured, weights)
         own = {f"{name}/{keypoint}" for name in PER_KEYPOINT for keypoint in KEYPOINTS}
         assert set(once) == {*NAMES, *MEANS, *own}
         for times, values in (
-            (np.ones(len(truth.images), dtype=int), once),
+            (np.ones(len(truth.image_ids), dtype=int), once),
             *((w, {key: value[i] for key, value in drawn.items()}) for i, w in enumerate(weights)),
         ):
             expected = in_words(truth, detections, times)
@@ -91,12 +92,12 @@ def one(offsets: list[float], box: tuple[float, float] = (60.0, 40.0), eyes: flo
     coco = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [annotation | more]}
     found = points.copy()
     found[: len(offsets), 1] += offsets
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco, area="file" if "area" in more else "box")
     entry = {"image_id": 1, "category_id": 1, "keypoints": found.ravel().tolist(), "score": 1.0}
     return truth, Detections.from_results([entry], truth)
 
 
-def figures(truth: Truth, detections: Detections) -> dict[str, float]:
+def figures(truth: Instances, detections: Detections) -> dict[str, float]:
     return {key: float(v) for key, v in means(truth, measures(truth, distances(truth, detections))).items()}
 
 
@@ -146,7 +147,7 @@ def test_without_detections():
 
 
 def test_what_does_not_count():
-    for change in ({"iscrowd": 1}, {"num_keypoints": 0}, {"keypoints": [0.0] * 51}):
+    for change in ({"iscrowd": 1}, {"keypoints": [0.0] * 51}):
         truth, detections = one([1.0], **change)
         assert np.isnan(distances(truth, detections)).all()
         assert all(math.isnan(value) for value in figures(truth, detections).values())
@@ -166,9 +167,9 @@ def test_eyes_at_one_place_or_not_both_labelled():
     assert values["PCK@0.1"] == 1
     truth, detections = one([1.0])
     assert eye_distance(truth).tolist() == [20]
-    labelled = truth.labelled.copy()
-    labelled[0, 1] = False
-    assert np.isnan(eye_distance(dataclasses.replace(truth, labelled=labelled))).all()
+    visibility = truth.visibility.copy()
+    visibility[0, 1] = 0
+    assert np.isnan(eye_distance(dataclasses.replace(truth, visibility=visibility))).all()
 
 
 def test_of_several_detections_the_one_of_highest_score():
@@ -188,8 +189,8 @@ def test_of_several_detections_the_one_of_highest_score():
 
 def test_no_instance_at_all():
     coco, results = random_case(1)
-    truth = Truth.from_coco(coco | {"annotations": []})
+    truth = Instances.from_coco(coco | {"annotations": []})
     detections = Detections.from_results(results, truth)
     assert distances(truth, detections).shape == (0, 17)
-    drawn = means(truth, measures(truth, distances(truth, detections)), np.ones((4, len(truth.images))))
+    drawn = means(truth, measures(truth, distances(truth, detections)), np.ones((4, len(truth.image_ids))))
     assert all(value.shape == (4,) and np.isnan(value).all() for value in drawn.values())

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import random_case
+from skeletons import KEYPOINTS
 
+from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
 from catpose.score.bootstrap import image_weights
+from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.detections import Detections
 from catpose.score.full import Evaluation, evaluate
-from catpose.score.instances import Detections, Truth
-from catpose.score.judge import judge, require_agreement
-from catpose.skeleton import KEYPOINTS
 
 AP_FAMILY = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L")
 PCK = ("PCK@0.05", "PCK@0.1", "PCK@0.2")
@@ -26,7 +27,7 @@ Case = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 def run(coco: dict[str, Any], results: list[dict[str, Any]], **more: int) -> Evaluation:
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     return evaluate(truth, Detections.from_results(results, truth), **more)
 
 
@@ -94,7 +95,7 @@ def test_a_draw_is_the_data_set_with_images_repeated():
 def test_values_are_those_of_one_evaluation():
     for seed in range(5):
         coco, results = random_case(seed)
-        truth = Truth.from_coco(coco)
+        truth = Instances.from_coco(coco)
         detections = Detections.from_results(results, truth)
         values = evaluate(truth, detections, draws=2).values
         for key, value in average_precision(match(truth, detections)).items():
@@ -171,7 +172,7 @@ def as_found(coco: dict[str, Any], confidence: float = 1.0) -> list[dict[str, An
 
 
 def labelled(seed: int) -> dict[str, Any]:
-    """Truth with all keypoints labelled, of medium and large cats."""
+    """Instances with all keypoints labelled, of medium and large cats."""
     coco, _ = case(seed, n_images=9)
     annotations = []
     for a in coco["annotations"]:
@@ -259,7 +260,7 @@ def test_nothing_to_score_is_blank():
     for key in ("NME", "NMEh", "EPE", "ECE"):
         assert math.isnan(nothing.values[key])
         assert np.isnan(nothing.draws[key]).all()
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     assert nothing.values["missing"] == (truth.labelled & ~truth.ignored[:, None]).sum() > 0
 
     bare = [a | {"keypoints": [0.0] * 51} for a in coco["annotations"]]
@@ -293,8 +294,8 @@ def test_real_cats(cats17: Path):
         points = np.reshape(entry["keypoints"], (17, 3)) + np.array([3.0, 4.0, -0.5])
         found.append(entry | {"keypoints": points.ravel().tolist()})
     whole = run(coco, found, draws=100)
-    truth = Truth.from_coco(coco)
-    count, side = truth.labelled.sum(axis=1), truth.box[:, 2:].max(axis=1)
+    truth = Instances.from_coco(coco)
+    count, side = truth.labelled.sum(axis=1), truth.boxes[:, 2:].max(axis=1)
     assert whole.values["EPE"] == pytest.approx(5)
     np.testing.assert_allclose(whole.draws["EPE"], 5)
     assert whole.values["NME"] == pytest.approx((count * 5 / side).sum() / count.sum())

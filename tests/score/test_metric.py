@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
+from skeletons import KEYPOINTS
 from torch import Tensor
 
+from catpose.instances import Instances
+from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.detections import Detections
 from catpose.score.full import evaluate
-from catpose.score.instances import Detections, Truth
-from catpose.score.judge import judge, require_agreement
-from catpose.score.metric import KEYS, KeypointAP
-from catpose.skeleton import KEYPOINTS
+from catpose.score.metric import KeypointAP, keys
+from catpose.skeleton import AP10K
 
 N_IMAGES = 40
 
@@ -60,24 +62,24 @@ def feed(metric: KeypointAP, share: list[int], batch_size: int = 7) -> None:
 
 
 def whole() -> KeypointAP:
-    metric = KeypointAP(Truth.from_coco(made_up()[0]))
+    metric = KeypointAP(Instances.from_coco(made_up()[0]))
     feed(metric, list(range(len(made_up()[3]))))
     return metric
 
 
 def test_metric_results_and_pycocotools_agree_exactly():
     coco = made_up()[0]
-    metric, truth = whole(), Truth.from_coco(coco)
+    metric, truth = whole(), Instances.from_coco(coco)
     values = metric.compute()
     assert metric.detections is not None
     results = json.loads(json.dumps(metric.detections.to_results()))
     read = evaluate(truth, Detections.from_results(results, truth), draws=0).values
-    assert all(values[key] == read[key] for key in KEYS)
+    assert all(values[key] == read[key] for key in keys(AP10K))
     judged = judge(coco, results)
     require_agreement(read, judged, tolerance=0)
     assert values["AP"] == judged["AP"]
     assert 0.2 < values["AP"] < 0.9
-    assert tuple(values) == KEYS
+    assert tuple(values) == keys(AP10K)
     assert values["n"] == len(truth)
     assert all(f"AP/{name}" in values for name in KEYPOINTS)
     assert [r["annotation_id"] for r in results] == [
@@ -90,19 +92,19 @@ def test_order_batches_and_repeats_change_nothing():
     n = len(made_up()[3])
     for seed in range(5):
         share = np.random.default_rng(seed).permutation([*range(n), *range(n // 2)]).tolist()
-        metric = KeypointAP(Truth.from_coco(made_up()[0]))
+        metric = KeypointAP(Instances.from_coco(made_up()[0]))
         feed(metric, share, batch_size=1 + 3 * seed)
         assert metric.compute() == expected
 
 
 def test_a_repeat_keeps_the_first():
     coco, keypoints, confidence, ids = made_up()
-    metric = KeypointAP(Truth.from_coco(coco))
+    metric = KeypointAP(Instances.from_coco(coco))
     metric.update(keypoints, confidence, ids)
     expected = metric.compute()
     metric.update(keypoints + 100, confidence, ids)
     assert metric.compute() == expected
-    twice = KeypointAP(Truth.from_coco(coco))
+    twice = KeypointAP(Instances.from_coco(coco))
     twice.update(torch.cat([keypoints, keypoints + 100]), torch.cat([confidence] * 2), torch.cat([ids] * 2))
     assert twice.compute() == expected
 
@@ -111,7 +113,7 @@ def test_near_duplicates_are_dropped():
     coco, keypoints, confidence, ids = made_up()
     together = [i for i, a in enumerate(coco["annotations"]) if a["image_id"] == coco["annotations"][-1]["image_id"]]
     keypoints[together] = keypoints[together[0]].clone()
-    metric = KeypointAP(Truth.from_coco(coco))
+    metric = KeypointAP(Instances.from_coco(coco))
     metric.update(keypoints, confidence, ids)
     metric.compute()
     assert metric.detections is not None
@@ -123,7 +125,7 @@ def test_near_duplicates_are_dropped():
 
 
 def test_what_never_came_is_missed():
-    metric = KeypointAP(Truth.from_coco(made_up()[0]))
+    metric = KeypointAP(Instances.from_coco(made_up()[0]))
     with pytest.warns(UserWarning, match="before"):
         nothing = metric.compute()
     assert (nothing["AP"], nothing["AR"]) == (0, 0)
@@ -137,7 +139,7 @@ def test_what_never_came_is_missed():
 
 def test_a_model_that_diverged_scores_nothing_and_can_be_written():
     coco, keypoints, confidence, ids = made_up()
-    metric = KeypointAP(Truth.from_coco(coco))
+    metric = KeypointAP(Instances.from_coco(coco))
     keypoints[0] = torch.nan
     confidence[1] = torch.inf
     metric.update(keypoints, confidence, ids)
@@ -152,19 +154,19 @@ def test_a_model_that_diverged_scores_nothing_and_can_be_written():
 def test_a_stranger_is_a_bug():
     coco, keypoints, confidence, ids = made_up()
     with pytest.raises(KeyError):
-        KeypointAP(Truth.from_coco(coco)).update(keypoints[:1], confidence[:1], ids[:1] + 100000)
+        KeypointAP(Instances.from_coco(coco)).update(keypoints[:1], confidence[:1], ids[:1] + 100000)
 
 
 def test_half_precision_float64_copies_and_inference_mode():
     coco, keypoints, confidence, ids = made_up()
-    metric = KeypointAP(Truth.from_coco(coco))
+    metric = KeypointAP(Instances.from_coco(coco))
     metric.update(keypoints.half(), confidence.bfloat16(), ids)
     assert 0 < metric.compute()["AP"] < 1
     with torch.inference_mode():  # as Lightning validates
         metric.reset()
     metric.update(keypoints, confidence, ids)
     assert copy.deepcopy(metric).compute() == metric.compute() == whole().compute()
-    exact = KeypointAP(Truth.from_coco(coco)).set_dtype(torch.float64)
+    exact = KeypointAP(Instances.from_coco(coco)).set_dtype(torch.float64)
     exact.update(keypoints.double() + 1e-9, confidence.double(), ids)
     exact.compute()
     assert exact.detections is not None
@@ -189,7 +191,7 @@ def one_process(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     answers = {}
     for name, shares in SHARES.items():
-        metric = KeypointAP(Truth.from_coco(made_up()[0]))
+        metric = KeypointAP(Instances.from_coco(made_up()[0]))
         for _ in range(2):  # two epochs
             metric.reset()
             feed(metric, shares[rank])
@@ -200,6 +202,7 @@ def one_process(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path: Path):
     assert sorted({*SHARES["padded, as by a distributed sampler"][0], *range(1, N, 2)}) == list(range(N))
     torch.multiprocessing.spawn(one_process, (str(tmp_path),), nprocs=2)

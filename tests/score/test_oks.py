@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.cocoeval import COCOeval
+from skeletons import N_KEYPOINTS, SIGMA_ARRAY, SIGMAS, oks_nms, oks_to_unlabelled, similarity
 
-from catpose.score.oks import SIGMA_ARRAY, instance_score, oks, oks_nms, oks_to_unlabelled, similarity
-from catpose.skeleton import N_KEYPOINTS, SIGMAS
+from catpose.score.oks import instance_score, oks
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -37,7 +37,6 @@ def test_the_definition():
 
 
 @given(seeds)
-@settings(max_examples=50, deadline=None)
 def test_properties(seed: int):
     found, truth, labelled, _, area = draw(seed)
     here = oks(similarity(found, truth, area), labelled)
@@ -91,7 +90,6 @@ def test_far_away_is_zero_without_warnings():
 
 
 @given(seeds)
-@settings(max_examples=50, deadline=None)
 def test_within_the_widened_box_is_excused(seed: int):
     _, _, _, box, area = draw(seed)
     inside = np.random.default_rng(seed).uniform(-0.999, 1.999, (1, N_KEYPOINTS, 2))
@@ -101,7 +99,6 @@ def test_within_the_widened_box_is_excused(seed: int):
 
 
 @given(seeds)
-@settings(max_examples=50, deadline=None)
 def test_instance_score(seed: int):
     rng = np.random.default_rng(seed)
     confidence = rng.choice([0.0, 0.1, 0.2, 0.2000001, 0.5, 1.0, rng.random()], (5, N_KEYPOINTS)) * rng.choice([1, 0.3])
@@ -129,7 +126,6 @@ def nms_in_words(keypoints: np.ndarray, score: np.ndarray, area: np.ndarray, max
 
 
 @given(seeds, st.integers(0, 8), st.sampled_from([0.3, 0.6, 0.9]))
-@settings(max_examples=100, deadline=None)
 def test_nms(seed: int, n: int, max_oks: float):
     rng = np.random.default_rng(seed)
     keypoints = rng.random((1, N_KEYPOINTS, 2)) * 100 + rng.normal(size=(n, N_KEYPOINTS, 2)) * rng.choice([1, 3, 8])

@@ -7,13 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 from cases import random_case
+from skeletons import SIGMA_ARRAY
 
-from catpose.score.instances import Detections, Truth
-from catpose.score.oks import SIGMA_ARRAY
+from catpose.instances import Instances
+from catpose.score.detections import Detections
 from catpose.score.pairs import detection_of, owner_of
 
 
-def hard_case(seed: int) -> tuple[Truth, Detections]:
+def hard_case(seed: int) -> tuple[Instances, Detections]:
     """Detections of which about half name an annotation: mostly of their image, some of another, some of none."""
     coco, results = random_case(seed)
     rng = np.random.default_rng(seed)
@@ -25,24 +26,24 @@ def hard_case(seed: int) -> tuple[Truth, Detections]:
     for entry in results:
         some = ids.get(entry["image_id"], everywhere) if rng.random() < 0.8 else everywhere
         named.append(entry | ({"annotation_id": int(rng.choice(some))} if rng.random() < 0.5 else {}))
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     return truth, Detections.from_results(named, truth)
 
 
-def oks_in_words(found: np.ndarray, truth: Truth, row: int) -> float:
+def oks_in_words(found: np.ndarray, truth: Instances, row: int) -> float:
     values = [
-        np.exp(-((found[k] - truth.keypoints[row, k]) ** 2).sum() / (2 * truth.area[row] * (2 * SIGMA_ARRAY[k]) ** 2))
+        np.exp(-((found[k] - truth.keypoints[row, k]) ** 2).sum() / (2 * truth.areas[row] * (2 * SIGMA_ARRAY[k]) ** 2))
         for k in np.flatnonzero(truth.labelled[row])
     ]
     return sum(values) / len(values)
 
 
-def owner_in_words(truth: Truth, detections: Detections, m: int) -> int:
+def owner_in_words(truth: Instances, detections: Detections, m: int) -> int:
     best, at_best = -1, -1.0
     for row in range(len(truth)):
         if truth.image_id[row] != detections.image_id[m]:
             continue
-        if truth.annotation_id[row] == detections.annotation_id[m]:
+        if truth.ids[row] == detections.annotation_id[m]:
             return row
         if truth.category_id[row] == detections.category_id[m] and truth.labelled[row].any():
             value = oks_in_words(detections.keypoints[m], truth, row)
@@ -65,7 +66,7 @@ def test_in_words():
         assert found.tolist() == expected
         assert (owner.dtype, found.dtype) == (np.int64, np.int64)
         has_name = owner >= 0
-        has_name[has_name] = truth.annotation_id[owner[has_name]] == detections.annotation_id[has_name]
+        has_name[has_name] = truth.ids[owner[has_name]] == detections.annotation_id[has_name]
         kinds["named"] += has_name.any()
         kinds["by oks"] += ((owner >= 0) & ~has_name).any()
         kinds["nobody"] += (owner < 0).any()
@@ -99,7 +100,7 @@ def test_an_annotation_of_another_image_is_no_name():
         {"id": i, "image_id": i, "category_id": 1, "bbox": [0, 0, 40, 40], "keypoints": labels} for i in (1, 2)
     ]
     coco = {"images": [{"id": 1}, {"id": 2}], "categories": [{"id": 1}], "annotations": annotations}
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     entry = {"image_id": 1, "category_id": 1, "keypoints": [10.0, 10.0, 1.0] * 17, "score": 1.0, "annotation_id": 2}
     assert owner_of(truth, Detections.from_results([entry], truth)).tolist() == [0]
     assert detection_of(truth, Detections.from_results([entry], truth)).tolist() == [0, -1]
@@ -107,10 +108,10 @@ def test_an_annotation_of_another_image_is_no_name():
 
 def test_nothing_to_pair():
     coco, results = random_case(3)
-    truth = Truth.from_coco(coco)
+    truth = Instances.from_coco(coco)
     assert (detection_of(truth, Detections.from_results([], truth)) == -1).all()
     assert owner_of(truth, Detections.from_results([], truth)).shape == (0,)
-    empty = Truth.from_coco(coco | {"annotations": []})
+    empty = Instances.from_coco(coco | {"annotations": []})
     detections = Detections.from_results(results, empty)
     assert (owner_of(empty, detections) == -1).all()
     assert len(owner_of(empty, detections)) == len(results) > 0

@@ -44,7 +44,7 @@ def server() -> Iterator[Postgres]:
 
 
 def study_file(folder: Path, tiny: Path) -> Path:
-    """24 trials of a few seconds: 12 arms, 2 seeds."""
+    """24 trials of a few seconds: 12 configurations, 2 seeds."""
     rates = ", ".join(f"{0.001 * (i + 1):.3f}" for i in range(12))
     file = folder / "chaos.yaml"
     file.write_text(
@@ -115,13 +115,14 @@ def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgre
     resumed = 0
     for trial in trials:
         assert trial.outcome is not None
-        run = Path(trial.outcome["run"])
+        assert trial.outcome.run is not None
+        run = Path(trial.outcome.run)
         assert [row["epoch"] for row in rows_of(run)] == [str(epoch) for epoch in range(EPOCHS)]
-        assert float(rows_of(run)[-1]["val/AP"]) == trial.outcome["values"]["val/AP"]
+        assert float(rows_of(run)[-1]["val/AP"]) == trial.outcome.values["val/AP"]
         record = json.loads((run / "run.json").read_text())
-        assert record["wandb_id"] == trial.outcome["wandb_id"]
+        assert record["wandb_id"] == trial.outcome.wandb_id
         resumed += "resumed in" in (run / "log.txt").read_text()
-    assert sum(trial.lost for trial in trials) >= KILLS - 2  # a worker may have died between two trials
+    assert sum(trial.lost_attempts for trial in trials) >= KILLS - 2  # a worker may have died between two trials
     assert resumed >= KILLS // 3, "too few of those killed had finished an epoch to see them go on from it"
     for path in out.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path

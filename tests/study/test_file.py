@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from catpose.errors import InputError
-from catpose.study.file import read_study
+from catpose.study.file import OptunaClass, read_study
 
 REPOSITORY = Path(__file__).parents[2]
 GRID = """# Question: which?
@@ -27,10 +27,10 @@ def test_a_study_of_three_lines_has_defaults(file: Path) -> None:
     study = read_study(file)
     assert (study.name, study.question, study.seeds) == ("lr", "which?", (0,))
     assert study.metrics == {"val/AP": "maximize"}
-    assert [arm and arm["label"] for arm in study.points] == ["1e-05", "0.0001", "0.0005"]
+    assert [each and each.label for each in study.configurations] == ["1e-05", "0.0001", "0.0005"]
     assert (study.reference, study.published, study.grace) == ("1e-05", (None, None, None), 120)
-    words = study.words(study.space.arms()[1], 7)
-    assert words == ["--config", "experiments/baseline.yaml", "--model.lr=0.0001", "--seed_everything=7"]
+    args = study.args(study.space.configurations()[1], 7)
+    assert args == ["--config", "experiments/baseline.yaml", "--model.lr=0.0001", "--seed_everything=7"]
 
 
 def test_what_can_be_said_is_heard(file: Path) -> None:
@@ -50,10 +50,10 @@ def test_what_can_be_said_is_heard(file: Path) -> None:
 def test_a_range_is_sampled_so_many_times(file: Path) -> None:
     file.write_text(SAMPLED + "trials: 5\nsampler: {name: TPESampler, n_startup_trials: 2}\npruner: MedianPruner\n")
     study = read_study(file)
-    assert study.points == [None] * 5
+    assert study.configurations == [None] * 5
     assert (study.sampler, study.pruner) == (
-        {"name": "TPESampler", "n_startup_trials": 2},
-        {"name": "MedianPruner"},
+        OptunaClass("TPESampler", {"n_startup_trials": 2}),
+        OptunaClass("MedianPruner", {}),
     )
 
 
@@ -85,14 +85,13 @@ def test_another_experiment_takes_its_place_and_names_the_study(file: Path) -> N
         (SAMPLED, "trials is missing"),
         (SAMPLED + "trials: -1", "trials"),
         (SAMPLED + "trials: 5\nreference: 1", "reference"),
-        (GRID + "reference: 2", "no arm"),
-        (GRID + "published: [1]", "one number an arm"),
-        (GRID + "published: [1, 2, x]", "x is no number"),
+        (GRID + "reference: 2", "2 is no configuration"),
+        (GRID + "published: [1]", "one number a configuration"),
+        (GRID + "published: [1, 2, x]", "published.2: is x; input should be a valid number"),
         (GRID + "metric: AP", "metric"),
         (GRID + "metric: val/APP", "Did you mean val/AP"),
         (GRID + "metric: {val/AP: minimize}", "give maximize"),
         (GRID + "settings: {wandb.group: x}", "leave it out"),
-        (GRID + "settings: {wandb.notes: 2026-01-01}", "settings"),
         (GRID + "name: ..", "name"),
         (GRID + "metric: {val/AP: up}", "maximize or minimize"),
         (GRID + "metric: {val/AP: maximize, GMACs: minimize}\npruner: MedianPruner", "can't prune"),
@@ -102,7 +101,12 @@ def test_another_experiment_takes_its_place_and_names_the_study(file: Path) -> N
         (GRID + "time_limit: soon", "time_limit"),
         (GRID + "grace: 0", "grace"),
         (GRID + "name: a/b", "name"),
-        (GRID + "slurm: gpu", "slurm"),
+        (GRID + "slurm: gpu", "slurm: is gpu; give settings as {KEY: VALUE}"),
+        (GRID + "settings: null", "settings"),
+        (GRID + "published: [true, 1, 2]", "published.0: is True"),
+        (GRID + "seeds: [0, -1]", "seeds.1: is -1; input should be greater than or equal to 0"),
+        (GRID + "imports: [1]", "no list of modules"),
+        (GRID.replace("experiment:", "experimant:"), "Did you mean experiment"),
         (GRID + "sampler: [1]", "sampler"),
     ],
 )
@@ -117,6 +121,6 @@ def test_what_is_wrong_is_said_in_one_line_with_the_files_name(file: Path, text:
 
 def test_an_option_of_what_is_varied_is_refused(file: Path) -> None:
     file.write_text(GRID)
-    for words in (["--model.lr", "1e-3"], ["--model.lr=1e-3"], ["--model.init_args.lr=1"], ["--seed_everything=3"]):
+    for overrides in (["--model.lr", "1e-3"], ["--model.lr=1e-3"], ["--model.init_args.lr=1"], ["--seed_everything=3"]):
         with pytest.raises(InputError, match="the command line"):
-            read_study(file, overrides=words)
+            read_study(file, overrides=overrides)

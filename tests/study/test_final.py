@@ -8,14 +8,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from study.made_up_study import made, study
+from made_up_study import made, study
 
 from catpose.data.coco import read_split
 from catpose.errors import InputError
-from catpose.score.contract import Score
+from catpose.score.protocol import Score
 from catpose.study.file import Study
 from catpose.study.final import final
-from catpose.study.ledger import Trial
+from catpose.study.stored import Outcome
+from catpose.study.trial import Trial
 from catpose.test import main as score_command
 
 GRID = "space: {model.lr: [1e-5, 1e-4]}\nseeds: 2\n"
@@ -37,16 +38,22 @@ def trials(grid: Study, trained: Path, drawn: Path) -> list[Trial]:
     """Four complete ones; the second arm is better, and all its runs are the one that was trained."""
     truth = read_split(drawn, "val")
     made_trials = []
-    for point, arm in enumerate(grid.points):
+    for index, configuration in enumerate(grid.configurations):
         for seed in grid.seeds:
-            outcome = made(truth, 1.0, seed)[1] | {"run": str(trained), "values": {"val/AP": 0.4 + 0.1 * point}}
-            made_trials.append(Trial(point, seed, arm, "complete", 1, 0, 0, None, None, outcome))
+            own = {"run": str(trained), "values": {"val/AP": 0.4 + 0.1 * index}}
+            outcome = made(truth, 1.0, seed)[1].model_copy(update=own)
+            made_trials.append(Trial(index, seed, configuration, "complete", token=1, outcome=outcome))
     return made_trials
+
+
+def outcome_with(trial: Trial, **fields: object) -> Outcome:
+    """A trial's outcome with other fields."""
+    return (trial.outcome or Outcome()).model_copy(update=fields)
 
 
 def changed(trials: list[Trial], i: int, values: float | None = None, **fields: object) -> list[Trial]:
     if values is not None:
-        fields["outcome"] = {**(trials[i].outcome or {}), "values": {"val/AP": values}}
+        fields["outcome"] = outcome_with(trials[i], values={"val/AP": values})
     return [dataclasses.replace(trial, **fields) if i == j else trial for j, trial in enumerate(trials)]  # type: ignore[arg-type]
 
 
@@ -64,18 +71,19 @@ def test_each_seed_of_the_winner_is_scored_as_test_scores_it(
     expected = Score.read(tmp_path / "test" / "score_test.json")
     for seed in (0, 1):
         ours = Score.read(out / "final" / f"score_seed{seed}.json")
-        assert ours.contract == expected.contract
+        assert ours.protocol == expected.protocol
         assert ours.values["AP"] == pytest.approx(expected.values["AP"], abs=1e-12)
         results = json.loads((out / "final" / f"results_seed{seed}.json").read_text())
         assert results == json.loads((tmp_path / "test" / "results_test.json").read_text())
-    assert done.content["arm"] == "0.0001"
-    assert done.content["seeds"] == [0, 1]
-    assert done.content["AP"]["mean"] == pytest.approx(expected.values["AP"], abs=1e-12)
-    assert done.content["AP"]["low"] <= done.content["AP"]["mean"] <= done.content["AP"]["high"]
-    assert done.content["contract"]["split"] == "test"
-    assert json.loads(done.file.read_text()) == json.loads(json.dumps(done.content))
+    assert done.record.configuration == "0.0001"
+    assert done.record.seeds == [0, 1]
+    assert done.record.AP is not None
+    assert done.record.AP.mean == pytest.approx(expected.values["AP"], abs=1e-12)
+    assert done.record.AP.low <= done.record.AP.mean <= done.record.AP.high
+    assert (done.record.protocol or {})["split"] == "test"
+    assert json.loads(done.file.read_text()) == done.record.model_dump(mode="json")
     assert "The winner 0.0001 (2 seeds) predicted the test split" in done.text()
-    assert "Test AP of the arm: 0." in done.text()
+    assert "Test AP of the configuration: 0." in done.text()
 
 
 def test_a_second_call_reads_what_the_first_wrote(
@@ -83,12 +91,20 @@ def test_a_second_call_reads_what_the_first_wrote(
 ) -> None:
     first = final(grid, trials, out, drawn)
     before = content(out)
-    gone = [changed(trials, i, outcome={**(t.outcome or {}), "run": "gone"})[i] for i, t in enumerate(trials)]
+    gone = [changed(trials, i, outcome=outcome_with(t, run="gone"))[i] for i, t in enumerate(trials)]
     again = final(grid, gone, out, drawn / "not there")  # neither data nor checkpoints are needed
     assert again.before
-    assert again.content == json.loads(json.dumps(first.content))
+    assert again.record.model_dump(mode="json") == first.record.model_dump(mode="json")
     assert content(out) == before
     assert "once; it isn't done again" in again.text()
+
+
+def test_a_record_of_the_first_release_is_read(grid: Study, trials: list[Trial], out: Path, drawn: Path) -> None:
+    first = final(grid, trials, out, drawn)
+    former = {"configuration": "arm", "protocol": "contract"}
+    record = {former.get(key, key): value for key, value in json.loads(first.file.read_text()).items()}
+    first.file.write_text(json.dumps(record))
+    assert final(grid, trials, out, drawn).record == first.record.model_validate(record)
 
 
 def test_another_winner_may_not_look_at_the_test_split(
@@ -116,19 +132,20 @@ def test_what_a_time_limit_left_waiting_is_not_waited_for(
     grid: Study, trials: list[Trial], out: Path, drawn: Path
 ) -> None:
     limited = dataclasses.replace(grid, time_limit=60.0)
-    assert final(limited, changed(trials, 0, state="waiting", outcome=None), out, drawn).content["arm"] == "0.0001"
+    waiting = changed(trials, 0, state="waiting", outcome=None)
+    assert final(limited, waiting, out, drawn).record.configuration == "0.0001"
 
 
 def test_without_a_complete_arm_there_is_no_winner(grid: Study, trials: list[Trial], out: Path, drawn: Path) -> None:
     failed = changed(changed(trials, 0, state="failed"), 2, state="pruned")
-    with pytest.raises(InputError, match="no arm is complete in all its seeds"):
+    with pytest.raises(InputError, match="no configuration is complete in all its seeds"):
         final(grid, failed, out, drawn)
 
 
 def test_a_missing_checkpoint_is_named_before_anything_is_predicted(
     grid: Study, trials: list[Trial], out: Path, drawn: Path
 ) -> None:
-    gone = changed(trials, 3, outcome={**(trials[3].outcome or {}), "run": "runs/lr-seed1"})
+    gone = changed(trials, 3, outcome=outcome_with(trials[3], run="runs/lr-seed1"))
     with pytest.raises(InputError, match=r"runs/lr-seed1/last.ckpt: no such checkpoint of the winner 0\.0001"):
         final(grid, gone, out, drawn)
     assert list(out.iterdir()) == []
@@ -139,8 +156,8 @@ def test_a_studys_folder_may_have_moved(
 ) -> None:
     (out / "trials" / "lr-seed1").mkdir(parents=True)
     shutil.copy(trained / "last.ckpt", out / "trials" / "lr-seed1" / "last.ckpt")
-    moved = changed(trials, 3, outcome={**(trials[3].outcome or {}), "run": "/elsewhere/trials/lr-seed1"})
-    assert len(final(grid, moved, out, drawn).content["values"]) == 2
+    moved = changed(trials, 3, outcome=outcome_with(trials[3], run="/elsewhere/trials/lr-seed1"))
+    assert len(final(grid, moved, out, drawn).record.values) == 2
 
 
 def test_without_labels_there_are_predictions_and_no_score(
@@ -155,8 +172,8 @@ def test_without_labels_there_are_predictions_and_no_score(
     (cats / "annotations" / "test_info.json").write_text(json.dumps(held_back))
     done = final(grid, trials, out, cats)
     assert sorted(content(out / "final")) == ["final.json", "results_seed0.json", "results_seed1.json"]
-    assert done.content["AP"] is None
-    assert done.content["values"] == []
+    assert done.record.AP is None
+    assert done.record.values == []
     assert "no labels" in done.text()
     assert len(json.loads((out / "final" / "results_seed0.json").read_text())) == len(held_back["annotations"])
     assert final(grid, trials, out, cats).before

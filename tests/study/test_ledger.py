@@ -18,21 +18,34 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
-from catpose.errors import InputError
-from catpose.study.holder import this_process
-from catpose.study.ledger import MOST_LOST, POINTS, TRIALS, Ledger, Trial
+from catpose.study.ledger import MOST_LOST, Ledger
+from catpose.study.owner import this_process
+from catpose.study.space import Configuration
 from catpose.study.storage import open_engine
+from catpose.study.stored import Outcome, Owner
+from catpose.study.tables import POINTS, TRIALS
+from catpose.study.trial import Trial
 
 GRACE = 60.0
 NOBODY = 2**22 + 1  # above Linux's highest pid
 
 
-def arms(number: int) -> list[dict[str, Any]]:
-    return [{"label": f"x {x}", "params": {"x": x}, "words": [f"--model.x={x}"]} for x in range(number)]
+def grid(number: int) -> list[Configuration]:
+    return [Configuration(f"x {x}", {"x": x}, (f"--model.x={x}",)) for x in range(number)]
 
 
-def elsewhere(name: str = "far") -> dict[str, Any]:
-    return this_process() | {"machine": name, "host": name}
+def owner(**fields: Any) -> Owner:
+    """This process, but for some fields."""
+    return this_process().model_copy(update=fields)
+
+
+def elsewhere() -> Owner:
+    return owner(machine="far", host="far")
+
+
+def result(claim: int = 0) -> Outcome:
+    """An outcome that is known again."""
+    return Outcome(run=f"of claim {claim}")
 
 
 class Clock:
@@ -53,21 +66,22 @@ def file(tmp_path: Path) -> str:
 # -- the state machine ------------------------------------------------------------------------------------------------
 
 
-class Holders(RuleBasedStateMachine):
+class Owners(RuleBasedStateMachine):
     """Workers on two machines do whatever they can think of, those taken for dead too; a model says what may happen."""
 
     def __init__(self) -> None:
         super().__init__()
         engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
         self.time = 0.0
-        self.workers: list[tuple[dict[str, Any], Ledger]] = []
+        self.workers: list[tuple[Owner, Ledger]] = []
         for number, (machine, is_dead) in enumerate([("here", False), ("here", True), ("far", False), ("far", True)]):
             clock = self.clock_of(offset=1e6 * number)
             me = this_process() if machine == "here" else elsewhere()
-            self.workers.append((me | ({"pid": NOBODY} if is_dead else {}), Ledger(engine, "s", GRACE, clock)))
+            me = me.model_copy(update={"pid": NOBODY}) if is_dead else me
+            self.workers.append((me, Ledger(engine, "s", GRACE, clock)))
         self.ledger = self.workers[0][1]
         self.claims: list[Trial] = []
-        self.owner: dict[tuple[int, int], int] = {}  # of a running trial: the claim that holds it
+        self.owner: dict[tuple[int, int], int] = {}  # of a running trial: the claim that owns it
         self.state: dict[tuple[int, int], str] = {}
         self.ended: dict[tuple[int, int], tuple[int, str]] = {}  # by which claim, how
         self.lost: Counter[tuple[int, int]] = Counter()
@@ -78,14 +92,14 @@ class Holders(RuleBasedStateMachine):
 
     @initialize(points=st.integers(1, 3), seeds=st.integers(1, 2))
     def plan(self, points: int, seeds: int) -> None:
-        self.ledger.plan(arms(points), range(seeds))
+        self.ledger.plan(grid(points), range(seeds))
         self.state = {(p, s): "waiting" for s in range(seeds) for p in range(points)}
 
-    def is_gone(self, key: tuple[int, int], me: dict[str, Any]) -> bool:
-        """Whether the trial may be taken from its holder."""
-        holder = self.claims[self.owner[key]].holder
-        assert holder is not None
-        dead = holder["machine"] == me["machine"] == this_process()["machine"] and holder["pid"] == NOBODY
+    def is_gone(self, key: tuple[int, int], me: Owner) -> bool:
+        """Whether the trial may be taken from its owner."""
+        owner = self.claims[self.owner[key]].owner
+        assert owner is not None
+        dead = owner.machine == me.machine == this_process().machine and owner.pid == NOBODY
         return dead or self.time - self.beaten[key] >= GRACE
 
     @rule(worker=st.integers(0, 3))
@@ -95,26 +109,25 @@ class Holders(RuleBasedStateMachine):
         taken = ledger.claim(me)
         waiting = [key for key, state in before.items() if state == "waiting"]
         for trial in ledger.trials():  # those that vanished once too often
-            key = (trial.point, trial.seed)
+            key = trial.key
             if trial.state == "failed" and before[key] == "running":
                 assert self.is_gone(key, this_process())
                 assert self.lost[key] == MOST_LOST
-                assert trial.outcome is not None
-                assert "vanished" in trial.outcome["reason"]
+                assert "vanished" in (trial.reason or "")
                 self.state[key] = "failed"
                 del self.owner[key]
         if taken is None:
             assert not waiting
             return
-        key = (taken.point, taken.seed)
+        key = taken.key
         if waiting:
             assert key == waiting[0]
         else:
             assert before[key] == "running"
             assert self.is_gone(key, this_process())
             self.lost[key] += 1
-        assert (taken.state, taken.holder, taken.beat, taken.lost) == ("running", me, 0, self.lost[key])
-        assert all(taken.token > old.token for old in self.claims if (old.point, old.seed) == key)
+        assert (taken.state, taken.owner, taken.heartbeat, taken.lost_attempts) == ("running", me, 0, self.lost[key])
+        assert all(taken.token > old.token for old in self.claims if old.key == key)
         self.claims.append(taken)
         self.owner[key], self.state[key], self.beaten[key] = len(self.claims) - 1, "running", self.time
 
@@ -123,7 +136,7 @@ class Holders(RuleBasedStateMachine):
             return None
         claim = which % len(self.claims)
         trial = self.claims[claim]
-        key = (trial.point, trial.seed)
+        key = trial.key
         return claim, trial, key, self.owner.get(key) == claim
 
     @rule(which=st.integers(0, 99), worker=st.integers(0, 3))
@@ -139,7 +152,7 @@ class Holders(RuleBasedStateMachine):
         if choice := self.chosen(which):
             claim, trial, key, owns = choice
             again = self.state[key] == state and self.ended.get(key) == (claim, state)
-            assert self.workers[worker][1].finish(trial, state, {"claim": claim}, b"r") is (owns or again)
+            assert self.workers[worker][1].finish(trial, state, result(claim), b"r") is (owns or again)
             if owns:
                 self.state[key], self.ended[key] = state, (claim, state)
                 del self.owner[key]
@@ -148,8 +161,8 @@ class Holders(RuleBasedStateMachine):
     def release(self, which: int, worker: int) -> None:
         if choice := self.chosen(which):
             _, trial, key, owns = choice
-            said = self.workers[worker][1].release(trial)
-            assert said is owns or (self.state[key] == "waiting" and not owns)
+            is_released = self.workers[worker][1].release(trial)
+            assert is_released is owns or (self.state[key] == "waiting" and not owns)
             if owns:
                 self.state[key] = "waiting"
                 del self.owner[key]
@@ -157,9 +170,9 @@ class Holders(RuleBasedStateMachine):
     @rule(which=st.integers(0, 99), worker=st.integers(0, 3))
     def lose(self, which: int, worker: int) -> None:
         if choice := self.chosen(which):
-            claim, trial, key, owns = choice
-            said = self.workers[worker][1].lose(trial, {"reason": "killed", "claim": claim})
-            assert said or not owns
+            _, trial, key, owns = choice
+            is_lost = self.workers[worker][1].lose(trial, Outcome(reason="killed"))
+            assert is_lost or not owns
             if owns:
                 is_last = self.lost[key] == MOST_LOST
                 self.state[key] = "failed" if is_last else "waiting"
@@ -171,7 +184,7 @@ class Holders(RuleBasedStateMachine):
     def number(self, which: int, number: int) -> None:
         if choice := self.chosen(which):
             _, trial, key, _ = choice
-            newest = max(t.token for t in self.claims if (t.point, t.seed) == key)
+            newest = max(t.token for t in self.claims if t.key == key)
             if trial.token < newest:
                 assert not self.ledger.number(trial, number)
 
@@ -195,15 +208,15 @@ class Holders(RuleBasedStateMachine):
         if not self.state:
             return
         for trial in self.ledger.trials():
-            key = (trial.point, trial.seed)
-            assert (trial.state, trial.lost) == (self.state[key], self.lost[key])
+            key = trial.key
+            assert (trial.state, trial.lost_attempts) == (self.state[key], self.lost[key])
             if trial.state in ("complete", "pruned"):
-                assert trial.outcome == {"claim": self.ended[key][0]}
+                assert trial.outcome == result(self.ended[key][0])
         assert self.ledger.unfinished() == sum(state in ("waiting", "running") for state in self.state.values())
 
 
-TestHolders = Holders.TestCase
-TestHolders.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOwners = Owners.TestCase
+TestOwners.settings = settings(stateful_step_count=40)
 
 
 # -- who is gone ------------------------------------------------------------------------------------------------------
@@ -217,10 +230,10 @@ def watched(ledger: Ledger, clock: Clock, seconds: float) -> None:
         ledger.watch()
 
 
-def test_a_silent_holder_is_gone_after_the_grace_and_not_before(file: str) -> None:
+def test_a_silent_owner_is_gone_after_the_grace_and_not_before(file: str) -> None:
     clock = Clock()
     ledger = Ledger(open_engine(file), "s", GRACE, clock)
-    ledger.plan(arms(1), [0])
+    ledger.plan(grid(1), [0])
     trial = ledger.claim(elsewhere())
     assert trial is not None
     ledger.watch()
@@ -229,18 +242,18 @@ def test_a_silent_holder_is_gone_after_the_grace_and_not_before(file: str) -> No
     watched(ledger, clock, ledger.interval)
     taken = ledger.claim()
     assert taken is not None
-    assert (taken.token, taken.lost, taken.beat) == (trial.token + 1, 1, 0)
+    assert (taken.token, taken.lost_attempts, taken.heartbeat) == (trial.token + 1, 1, 0)
     assert not ledger.beat(trial)
-    assert not ledger.finish(trial, "complete", {})
+    assert not ledger.finish(trial, "complete", Outcome())
     assert not ledger.release(trial)
-    assert ledger.finish(taken, "complete", {"by": "the second"})
-    assert ledger.trial(0, 0).outcome == {"by": "the second"}
+    assert ledger.finish(taken, "complete", result(2))
+    assert ledger.trial(0, 0).outcome == result(2)
 
 
 def test_a_beat_starts_the_watch_anew(file: str) -> None:
     clock = Clock()
     ledger = Ledger(open_engine(file), "s", GRACE, clock)
-    ledger.plan(arms(1), [0])
+    ledger.plan(grid(1), [0])
     trial = ledger.claim(elsewhere())
     assert trial is not None
     for _ in range(3):
@@ -253,7 +266,7 @@ def test_an_outage_makes_nobody_look_dead(tmp_path: Path) -> None:
     file, away = tmp_path / "study.db", tmp_path / "away.db"
     clock = Clock()
     ledger = Ledger(open_engine(f"sqlite:///{file}"), "s", GRACE, clock)
-    ledger.plan(arms(1), [0])
+    ledger.plan(grid(1), [0])
     trial = ledger.claim(elsewhere())
     assert trial is not None
     watched(ledger, clock, GRACE / 2)
@@ -281,7 +294,7 @@ def test_a_beat_at_the_last_moment_keeps_the_trial(file: str) -> None:
             return running
 
     ledger, slow = Ledger(open_engine(file), "s"), Slow(open_engine(file), "s", GRACE, clock)
-    ledger.plan(arms(1), [0])
+    ledger.plan(grid(1), [0])
     trial = ledger.claim(elsewhere())
     assert trial is not None
     holds: list[Trial] = []
@@ -295,7 +308,7 @@ def test_a_beat_at_the_last_moment_keeps_the_trial(file: str) -> None:
 def test_a_watcher_that_slept_starts_anew(file: str) -> None:
     clock = Clock()
     ledger = Ledger(open_engine(file), "s", GRACE, clock)
-    ledger.plan(arms(1), [0])
+    ledger.plan(grid(1), [0])
     assert ledger.claim(elsewhere()) is not None
     ledger.watch()
     clock.now += 10 * GRACE
@@ -305,7 +318,7 @@ def test_a_watcher_that_slept_starts_anew(file: str) -> None:
 
 def test_a_dead_process_of_this_machine_is_gone_at_once(file: str) -> None:
     ledger = Ledger(open_engine(file), "s", 1e6)
-    ledger.plan(arms(1), [0])
+    ledger.plan(grid(1), [0])
     code = (
         f"from catpose.study.ledger import *; import sqlalchemy as sa; Ledger(sa.create_engine({file!r}), 's').claim()"
     )
@@ -313,52 +326,53 @@ def test_a_dead_process_of_this_machine_is_gone_at_once(file: str) -> None:
     assert ledger.trial(0, 0).state == "running"
     taken = ledger.claim()
     assert taken is not None
-    assert taken.lost == 1
+    assert taken.lost_attempts == 1
     assert ledger.claim() is None  # we live
 
 
 def test_a_killed_process_that_nobody_waited_for_and_a_pid_used_again_are_gone(file: str) -> None:
     ledger = Ledger(open_engine(file), "s", 1e6)
-    ledger.plan(arms(2), [0])
+    ledger.plan(grid(2), [0])
     zombie = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     assert zombie.stdout is not None
     zombie.stdout.read()  # until it has ended
-    me = this_process()
-    assert ledger.claim(me | {"pid": zombie.pid, "started": None}) is not None
-    assert ledger.claim(me | {"started": me["started"] - 1}) is not None
+    started = this_process().started_s
+    assert started is not None
+    assert ledger.claim(owner(pid=zombie.pid, started_s=None)) is not None
+    assert ledger.claim(owner(started_s=started - 60)) is not None
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-    assert {trial.point for trial in (ledger.claim(), ledger.claim()) if trial} == {0, 1}
+    assert {trial.configuration_index for trial in (ledger.claim(), ledger.claim()) if trial} == {0, 1}
     zombie.wait()
 
 
 def test_the_fourth_loss_is_a_failure_with_a_reason_that_can_be_retried(file: str) -> None:
     ledger = Ledger(open_engine(file), "s", 1e6)
-    ledger.plan(arms(1), [0])
-    dead = this_process() | {"pid": NOBODY, "host": "kitty"}
+    ledger.plan(grid(1), [0])
+    dead = owner(pid=NOBODY, host="kitty")
     claims = [ledger.claim(dead) for _ in range(5)]
     assert [claim is None for claim in claims] == [False] * 4 + [True]
     trial = ledger.trial(0, 0)
-    assert (trial.state, trial.outcome) == ("failed", {"reason": "vanished 4 times, last on kitty"})
+    assert (trial.state, trial.outcome) == ("failed", Outcome(reason="vanished 4 times, last on kitty"))
     assert claims[3] is not None
-    assert not ledger.finish(claims[3], "failed", {"reason": "I am back"})
+    assert not ledger.finish(claims[3], "failed", Outcome(reason="I am back"))
     assert ledger.unfinished() == 0
     assert ledger.number(trial, 7)
     assert ledger.retry_failed() == 1
     again = ledger.claim()
     assert again is not None
-    assert (again.lost, again.number, again.outcome) == (0, None, None)
+    assert (again.lost_attempts, again.number, again.outcome) == (0, None, None)
 
 
-# -- plans, points, contents ------------------------------------------------------------------------------------------
+# -- plans, contents --------------------------------------------------------------------------------------------------
 
 
 def test_many_plan_at_once(url: str) -> None:
     def work(index: int) -> int:
         ledger = Ledger(open_engine(url), "s")
-        ledger.plan(arms(30), [0, 1])
+        ledger.plan(grid(30), [0, 1])
         return ledger.unfinished()
 
-    assert together(16, work) == [60] * 16
+    assert together(8, work) == [60] * 8
 
 
 def test_a_plan_grows_in_seeds_and_sampled_points(file: str) -> None:
@@ -366,57 +380,48 @@ def test_a_plan_grows_in_seeds_and_sampled_points(file: str) -> None:
     ledger.plan([None] * 2, [0])
     taken = ledger.claim()
     assert taken is not None
-    ledger.settle(0, arms(1)[0])
+    ledger.assign(0, grid(1)[0])
     ledger.plan([None] * 3, [0, 5])
-    assert [(t.seed, t.point, t.state) for t in ledger.trials()] == [
+    assert [(t.seed, t.configuration_index, t.state) for t in ledger.trials()] == [
         *((0, 0, "running"), (0, 1, "waiting"), (0, 2, "waiting")),
         *((5, 0, "waiting"), (5, 1, "waiting"), (5, 2, "waiting")),
     ]
-    assert [t.arm is not None for t in ledger.trials()] == [True, False, False] * 2
-
-
-@pytest.mark.parametrize("other", [arms(2), arms(4), [*arms(2), {"label": "y", "params": {}, "words": []}]])
-def test_another_space_is_refused(file: str, other: list[dict[str, Any]]) -> None:
-    ledger = Ledger(open_engine(file), "s")
-    ledger.plan(arms(3), [0])
-    with pytest.raises(InputError, match=r"study s: .* another space; give the study another name"):
-        ledger.plan(other, [0, 1])
-    assert len(ledger.trials()) == 3
+    assert [t.configuration is not None for t in ledger.trials()] == [True, False, False] * 2
 
 
 def test_studies_in_one_database_dont_meet(file: str) -> None:
     engine = open_engine(file)
     ledgers = [Ledger(engine, name) for name in ("s", "S")]
     for ledger in ledgers:
-        ledger.plan(arms(1), [0])
+        ledger.plan(grid(1), [0])
     assert ledgers[0].claim() is not None
     assert ledgers[0].claim() is None
     assert ledgers[1].unfinished() == 1
     assert ledgers[1].trial(0, 0).state == "waiting"
 
 
-def test_the_first_to_settle_a_point_wins(url: str) -> None:
+def test_the_first_to_assign_a_configuration_wins(url: str) -> None:
     Ledger(open_engine(url), "s").plan([None], [0, 1, 2])
 
-    def work(index: int) -> tuple[int, dict[str, Any]]:
-        return index, Ledger(open_engine(url), "s").settle(0, arms(8)[index])
+    def work(index: int) -> Configuration:
+        return Ledger(open_engine(url), "s").assign(0, grid(8)[index])
 
-    settled = {arm["label"] for _, arm in together(8, work)}
-    assert len(settled) == 1
+    assigned = {configuration.label for configuration in together(8, work)}
+    assert len(assigned) == 1
     ledger = Ledger(open_engine(url), "s")
-    assert {trial.arm["label"] for trial in ledger.trials() if trial.arm} == settled
+    assert {trial.configuration.label for trial in ledger.trials() if trial.configuration} == assigned
     ledger.plan([None], [3])
-    assert {trial.arm["label"] for trial in ledger.trials() if trial.arm} == settled
+    assert {trial.configuration.label for trial in ledger.trials() if trial.configuration} == assigned
 
 
 def test_every_trial_goes_to_one_of_many_processes(url: str) -> None:
-    Ledger(open_engine(url), "s").plan(arms(20), [0, 1])
+    Ledger(open_engine(url), "s").plan(grid(20), [0, 1])
 
     def work(index: int) -> list[tuple[int, int]]:
         ledger, done = Ledger(open_engine(url), "s"), []
         while (trial := ledger.claim()) is not None:
-            assert ledger.finish(trial, "complete", {"by": index})
-            done.append((trial.point, trial.seed))
+            assert ledger.finish(trial, "complete", result(index))
+            done.append(trial.key)
         return done
 
     done = [key for answer in together(8, work) for key in answer]
@@ -425,7 +430,7 @@ def test_every_trial_goes_to_one_of_many_processes(url: str) -> None:
 
 def test_threads_and_forks_share_one_ledger(url: str) -> None:
     ledger = Ledger(open_engine(url), "s")
-    ledger.plan(arms(24), [0])
+    ledger.plan(grid(24), [0])
     assert ledger.claim() is not None
 
     def work(_: int) -> list[int]:
@@ -434,8 +439,8 @@ def test_threads_and_forks_share_one_ledger(url: str) -> None:
         def run() -> None:
             while (trial := ledger.claim()) is not None:
                 ledger.watch()
-                assert ledger.finish(trial, "complete", {})
-                done.append(trial.point)
+                assert ledger.finish(trial, "complete", Outcome())
+                done.append(trial.configuration_index)
 
         threads = [threading.Thread(target=run) for _ in range(3)]
         for thread in threads:
@@ -451,26 +456,29 @@ def test_threads_and_forks_share_one_ledger(url: str) -> None:
 
 def test_contents_come_back_as_they_were(url: str) -> None:
     ledger = Ledger(open_engine(url), "s")
-    ledger.plan(arms(2), [0, 2**32 - 1])
+    ledger.plan(grid(2), [0, 2**32 - 1])
     trial = ledger.claim()
     assert trial is not None
-    holder = this_process() | {"pgid": 17}
-    assert ledger.beat(trial, holder)
-    assert ledger.trial(0, 0).holder == holder
-    results, outcome = bytes(range(256)) * 1000, {"values": {"val/AP": 0.1 + 0.2}, "reason": None, "word": "Kätzchen"}
+    assert ledger.trial(0, 0).owner == this_process()
+    results, outcome = bytes(range(256)) * 1000, Outcome(values={"val/AP": 0.1 + 0.2}, run="Kätzchen")
     assert ledger.finish(trial, "complete", outcome, results)
     assert ledger.finish(trial, "complete", outcome, results), "an answer that got lost is given again"
     assert not ledger.finish(trial, "pruned", outcome)
     ended = ledger.trial(0, 0)
-    assert (ended.state, ended.outcome, ended.arm) == ("complete", outcome, arms(1)[0])
+    assert (ended.state, ended.outcome, ended.configuration) == ("complete", outcome, grid(1)[0])
     assert ledger.results(0, 0) == results
     assert ledger.results(1, 0) is None
-    assert [(t.seed, t.point) for t in ledger.trials()] == [(0, 0), (0, 1), (2**32 - 1, 0), (2**32 - 1, 1)]
+    assert [(t.seed, t.configuration_index) for t in ledger.trials()] == [
+        (0, 0),
+        (0, 1),
+        (2**32 - 1, 0),
+        (2**32 - 1, 1),
+    ]
 
 
 def test_a_number_is_replaced_only_by_who_knows_it(file: str) -> None:
     ledger = Ledger(open_engine(file), "s")
-    ledger.plan(arms(1), [0])
+    ledger.plan(grid(1), [0])
     trial = ledger.claim()
     assert trial is not None
     assert ledger.number(trial, 3)
@@ -481,7 +489,7 @@ def test_a_number_is_replaced_only_by_who_knows_it(file: str) -> None:
     again = ledger.claim()
     assert again is not None
     assert again.number == 4
-    assert again.lost == 0
+    assert again.lost_attempts == 0
     assert not ledger.number(trial, 5)
 
 

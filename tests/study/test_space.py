@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from catpose.errors import InputError
-from catpose.study.space import Space, read_space
+from catpose.study.space import Configuration, Space, read_space
 
 SIZES = {"small": {"data.input_size": [128, 128], "model.lr": 1e-3}, "large": {"data.input_size": [192, 256]}}
 
@@ -21,24 +21,25 @@ def space(**dimensions: object) -> Space:
 @given(st.lists(st.integers(2, 4), min_size=1, max_size=3))
 def test_a_grid_has_every_combination_once(lengths: list[int]) -> None:
     made = space(**{f"model__a{i}": list(range(n)) for i, n in enumerate(lengths)})
-    arms = made.arms()
-    assert len({tuple(arm["words"]) for arm in arms}) == len({arm["label"] for arm in arms}) == math.prod(lengths)
-    assert all(made.arm(arm["params"]) == arm for arm in arms)
+    configurations = made.configurations()
+    assert len({each.args for each in configurations}) == math.prod(lengths)
+    assert len({each.label for each in configurations}) == math.prod(lengths)
+    assert all(made.configuration(each.params) == each for each in configurations)
 
 
-def test_an_arm_says_its_settings_as_fit_takes_them() -> None:
+def test_a_configuration_gives_its_settings_as_fit_takes_them() -> None:
     made = space(data__input_size=[[128, 128], [192, 256]], model__weights=[None, "imagenet"], model__lr=[1e-5, 0.5])
-    assert made.arms()[1] == {
-        "label": "input_size 128×128, weights none, lr 0.5",
-        "params": {"data.input_size": "128×128", "model.weights": None, "model.lr": 0.5},
-        "words": ["--data.input_size=[128, 128]", "--model.weights=null", "--model.lr=0.5"],
-    }
+    assert made.configurations()[1] == Configuration(
+        label="input_size 128×128, weights none, lr 0.5",
+        params={"data.input_size": "128×128", "model.weights": None, "model.lr": 0.5},
+        args=("--data.input_size=[128, 128]", "--model.weights=null", "--model.lr=0.5"),
+    )
 
 
 def test_settings_that_belong_together_are_one_choice() -> None:
     made = space(size=SIZES)
-    assert [arm["label"] for arm in made.arms()] == ["small", "large"]
-    assert made.arms()[0]["words"] == ["--data.input_size=[128, 128]", "--model.lr=0.001"]
+    assert [each.label for each in made.configurations()] == ["small", "large"]
+    assert made.configurations()[0].args == ("--data.input_size=[128, 128]", "--model.lr=0.001")
     assert made.keys == {"data.input_size", "model.lr"}
 
 
@@ -46,16 +47,16 @@ def test_ranges_are_optunas_distributions() -> None:
     made = space(
         model__lr={"low": 1e-5, "high": 1e-2, "log": True},
         data__batch_size={"low": 8, "high": 64, "step": 8},
-        model__codec=["Classic", "Unbiased"],
+        model__codec=["MSRAHeatmap", "UDPHeatmap"],
     )
     assert not made.is_grid
     assert made.distributions() == {
         "model.lr": FloatDistribution(1e-5, 1e-2, log=True),
         "data.batch_size": IntDistribution(8, 64, step=8),
-        "model.codec": CategoricalDistribution(["Classic", "Unbiased"]),
+        "model.codec": CategoricalDistribution(["MSRAHeatmap", "UDPHeatmap"]),
     }
-    arm = made.arm({"model.lr": 0.01, "data.batch_size": 16, "model.codec": "Classic"})
-    assert arm["words"] == ["--model.lr=0.01", "--data.batch_size=16", "--model.codec=Classic"]
+    configuration = made.configuration({"model.lr": 0.01, "data.batch_size": 16, "model.codec": "MSRAHeatmap"})
+    assert configuration.args == ("--model.lr=0.01", "--data.batch_size=16", "--model.codec=MSRAHeatmap")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_ranges_are_optunas_distributions() -> None:
         ({"model.lr": [1, 2], "size": SIZES}, "same setting"),
         ({"model.lr": {"low": 0, "high": 1}}, "0.0"),
         ({"model.lr": {"low": 1, "high": 10**400}}, "high"),
-        ({"model.flip_test": [True, False]}, "two contracts"),
+        ({"model.flip_test": [True, False]}, "two protocols"),
         ({f"model.a{i}": list(range(100)) for i in range(3)}, "10000"),
     ],
 )

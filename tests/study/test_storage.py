@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from catpose.errors import InputError
 from catpose.study.ledger import Ledger
-from catpose.study.storage import masked, normal_url, open_engine, open_study, scrub
+from catpose.study.space import Configuration
+from catpose.study.storage import masked, normal_url, open_engine, open_storage, open_study, scrub
+from catpose.study.stored import Outcome
 
 SECRET = "hun/t:er@2%{x}"
 
@@ -94,7 +96,7 @@ def test_a_password_among_the_options_is_one_too() -> None:
 @pytest.mark.parametrize("url", ["postgresql://me:hunter2@127.0.0.1:1/db", "sqlite:////nowhere/at/all/study.db"])
 def test_a_storage_out_of_reach_is_said_in_one_line(url: str) -> None:
     with pytest.raises(InputError) as error:
-        open_study(url, "s", ["maximize"])
+        open_study(open_storage(url), "s", ["maximize"])
     assert str(error.value).startswith(f"storage {masked(url)}: ")
     assert "check the URL and the server" in str(error.value)
     assert "\n" not in str(error.value)
@@ -105,7 +107,7 @@ def test_a_file_that_is_no_database_is_refused_and_untouched(tmp_path: Path) -> 
     file = tmp_path / "study.db"
     file.write_bytes(b"my notes on cats, " * 100)
     with pytest.raises(InputError, match="not a database"):
-        open_study(f"sqlite:///{file}", "s", ["maximize"])
+        open_study(open_storage(f"sqlite:///{file}"), "s", ["maximize"])
     assert file.read_bytes() == b"my notes on cats, " * 100
 
 
@@ -128,18 +130,18 @@ def locked(database: str, limit: int = -1) -> str:
 def test_a_wrong_password_is_said_without_it(database: str, caplog: pytest.LogCaptureFixture) -> None:
     url = locked(database)
     wrong = sa.make_url(url).set(password="hun/t:er@3").render_as_string(hide_password=False)
-    for said in (wrong, sa.make_url(url).set(password=None).render_as_string()):
+    for refused in (wrong, sa.make_url(url).set(password=None).render_as_string()):
         with pytest.raises(InputError) as error:
-            open_study(said, "s", ["maximize"])
+            open_study(open_storage(refused), "s", ["maximize"])
         assert "password" in str(error.value)
         assert "er@3" not in str(error.value)
         assert "er%403" not in str(error.value)
         assert "\n" not in str(error.value)
-    study = open_study(url, "s", ["maximize"])
+    study = open_study(open_storage(url), "s", ["maximize"])
     assert study.study_name == "s"
     assert "er@2" not in caplog.text
     with pytest.raises(InputError) as error:
-        open_study(url, "s", ["minimize"])
+        open_study(open_storage(url), "s", ["minimize"])
     assert "with maximize instead of minimize; give the study another name" in str(error.value)
     assert "er" + "%402" not in str(error.value)
 
@@ -147,13 +149,13 @@ def test_a_wrong_password_is_said_without_it(database: str, caplog: pytest.LogCa
 def test_many_share_few_connections(database: str) -> None:
     url = locked(database, limit=3)
     ledger = Ledger(open_engine(url), "s")
-    ledger.plan([{"label": str(point), "params": {}, "words": []} for point in range(30)], [0])
+    ledger.plan([Configuration(str(x), {"x": x}, ()) for x in range(30)], [0])
     done = []
 
     def work() -> None:
         while (trial := ledger.claim()) is not None:
-            assert ledger.finish(trial, "complete", {})
-            done.append(trial.point)
+            assert ledger.finish(trial, "complete", Outcome())
+            done.append(trial.configuration_index)
 
     threads = [threading.Thread(target=work) for _ in range(12)]
     for thread in threads:
@@ -165,18 +167,18 @@ def test_many_share_few_connections(database: str) -> None:
 
 def test_many_create_the_same_study_at_once(url: str) -> None:
     def work(index: int) -> int:
-        study = open_study(url, "s", ["maximize", "minimize"])
-        study.ask()
-        return study._study_id
+        storage = open_storage(url)
+        open_study(storage, "s", ["maximize", "minimize"]).ask()
+        return storage.get_study_id_from_name("s")
 
-    assert len(set(together(16, work))) == 1
+    assert len(set(together(8, work))) == 1
     assert optuna.get_all_study_names(normal_url(url)) == ["s"]
-    study = open_study(url, "s", ["maximize", "minimize"])
-    assert sorted(trial.number for trial in study.trials) == list(range(16))
+    study = open_study(open_storage(url), "s", ["maximize", "minimize"])
+    assert sorted(trial.number for trial in study.trials) == list(range(8))
 
 
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "{a} 100% b"
     folder.mkdir()
-    open_study(f"sqlite:///{folder / 'study.db'}", "s", ["maximize"])
+    open_study(open_storage(f"sqlite:///{folder / 'study.db'}"), "s", ["maximize"])
     assert (folder / "study.db").stat().st_size > 0

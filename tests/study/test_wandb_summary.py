@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_study import Trials, study, validation
 from run.offline import records
-from study.made_up_study import Trials, study, validation
 
+from catpose.analysis.configurations import resampled
+from catpose.analysis.rendering import decision, markdown, write
+from catpose.analysis.report import Report, report
 from catpose.errors import InputError
-from catpose.study.arms import arms
-from catpose.study.report import Report, report
-from catpose.study.wandb_summary import job_type, log_summary, report_page, save_report, summary_id
+from catpose.run.wandb import job_type
+from catpose.study.file import Study
+from catpose.study.results import design_of, results_of
+from catpose.study.wandb_summary import log_summary, report_page, save_report, summary_id
 
 pytest.importorskip("wandb_workspaces", reason="wandb-workspaces isn't installed (catpose[reports])")
 
@@ -33,34 +37,41 @@ seen = []
 watched = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen")
 sys.addaudithook(lambda event, args: seen.append([event, str(args)]) if event in watched else None)
 from catpose.study.file import read_study
-from catpose.study.report import report
+from catpose.analysis.report import report
+from catpose.study.results import design_of
 from catpose.study.wandb_summary import report_page
-report_page(report(read_study(Path(sys.argv[1])), []))._to_model()
+report_page(report(design_of(read_study(Path(sys.argv[1]))), []))._to_model()
 print(json.dumps(seen))
 """
 SAVING = """
 import sys
 from pathlib import Path
 from catpose.study.file import read_study
-from catpose.study.report import report
+from catpose.analysis.report import report
+from catpose.study.results import design_of
 from catpose.study.wandb_summary import save_report
-print(save_report(report(read_study(Path(sys.argv[1])), [])))
+print(save_report(report(design_of(read_study(Path(sys.argv[1]))), [])))
 """
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """What a study of three arms has come to."""
-    rates = study(tmp_path_factory.mktemp("sweeps"), GRID)
+def rates(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return study(tmp_path_factory.mktemp("sweeps"), GRID)
+
+
+@pytest.fixture(scope="module")
+def made(rates: Study, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """What a study of three configurations has come to."""
     truth = validation(tmp_path_factory.mktemp("data"))
-    trials = Trials(truth, rates.points, rates.seeds, [12.0, 4.0, 6.0])
-    return report(rates, arms(rates, trials.trials, trials.results, truth, draws=50))
+    trials = Trials(truth, rates.configurations, rates.seeds, [12.0, 4.0, 6.0])
+    design = design_of(rates)
+    return report(design, resampled(design, results_of(trials.trials), trials.results, truth, draws=50))
 
 
 @pytest.fixture
 def folder(tmp_path: Path, made: Report) -> Path:
     """A study's folder with its report in it."""
-    made.write(tmp_path)
+    write(made, tmp_path)
     return tmp_path
 
 
@@ -87,24 +98,25 @@ def test_a_study_has_one_run_however_often_it_reports(made: Report, folder: Path
     assert len({summary_id(STUDY_ID), summary_id("another study")}) == 2
     for run in runs:
         assert (run.project, run.run_group, run.job_type) == ("catpose", "lr", "summary")
-        assert (run.display_name, run.notes, list(run.tags)) == ("lr", made.study.question, ["cats", "summary"])
+        assert (run.display_name, run.notes, list(run.tags)) == ("lr", made.design.question, ["cats", "summary"])
 
 
 def test_the_decision_is_in_the_runs_summary(made: Report, folder: Path) -> None:
     log_summary(made, STUDY_ID, folder)
     said = {i.key: json.loads(i.value_json) for summary in written(folder, "summary") for i in summary.update if i.key}
+    decided = dataclasses.asdict(decision(made))
     assert said["winner"] == "0.0001"
-    assert {name: said[name] for name in made.decision} == made.decision
+    assert {name: said[name] for name in decided} == decided
 
 
 def test_the_table_and_the_figure_are_beside_the_run(made: Report, folder: Path) -> None:
     where = log_summary(made, STUDY_ID, folder)
-    (file,) = Path(str(where)).glob("files/media/table/arms_*.table.json")
+    (file,) = Path(str(where)).glob("files/media/table/configurations_*.table.json")
     table = json.loads(file.read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert [row["arm"] for row in rows] == ["1e-05", "0.0001", "0.0005"]
+    assert [row["configuration"] for row in rows] == ["1e-05", "0.0001", "0.0005"]
     assert [row["published_elsewhere"] for row in rows] == [0.153, None, 0.228]
-    assert [row["AP"] for row in rows] == pytest.approx([arm.mean for arm in made.arms], abs=1e-5)
+    assert [row["AP"] for row in rows] == pytest.approx([each.mean for each in made.configurations], abs=1e-5)
     (picture,) = Path(str(where)).glob("files/media/images/figure_*.png")
     assert picture.read_bytes() == (folder / "report.png").read_bytes()
 
@@ -148,8 +160,9 @@ def sent(report: Report) -> dict[str, Any]:
 
 
 def named(report: Report, labels: list[str]) -> Report:
-    """The report with arms of other names, one of its own for each."""
-    return dataclasses.replace(report, arms=tuple(dataclasses.replace(report.arms[0], label=name) for name in labels))
+    """The report with configurations of other names, one of its own for each."""
+    first = report.configurations[0]
+    return dataclasses.replace(report, configurations=tuple(dataclasses.replace(first, label=name) for name in labels))
 
 
 def grids(specification: dict[str, Any]) -> list[dict[str, Any]]:
@@ -165,12 +178,12 @@ def conditions(run_set: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(f["key"]["name"], f["op"], f["value"]) for f in filters]
 
 
-def test_the_page_compares_the_studys_arms(made: Report) -> None:
+def test_the_page_compares_the_studys_configurations(made: Report) -> None:
     page = sent(made)
-    assert page["displayName"] == f"lr: {made.study.question}"
+    assert page["displayName"] == f"lr: {made.design.question}"
     assert page["project"]["name"] == "catpose"
     (text,) = [block["content"] for block in page["spec"]["blocks"] if block["type"] == "markdown-block"]
-    assert text == made.markdown(figure=None)
+    assert text == markdown(made, figure=None)
     summary, trials = grids(page)
     assert [conditions(s) for s in summary["runSets"]] == [[("group", "=", "lr"), ("jobType", "=", "summary")]]
     assert [p["config"]["mediaKeys"] for p in summary["panelBankSectionConfig"]["panels"]] == [["figure"]]
@@ -186,7 +199,7 @@ def test_the_page_compares_the_studys_arms(made: Report) -> None:
 
 
 @pytest.mark.parametrize("label", ["1e-05", "lr=1, size<2", "'a' or \"b\"", "\\ {x} [y]", "192×256", "long " * 20])
-def test_a_set_of_runs_is_of_one_arm_whatever_its_name(made: Report, label: str) -> None:
+def test_a_set_of_runs_is_of_one_configuration_whatever_its_name(made: Report, label: str) -> None:
     _, trials = grids(sent(named(made, [label])))
     assert [conditions(s) for s in trials["runSets"]] == [[("group", "=", "lr"), ("jobType", "=", job_type(label))]]
 
@@ -204,13 +217,14 @@ def test_panels_do_not_overlap(made: Report) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 50])
-def test_many_arms_are_one_set_of_runs_without_the_summary(made: Report, n: int) -> None:
+def test_many_configurations_are_one_set_of_runs_without_the_summary(made: Report, n: int) -> None:
     _, trials = grids(sent(named(made, [str(i) for i in range(n)])))
     assert [conditions(s) for s in trials["runSets"]] == [[("group", "=", "lr"), ("jobType", "!=", "summary")]]
 
 
-def test_building_the_page_opens_no_connection(made: Report, keyless: None) -> None:
-    seen = subprocess.run([sys.executable, "-c", WATCHED, made.study.file], capture_output=True, text=True, check=True)
+@pytest.mark.slow
+def test_building_the_page_opens_no_connection(rates: Study, keyless: None) -> None:
+    seen = subprocess.run([sys.executable, "-c", WATCHED, rates.file], capture_output=True, text=True, check=True)
     assert json.loads(seen.stdout.splitlines()[-1]) == []
 
 
@@ -255,28 +269,27 @@ def server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         serving.shutdown()
 
 
-def test_saving_sends_the_page(made: Report, server: tuple[str, list[dict[str, Any]]]) -> None:
+@pytest.mark.slow
+def test_saving_sends_the_page(made: Report, rates: Study, server: tuple[str, list[dict[str, Any]]]) -> None:
     url, asked = server
     environment = {**os.environ, "WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
     done = subprocess.run(
-        [sys.executable, "-c", SAVING, made.study.file], capture_output=True, text=True, env=environment, timeout=120
+        [sys.executable, "-c", SAVING, rates.file], capture_output=True, text=True, env=environment, timeout=300
     )
     assert done.returncode == 0, done.stderr
     (view,) = [query["variables"] for query in asked if "upsertView" in query["query"]]
     assert (view["entityName"], view["projectName"]) == ("cats", "catpose")
-    assert view["displayName"] == f"lr: {made.study.question}"
+    assert view["displayName"] == f"lr: {made.design.question}"
     for grid in grids({"spec": json.loads(view["spec"])}):
         assert [s["project"]["entityName"] for s in grid["runSets"]] == ["cats"]
     assert done.stdout.splitlines()[-1].startswith(f"{url}/cats/catpose/reports/")
 
 
 @pytest.mark.slow
-def test_a_server_that_is_away_is_said_in_one_line(
-    made: Report,
-) -> None:
+def test_a_server_that_is_away_is_said_in_one_line(rates: Study) -> None:
     environment = {**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
     done = subprocess.run(
-        [sys.executable, "-c", SAVING, made.study.file],
+        [sys.executable, "-c", SAVING, rates.file],
         capture_output=True,
         text=True,
         env={**environment, "WANDB_MODE": "online"},

@@ -1,0 +1,105 @@
+"""What a study shows: its configurations with intervals, differences from the reference and corrected p-values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from catpose.analysis.configurations import Configuration, Design, front, reference, shown, winner
+from catpose.analysis.statistics import Difference, Estimate, against, difference, estimate, holm
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A configuration with what the statistics say of it; None where they can't."""
+
+    configuration: Configuration
+    estimate: Estimate | None = None
+    difference: Difference | None = None  # from the reference
+    p: float | None = None  # of this difference, corrected for all of them (Holm)
+    is_reference: bool = False
+    is_front: bool = False  # on the Pareto front
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation between seeds; nan with fewer than two."""
+        ap = self.configuration.ap
+        return float(ap.std(ddof=1)) if len(ap) > 1 else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A study as far as it has come."""
+
+    design: Design
+    configurations: tuple[Configuration, ...]  # all of them
+    rows: tuple[Row, ...]  # those shown, in the table's order
+    winner: Configuration | None  # of the highest mean AP among those complete in all seeds
+    pairs: dict[int, float]  # p of the winner against each other row (by its place), corrected for all pairs of rows
+    notes: tuple[str, ...] = ()  # what the storage holds beside all this, a line each
+
+    @property
+    def others(self) -> list[Configuration]:
+        """Those that no row shows."""
+        rows = {row.configuration.index for row in self.rows}
+        return [each for each in self.configurations if each.index not in rows]
+
+
+def report(design: Design, configurations: Sequence[Configuration], notes: Sequence[str] = ()) -> Report:
+    """The statistics of a study's configurations; `notes` are sentences on what isn't among them.
+
+    Of a grid, every configuration is compared with the reference, and the winner with every other one. Of a sampled
+    study, whose configurations were chosen by the very numbers that would be tested, there are intervals, and no
+    p-values.
+    """
+    on_front = {each.index for each in front(design, configurations)}
+    base, best = reference(design, configurations), winner(configurations)
+    chosen = shown(design, configurations)
+    differences, p = _differences(chosen, base)
+    rows = tuple(
+        Row(
+            configuration=each,
+            estimate=estimate(each.sample) if each.sample else None,
+            difference=differences.get(each.index),
+            p=p.get(each.index),
+            is_reference=each is base,
+            is_front=each.index in on_front,
+        )
+        for each in chosen
+    )
+    pairs = {} if design.is_sampled else _winner_against(rows, best)
+    return Report(design, tuple(configurations), rows, best, pairs, tuple(notes))
+
+
+def _differences(
+    configurations: Sequence[Configuration], base: Configuration | None
+) -> tuple[dict[int, Difference], dict[int, float]]:
+    """Of each configuration's AP from the reference's, with p corrected for all of them (Holm), by its index."""
+    first = base.sample if base else None
+    if first is None:
+        return {}, {}
+    samples = {each.index: each.sample for each in configurations if each is not base and each.sample}
+    differences = {i: difference(sample, first, comparisons=len(samples)) for i, sample in samples.items()}
+    corrected = holm(np.array([each.p for each in differences.values()]))
+    return differences, {i: float(p) for i, p in zip(differences, corrected, strict=True)}
+
+
+def _winner_against(rows: Sequence[Row], best: Configuration | None) -> dict[int, float]:
+    """Corrected p of the winner against each other row, by its place among the rows.
+
+    Against the reference it is the table's. Against others it is corrected for all pairs of rows.
+    """
+    samples = {i: row.configuration.sample for i, row in enumerate(rows) if row.configuration.sample}
+    place = next((i for i in samples if rows[i].configuration is best), None)
+    if place is None:
+        return {}
+    if rows[place].is_reference:
+        return {i: row.p for i, row in enumerate(rows) if row.p is not None}
+    able = list(samples)
+    _, p = against(list(samples.values()), able.index(place))
+    corrected = {able[i]: value for i, value in p.items()}
+    planned = rows[place].p
+    return corrected | {i: planned for i in corrected if rows[i].is_reference and planned is not None}

@@ -1,0 +1,266 @@
+"""A study's outcome in plain sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from catpose.analysis.configurations import ENDS, SHOWN, Configuration
+from catpose.analysis.report import Report, Row
+from catpose.analysis.statistics import ALPHA, Difference
+from catpose.errors import one_line
+from catpose.text import fraction, interval, listed, number, p_value, signed
+
+#: Of more configurations or trials than these there are counts.
+MANY = 12
+
+
+def sentences(report: Report) -> list[str]:
+    """The decision first, then what came in its way, then how to read the numbers."""
+    if not any(row.configuration.seeds for row in report.rows):
+        nothing = "No trial is complete yet, so nothing can be said."
+        return [nothing, *_progress(report), *_losses(report), *report.notes]
+    return [
+        *conclusion(report),
+        *_versions(report),
+        *_progress(report),
+        *_partial(report),
+        *_losses(report),
+        *_caution(report),
+        *_estimand(report),
+        *_reading(report),
+        *report.notes,
+    ]
+
+
+def conclusion(report: Report) -> list[str]:
+    """The winner and the differences alone; nothing before a trial is complete."""
+    if not any(row.configuration.seeds for row in report.rows):
+        return []
+    return [*_winner(report), *_differences(report), *_front(report)]
+
+
+def name(configuration: Configuration) -> str:
+    """A configuration in a sentence: where one thing is varied, which, since the label is its value alone."""
+    params, label = configuration.params, configuration.label
+    return f"{next(iter(params)).rsplit('.', 1)[-1]} {label}" if len(params) == 1 else label
+
+
+def tested(difference: Difference, p: float | None) -> str:
+    """ "+0.012 [-0.003, +0.027], p 0.110"."""
+    return f"{signed(difference.value)} {interval(difference, signed)}, p {p_value(p)}"
+
+
+def _winner(report: Report) -> list[str]:
+    best = report.winner
+    if best is None:
+        highest = max((row.configuration for row in report.rows if row.configuration.seeds), key=lambda each: each.mean)
+        return [
+            f"No configuration is complete in all {len(highest.trials)} seeds, so there is no winner; the highest so"
+            f" far is {name(highest)}, {fraction(highest.mean)} with {_seeds(highest)}."
+        ]
+    row = next(row for row in report.rows if row.configuration is best)
+    value = f"{fraction(best.mean)} {interval(row.estimate)}".rstrip()
+    so_far = "So far " if _to_come(report) else ""
+    if sum(each.is_complete for each in report.configurations) > 1:
+        first = f"{so_far}{name(best)} has the highest mean AP: {value}."
+    else:
+        first = f"{so_far}{name(best)} is the only configuration complete in all its seeds, with an AP of {value}."
+    higher = [each for each in report.configurations if each.mean > best.mean]
+    incomplete = [f"Higher, but not complete in all its seeds: {listed(_names(higher))}."] if higher else []
+    return [first, *incomplete, *_winner_against(report, row)]
+
+
+def _winner_against(report: Report, winner: Row) -> list[str]:
+    """From which other configurations the winner differs."""
+    if not report.pairs:
+        return []
+    others = {i: name(report.rows[i].configuration) for i in report.pairs}
+    different = [others[i] for i, p in report.pairs.items() if p < ALPHA]
+    alike = [others[i] for i, p in report.pairs.items() if not p < ALPHA]
+    if different:
+        said = f"It is significantly different from {listed(different)}"
+        said += f", but not from {listed(alike)}" if alike else ""
+    else:
+        said = f"It is not significantly different from {listed(alike)}"
+    planned = winner.is_reference or all(report.rows[i].is_reference for i in report.pairs)
+    why = " (p corrected for all pairs of configurations, since these very numbers chose the winner)"
+    return [f"{said}{'' if planned else why}."]
+
+
+def _differences(report: Report) -> list[str]:
+    base = next((row for row in report.rows if row.is_reference), None)
+    if base is None:
+        return []
+    compared = [(row, row.difference) for row in report.rows if row.difference is not None]
+    named = name(base.configuration)
+    if not compared:
+        waits = not base.configuration.seeds
+        return [f"The reference {named} has no complete trial: nothing can be compared with it yet."] if waits else []
+    different = [(row, d) for row, d in compared if row.p is not None and row.p < ALPHA]
+    alike = [(row, d) for row, d in compared if (row, d) not in different]
+    if len(compared) > MANY:
+        return _counted([row for row, _ in different], [d.detectable for _, d in alike], named)
+    each = [_significant(row, d, named) for row, d in different] + [_alike(row, d, named) for row, d in alike]
+    holm = f"p is corrected for all {len(compared)} comparisons (Holm); an interval stands for itself alone."
+    return [*each, holm] if len(compared) > 1 else each
+
+
+def _counted(different: Sequence[Row], detectable: Sequence[float], base: str) -> list[str]:
+    """Many comparisons with the reference, as counts.
+
+    Args:
+        detectable: of those that aren't significant.
+    """
+    n = len(different) + len(detectable)
+    names = listed(_names([row.configuration for row in different]))
+    counts = [f"Of {n} configurations, {len(different)} differ significantly from the reference {base}: {names}."]
+    if detectable:
+        low, high = min(detectable), max(detectable)
+        counts.append(
+            f"The other {len(detectable)} are not significantly different from it; this study would have detected"
+            f" differences of {fraction(low)} to {fraction(high)} with 80 % power."
+        )
+    return counts
+
+
+def _significant(row: Row, difference: Difference, base: str) -> str:
+    better = "better" if difference.value > 0 else "worse"
+    return f"{name(row.configuration)} is {better} than the reference {base}: {tested(difference, row.p)}."
+
+
+def _alike(row: Row, difference: Difference, base: str) -> str:
+    power = f"; this study would have detected a difference of {fraction(difference.detectable)} with 80 % power"
+    shown = power if difference.se > 0 else ""  # where nothing varied (nobody learnt), nothing is known of it
+    return (
+        f"{name(row.configuration)} is not significantly different from the reference {base}:"
+        f" {tested(difference, row.p)}{shown}."
+    )
+
+
+def _front(report: Report) -> list[str]:
+    metrics = list(report.design.costs)
+    front = [row.configuration for row in report.rows if row.is_front]
+    if not front:
+        return ["No configuration has all metrics in all seeds yet: there is no Pareto front."] if metrics else []
+    each = [
+        f"{name(c)} (AP {fraction(c.mean)}, {', '.join(f'{m} {number(c.value(m))}' for m in metrics)})" for c in front
+    ]
+    return [
+        f"On the Pareto front of AP and {listed(metrics)}, by the means: {listed(each, MANY)}. No other configuration"
+        " equals one of these in every metric and is better in one; whether two neighbours' AP differ is another"
+        " question."
+    ]
+
+
+def _states(report: Report) -> Counter[str]:
+    return Counter(trial.state for each in report.configurations for trial in each.trials)
+
+
+def _to_come(report: Report) -> int:
+    return _states(report)["waiting"] + _states(report)["running"]
+
+
+def _progress(report: Report) -> list[str]:
+    states, to_come = _states(report), _to_come(report)
+    running = f" ({states['running']} running)" if states["running"] else ""
+    return [f"{to_come} of {states.total()} trials still to come{running}."] if to_come else []
+
+
+def _partial(report: Report) -> list[str]:
+    partial = [
+        row.configuration for row in report.rows if row.configuration.seeds and not row.configuration.is_complete
+    ]
+    if not partial:
+        return []
+    lines = [f"Not complete in all seeds: {listed([f'{name(each)} ({_seeds(each)})' for each in partial], MANY)}."]
+    if any(each.losses for each in partial):
+        lines.append(
+            "Where the seeds that failed, ended early or were pruned were the bad ones, the mean of the others flatters"
+            " the configuration."
+        )
+    return lines
+
+
+def _versions(report: Report) -> list[str]:
+    """What trials of mixed versions differ in."""
+    each = [trial.versions for configuration in report.configurations for trial in configuration.finished]
+    mixed = []
+    for package in dict.fromkeys(package for versions in each for package in versions):
+        counts = Counter(str(versions.get(package, "an unknown one")) for versions in each)
+        if len(counts) > 1 or ", " in next(iter(counts)):
+            trials = [f"{one_line(version)} ({n} trial{'s' if n > 1 else ''})" for version, n in counts.items()]
+            mixed.append(f"{package} {listed(trials)}")
+    if not mixed:
+        return []
+    return [
+        f"The trials were trained with mixed versions, which a difference may come from as well: {'; '.join(mixed)}."
+    ]
+
+
+def _losses(report: Report) -> list[str]:
+    losses = [(configuration, loss) for configuration in report.configurations for loss in configuration.losses]
+    if len(losses) <= MANY:
+        return [f"{name(configuration)}, {str(loss).rstrip('.')}." for configuration, loss in losses]
+    states = _states(report)
+    why = Counter(loss.reason for _, loss in losses if loss.state == "failed")
+    counts = [f"{states[s]} of {states.total()} trials {how}." for s, how in ENDS.items() if states[s]]
+    return counts + [f"Failed, {n} times: {one_line(reason)[:200].rstrip('.')}." for reason, n in why.most_common(5)]
+
+
+def _caution(report: Report) -> list[str]:
+    if not report.design.is_sampled:
+        return []
+    n = sum(bool(each.seeds) for each in report.configurations)
+    shown = f" The table shows the best {min(SHOWN, n)}" if len(report.rows) < n else ""
+    front = shown and (" and the whole front." if report.design.costs else ".")
+    return [
+        f"The AP of the best of {n} sampled configurations is biased upwards: it was picked for its high AP on these"
+        f" images, of which its interval knows nothing. Confirm it in a grid with seeds of its own.{shown}{front}"
+    ]
+
+
+def _estimand(report: Report) -> list[str]:
+    able = [row.configuration for row in report.rows if row.estimate is not None]
+    alone = [name(each) for each in able if len(each.seeds) == 1]
+    if not able:
+        return []
+    if len(alone) == len(able):
+        return [
+            "With one seed a configuration, intervals and differences speak of these trained models on other images,"
+            " not of their recipes, which other seeds might put in another order."
+        ]
+    lines = [
+        "What is estimated is a configuration's expected AP over training seeds and over images like these"
+        f" {able[0].n_images}: a bootstrap over the images, the same for all configurations, and the spread between"
+        " seeds together make the 95 % interval; the column 'seed sd' is that spread alone."
+    ]
+    if alone:
+        lines.append(f"With one seed, of {listed(alone)}, they speak of this trained model on other images alone.")
+    return lines
+
+
+def _reading(report: Report) -> list[str]:
+    lines = ["AP is the last epoch's; the best epoch is chosen on the very images it is measured on, and flatters."]
+    if any(row.configuration.published is not None for row in report.rows):
+        lines.append(
+            "*Published elsewhere, under a protocol that can't be checked: it stands beside these numbers, and is never"
+            " subtracted from them."
+        )
+    finished = [trial for each in report.configurations for trial in each.finished]
+    if finished and finished[0].protocol:
+        protocol = finished[0].protocol
+        flip = {True: "with flip test", False: "without flip test"}.get(protocol["flip_test"], "flip test unknown")
+        lines.append(
+            f"All under one protocol: split {protocol['split']} (sha256 {protocol['split_hash'][:12]}); boxes:"
+            f" {protocol['box_source']}; {flip}; areas of {protocol['area_rule']}; score: {protocol['score_rule']}."
+        )
+    return lines
+
+
+def _seeds(configuration: Configuration) -> str:
+    return f"{len(configuration.seeds)} of {len(configuration.trials)} seeds"
+
+
+def _names(configurations: Sequence[Configuration]) -> list[str]:
+    return [name(each) for each in configurations]

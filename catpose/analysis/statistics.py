@@ -1,0 +1,198 @@
+"""Confidence intervals, differences with p-values, and the difference that a study could have detected.
+
+The estimand is an arm's expected AP over training seeds and over sets of as many images like these. Its two sources of
+chance are crossed: all models are judged on the same images. With AP of seed s = mean + image part + seed part +
+seed-by-image part, the mean over S seeds has the variance
+
+    V = images + max(s²/S - noise, 0)
+
+- images: the bootstrap variance of the mean over seeds (Efron & Tibshirani 1993), times n / (n - 1). It holds the image
+  part, which all seeds share, and 1/S of the seed-by-image part.
+- s²/S: from the variance between seeds on these images, which holds the seed part and again the seed-by-image part.
+- noise: the latter, as the bootstrap shows it (the variance of each seed's AP about their mean): not to count it twice.
+
+Of a difference, `images` is the bootstrap variance of the difference itself, in which the difficulty of the images
+cancels out, and both arms add a seed part. The same seed number in two arms counts as two seeds: other settings turn
+the same random numbers into another training, and where they don't, the interval is too wide rather than too narrow.
+
+A difference's interval is value ± t·sqrt(V); an arm's is the same, but for leaning inwards near 0 and 1. t has
+Satterthwaite's (1946) degrees of freedom, Welch's (1947) where seeds alone matter, with one change: in their formula
+(and nowhere in V itself) each s² is taken (ν + 2) / ν times as large, ν = S - 1. For where three seeds fall close
+together by chance, V is small and the plain formula believes in many degrees of freedom, both at once. With normal
+data and three seeds, its 95 % intervals cover 92 % to 98 %, depending on where the variance comes from, and these 94 %
+to 99 %: the most where it is nearly all seed-by-image, since max(…, 0) errs on the wide side.
+`tests/benchmarks/coverage.py` shows what they are worth for AP.
+
+An arm with one seed has no seed part: its interval is about this trained model on other images alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+LEVEL = 0.95  # of confidence intervals
+ALPHA = 0.05  # a difference whose p is below it is significant
+POWER = 0.8
+_NOTHING = 1e-10  # a standard error or a difference of this size is rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The AP of one arm's models, all judged on the same n images; the same draws in the same order for all arms."""
+
+    ap: np.ndarray  # (S,), a model for each seed
+    draws: np.ndarray  # (B, S), over bootstrap draws of the images
+    n_images: int
+
+    def __post_init__(self) -> None:
+        if self.ap.ndim != 1 or not len(self.ap) or self.draws.ndim != 2 or self.draws.shape[1] != len(self.ap):
+            raise ValueError(f"AP of shape {self.ap.shape} with draws of shape {self.draws.shape}: (S,) and (B, S)")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An arm's AP, its interval (within 0..1), standard error and degrees of freedom."""
+
+    value: float
+    low: float
+    high: float
+    se: float
+    df: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """AP of an arm minus the reference's, with p for 'there is none', two-sided and uncorrected.
+
+    `detectable` is the smallest true difference that such a study finds significant with 80 % power.
+    """
+
+    value: float
+    low: float
+    high: float
+    se: float
+    df: float
+    p: float
+    detectable: float
+
+
+def estimate(sample: Sample, fraction: bool = True) -> Estimate:
+    """The expected AP of an arm; with one seed, of this model on other images.
+
+    Args:
+        fraction: of a figure that is no fraction, a distance in pixels, the interval is value ± t·se, 0 or more.
+
+    The interval is Wilson's (1927) with t for z and value·(1 - value) / se² for the sample size: all AP from which the
+    value is at most t standard errors away, these being se·sqrt(AP·(1 - AP) / (value·(1 - value))). At middling AP it
+    is value ± t·se, near 0 and 1 it leans inwards as it has to. Of a model that is at 0 in every draw (it learnt
+    nothing) or at 1, the sample size is the images. nan where the AP is unknown, or with a single image.
+    """
+    value, se, df = _contrast([(1, sample)])
+    if not fraction:
+        reach = float(special.stdtrit(df, (1 + LEVEL) / 2)) * se
+        return Estimate(value, max(value - reach, 0.0), value + reach, se, df, len(sample.ap))
+    inside = _NOTHING < value < 1 - _NOTHING
+    share = float(special.stdtrit(df, (1 + LEVEL) / 2)) ** 2
+    share *= se**2 / (value * (1 - value)) if inside else 1 / sample.n_images
+    centre = (value + share / 2) / (1 + share)
+    reach = math.sqrt(share * max(value * (1 - value) + share / 4, 0.0)) / (1 + share)
+    low, high = np.clip([centre - reach, centre + reach], 0.0, 1.0)
+    return Estimate(value, float(low), float(high), se, df, len(sample.ap))
+
+
+def difference(
+    arm: Sample, reference: Sample, level: float = LEVEL, comparisons: int = 1, fraction: bool = True
+) -> Difference:
+    """The expected AP of an arm minus that of the reference; the numbers of seeds may differ.
+
+    Args:
+        level: of the interval, which is this comparison's alone.
+        comparisons: how many p-values Holm's correction will be about. `detectable` is for the strictest of its
+            steps, a level of (1 - level) / comparisons.
+        fraction: whether this is about fractions, whose differences lie within -1..1.
+    """
+    if arm.n_images != reference.n_images or len(arm.draws) != len(reference.draws):
+        raise ValueError("two arms are compared on the same draws of the same images")
+    value, se, df = _contrast([(1, arm), (-1, reference)])
+    most = 1.0 if fraction else math.inf
+    if se == 0:
+        p, detectable = float(abs(value) < _NOTHING), 0.0
+    else:
+        p = float(2 * special.stdtr(df, -abs(value) / se))
+        detectable = float(np.minimum(se * _noncentrality(df, (1 - level) / comparisons), most))
+    reach = special.stdtrit(df, (1 + level) / 2) * se
+    low, high = np.clip([value - reach, value + reach], -most, most)
+    return Difference(value, float(low), float(high), se, df, p, detectable)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values corrected for their number (Holm 1979): (m,) -> (m,), in the same order.
+
+    The k-th smallest of m counts (m - k + 1) times, and never less than a smaller one. Rejecting where the result is
+    below 0.05 errs in at most 5 % of families, whatever the dependence. A nan is no test: it stays and isn't counted.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan are sorted to the end
+    corrected = np.full(p.shape, np.nan)
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def against(samples: Sequence[Sample], one: int) -> tuple[dict[int, Difference], dict[int, float]]:
+    """One of several arms against each other: the differences, and their p corrected for all pairs of arms (Holm),
+    since it was these very numbers that chose the one. By the other's place."""
+    pairs = [(i, j) for j in range(len(samples)) for i in range(j)]
+    tested = [difference(samples[i], samples[j]).p for i, j in pairs]
+    corrected = {pair: float(p) for pair, p in zip(pairs, holm(np.array(tested)), strict=True)}
+    others = [i for i in range(len(samples)) if i != one]
+    differences = {i: difference(samples[one], samples[i], LEVEL, len(pairs)) for i in others}
+    return differences, {i: corrected[min(i, one), max(i, one)] for i in others}
+
+
+def pareto_front(points: np.ndarray) -> np.ndarray:
+    """(N, M) -> (N,) bool: the points that no other equals or exceeds in every coordinate and exceeds in one.
+
+    Coordinates are the better the greater. A point with a nan is not on the front, and keeps no other from it.
+    """
+    dominated = [bool(((points >= point).all(axis=1) & (points > point).any(axis=1)).any()) for point in points]
+    return ~np.isnan(points).any(axis=1) & ~np.array(dominated, dtype=bool)
+
+
+def _contrast(arms: list[tuple[int, Sample]]) -> tuple[float, float, float]:
+    """A signed sum of arms' mean APs with its standard error and degrees of freedom, by the module's formula."""
+    value = float(sum(sign * sample.ap.mean() for sign, sample in arms))
+    known = np.logical_and.reduce([~np.isnan(sample.draws).any(axis=1) for _, sample in arms])
+    draws, n = [sample.draws[known] for _, sample in arms], arms[0][1].n_images  # a draw without an instance is none
+    if math.isnan(value) or len(draws[0]) < 2 or n < 2:
+        return value, math.nan, math.nan
+    larger = n / (n - 1)
+    images = larger * float(sum(sign * d.mean(axis=1) for (sign, _), d in zip(arms, draws, strict=True)).var(ddof=1))
+    variance = shares = images
+    spread = images**2 * (1 / (n - 1) + 1 / (len(draws[0]) - 1))  # half the variance of the estimated variance
+    for (_, sample), d in zip(arms, draws, strict=True):
+        seeds = len(sample.ap)
+        if seeds > 1:
+            between = float(sample.ap.var(ddof=1)) / seeds
+            noise = larger * float((d - d.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum()) / (seeds - 1) / seeds
+            variance += max(between - noise, 0.0)
+            most = between * (seeds + 1) / (seeds - 1)
+            shares += max(most - noise, 0.0)
+            spread += most**2 / (seeds - 1)
+    if variance < _NOTHING**2:
+        return value, 0.0, n - 1.0
+    return value, math.sqrt(variance), shares**2 / spread
+
+
+def _noncentrality(df: float, alpha: float) -> float:
+    """True difference over standard error at which a two-sided t test at level alpha rejects with 80 % power.
+
+    From the noncentral t. The chance of rejecting in the wrong direction, below 1e-4 here, is left out.
+    """
+    return float(special.nctdtrinc(df, 1 - POWER, special.stdtrit(df, 1 - alpha / 2)))

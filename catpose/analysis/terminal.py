@@ -1,0 +1,71 @@
+"""What goes wrong with a model, and how it compares with another, as plain text."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from catpose.analysis.compare import Judged, paired
+from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
+from catpose.analysis.statistics import ALPHA, Difference, Estimate
+from catpose.errors import one_line
+from catpose.score.error_types import KINDS
+from catpose.text import interval, metric, p_value, signed, table
+
+#: What two models are compared in.
+COMPARED = ("AP", "AP50", "AP75", "AR", "PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC", "NME", "EPE")
+
+
+def analysis_text(diagnosis: Diagnosis) -> str:
+    """Tables: each keypoint, the kinds of error, and parts of the data."""
+    judged = diagnosis.judged
+    keypoints = [
+        (name.replace("_", " "), *(_both(judged.estimate(f"{key}/{name}")) for key in PER_KEYPOINT))
+        for name in diagnosis.skeleton.names
+    ]
+    shares = dict(zip(KINDS, diagnosis.shares, strict=True))
+    kinds = [("good", f"{100 * shares['good']:.1f} %", "")] if not np.isnan(shares["good"]) else []
+    for error in diagnosis.errors:
+        share = shares.get(error, np.nan)
+        kinds.append((error, "" if np.isnan(share) else f"{100 * share:.1f} %", _both(diagnosis.gain(error))))
+    parts = [
+        (f"{condition}: {name}", str(diagnosis.size(condition, name)), _both(diagnosis.part(condition, name)))
+        for condition, names in diagnosis.parts.items()
+        for name in names
+    ]
+    tables = [
+        table(keypoints, ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px")),
+        "Kinds of error (Ronchi & Perona 2017) of labelled keypoints, and the AP regained were one kind corrected:",
+        table(kinds, ("kind", "keypoints", "AP regained")),
+        *([table(parts, ("part of the data", "instances", "AP"))] if parts else []),
+    ]
+    return "\n\n".join(tables) + "\n"
+
+
+def comparison_text(ours: Judged, theirs: Judged) -> str:
+    """Two models on the same resamples of the images, and in a sentence which is better."""
+    rows = []
+    made = {key: paired(ours.evaluations[0], theirs.evaluations[0], key) for key in COMPARED}
+    for key, each in made.items():
+        compared = (signed(each.value), interval(each, signed), p_value(each.p))
+        rows.append((key, metric(ours.value(key)), metric(theirs.value(key)), *compared))
+    header = ("", "this", "against", "difference", "95 % interval", "p")
+    return (
+        f"{one_line(ours.label)} against {one_line(theirs.label)}:\n\n{table(rows, header)}\n\n{_verdict(made['AP'])}\n"
+    )
+
+
+def _verdict(ap: Difference) -> str:
+    images = "on other images like these, of these two trained models; nothing is said about training them again."
+    much = f"{signed(ap.value)} {interval(ap, signed)}, p {p_value(ap.p)}"
+    if ap.p < ALPHA:
+        return f"In AP it is {'better' if ap.value > 0 else 'worse'}: {much}, {images}"
+    if np.isnan(ap.p):
+        return "Nothing can be said of the difference in AP."
+    seen = (
+        f"; these images would have shown a difference of {metric(ap.detectable)} with 80 % power" if ap.se > 0 else ""
+    )
+    return f"In AP the two are not significantly different: {much}{seen}; {images}"
+
+
+def _both(of: Estimate) -> str:
+    return "" if np.isnan(of.value) else f"{metric(of.value)} {interval(of, metric)}".rstrip()

@@ -1,0 +1,177 @@
+"""A release written in the one layout, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from catpose.data.coco import read_coco, split_hash
+from catpose.data.copies import RECORD, Fingerprint, fingerprints, group_copies, shared_copies
+from catpose.data.sources import Release
+from catpose.errors import InputError
+from catpose.files import read_json
+
+
+@contextmanager
+def new_folder(root: Path) -> Iterator[Path]:
+    """A temporary folder beside `root` that takes its name at the end, or is removed where something failed.
+
+    Raises:
+        InputError: where `root` is there already, or can't be made.
+    """
+    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+        raise InputError(f"{root}: is there already with other data; remove it or give another folder with --out")
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.unfinished-", dir=root.parent))
+    except OSError as error:
+        raise InputError(f"{root}: can't be made ({error.strerror}); give another folder with --out") from None
+    try:
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)  # mkdtemp's 0700 is for secrets
+        yield temporary
+        temporary.rename(root)
+    except OSError as error:
+        raise InputError(f"{root}: can't be written ({error}); see to the disk or give another --out") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_layout(
+    folder: Path,
+    release: Release,
+    contents: Mapping[int, str],
+    split: Mapping[str, Sequence[int]],
+    copy_of: Mapping[int, int],
+    request: dict[str, Any],
+    link: bool = False,
+) -> dict[str, Any]:
+    """Write images/, annotations/ and split.json into an empty folder.
+
+    An empty split has no file. Instances without a labelled keypoint are left out, except from a test split where
+    nothing is labelled: that is written as test_info.json, boxes only.
+
+    Args:
+        folder: may hold images/ already (drawn cats).
+        release: what to write.
+        contents: `hash_pictures` of it.
+        split: image ids of each split.
+        copy_of: as of `draw_split`; copies that lie in several splits are listed in the record.
+        request: how it was asked for; the record keeps it.
+        link: hard-link the pictures instead of copying them.
+
+    Returns:
+        the record, as in split.json.
+    """
+    (folder / "annotations").mkdir()
+    _copy_pictures(release, folder / "images", link)
+    splits: dict[str, dict[str, Any]] = {}
+    written_as: dict[str, Sequence[int]] = {}
+    for name, image_ids in split.items():
+        if image_ids:
+            stem, counts = _write_split(folder, release, name, set(image_ids), request["seed"])
+            splits[stem], written_as[stem] = counts, image_ids
+    names = {image["id"]: image["file_name"] for image in release.images}
+    by_name = sorted((image["file_name"], contents[image["id"]]) for image in release.images)
+    lines = "".join(f"{digest}  {name}\n" for name, digest in by_name)
+    record = {
+        "request": request,
+        "images": len(release.images),
+        "images_sha256": hashlib.sha256(lines.encode()).hexdigest(),  # of what `sha256sum` prints for images/ by name
+        "splits": splits,
+        "copies": [
+            {name: [names[id_] for id_ in ids] for name, ids in places.items()}
+            for places in shared_copies(written_as, copy_of)
+        ],
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def _write_split(folder: Path, release: Release, name: str, images: set[int], seed: int) -> tuple[str, dict[str, Any]]:
+    """Write one split's annotation file; its name without ".json", and what the record says of it."""
+    annotations = [a for a in release.annotations if a["image_id"] in images]
+    labelled = [annotation for annotation in annotations if annotation["num_keypoints"]]
+    stem = name
+    if name == "test" and not labelled:
+        stem = "test_info"
+        labelled = [_box_only(annotation) for annotation in annotations]
+    if not labelled:
+        raise InputError(f"the {name} split's {len(images)} images hold no labelled instance; give another --seed")
+    file = folder / "annotations" / f"{stem}.json"
+    coco = {
+        "info": {"description": f"{release.description}; {name} split, seed {seed}"},
+        "images": [image for image in release.images if image["id"] in images],
+        "annotations": labelled,
+        "categories": release.categories,
+    }
+    file.write_text(json.dumps(coco), encoding="utf-8")
+    written = read_coco(file, folder / "images")
+    return stem, {
+        "images": len(written.images),
+        "instances": len(written),
+        "annotations_sha256": split_hash(written),
+    }
+
+
+def same_as_there(root: Path, request: dict[str, Any]) -> dict[str, Any] | None:
+    """The record of a data set that stands at `root` and answers the same request, whole; None where there is none."""
+    if not (root / RECORD).is_file():
+        return None
+    record = read_json(root / RECORD)
+    if not isinstance(record, dict) or record.get("request") != request:
+        return None
+    files = [root / "annotations" / f"{name}.json" for name in record["splits"]]
+    pictures = sum(len(files) for _, _, files in os.walk(root / "images"))
+    return record if all(file.is_file() for file in files) and pictures == record["images"] else None
+
+
+def hash_pictures(release: Release) -> dict[int, str]:
+    """SHA-256 (hex) of each picture's file, by image id."""
+    progress = tqdm(release.images, desc="hashing pictures", unit="", delay=2, mininterval=1, leave=False)
+    return {image["id"]: hashlib.sha256(release.path(image).read_bytes()).hexdigest() for image in progress}
+
+
+def find_copies(release: Release) -> dict[int, int]:
+    """For each image's id that of the first image that shows the same picture, or nearly the same.
+
+    Raises:
+        InputError: a picture that can't be read.
+    """
+    seen: dict[int, Fingerprint] = {}
+    files = [release.path(image) for image in release.images]
+    for image, look in zip(release.images, fingerprints(files), strict=True):
+        if isinstance(look, InputError):
+            raise look
+        seen[image["id"]] = look
+    return group_copies(seen)
+
+
+def _copy_pictures(release: Release, target: Path, link: bool) -> None:
+    if release.image_dir == target:  # drawn cats are there already
+        return
+    for image in tqdm(release.images, desc="copying pictures", unit="", delay=2, mininterval=1, leave=False):
+        source, copy = release.path(image), target / image["file_name"]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(copy):
+            raise InputError(
+                f"{source}: has the name of another picture, as this file system takes capitals or accents; rename one"
+            )
+        if link:
+            os.link(source.resolve(), copy)
+        else:
+            shutil.copyfile(source, copy)
+
+
+def _box_only(annotation: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in annotation.items() if key not in ("keypoints", "num_keypoints")}

@@ -1,0 +1,89 @@
+"""One number a keypoint, shown on a synthetic cat, or as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from catpose.figures.canvas import GREY, NARROW, PAPER, SKY, canvas, encoded, plain
+from catpose.skeleton import AP10K, Skeleton
+from catpose.synthetic import draw
+
+#: A drawn cat all of whose keypoints lie apart, as (seed, number).
+CAT = (0, 7)
+PAD = 14  # px of scenery left round it
+
+
+def draw_keypoint_values(skeleton: Skeleton, values: Sequence[float], what: str) -> dict[str, bytes]:
+    """Values as colours on a synthetic cat's keypoints, and as text beside it; as bars for another skeleton.
+
+    Args:
+        skeleton: of the keypoints.
+        values: one a keypoint, from 0 to 1; nan, where there is none, is grey and a dash.
+        what: their name.
+
+    Returns:
+        "png" and "svg": the files' contents.
+    """
+    if skeleton.names != AP10K.names:  # the synthetic cats have no others
+        return _bars(skeleton, values, what)
+    import matplotlib as mpl
+
+    picture, points = pale_cat(PAD)
+    rows, columns = picture.shape[:2]
+    with plain():
+        figure, axes = canvas(2.9, width=NARROW)
+        axes.imshow(picture, extent=(0, columns, rows, 0), interpolation="none")
+        axes.set_axis_off()
+        colours = mpl.colormaps["viridis"](np.nan_to_num(np.array(values, dtype=float)))
+        order = np.argsort(points[:, 0], kind="stable")
+        for side, at, aligned in ((order[:8], -0.06, "right"), (order[8:], 1.06, "left")):
+            heights = np.linspace(0.02, 0.98, len(side)) * rows
+            for k, place in zip(side[np.argsort(points[side, 1], kind="stable")], heights, strict=True):
+                value = f"{values[k]:.2f}" if not np.isnan(values[k]) else "–"
+                start = (at - 0.05 * np.sign(at)) * columns
+                axes.plot([start, points[k, 0]], [place, points[k, 1]], color=GREY, lw=0.7, zorder=2, clip_on=False)
+                axes.text(
+                    at * columns, place, f"{skeleton.names[k].replace('_', ' ')}  {value}", ha=aligned, va="center",
+                    fontsize=8,
+                )  # fmt: skip
+                colour = GREY if np.isnan(values[k]) else colours[k]
+                axes.plot(*points[k], "o", ms=8, mfc=colour, mec=PAPER, mew=1.2, zorder=3)
+        axes.set_xlim(-0.66 * columns, 1.7 * columns)
+        axes.set_ylim(rows * 1.02, -0.02 * rows)
+        scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), "viridis")
+        bar = figure.colorbar(scale, ax=axes, orientation="horizontal", fraction=0.04, pad=0.01, aspect=50, shrink=0.6)
+        bar.set_label(what, fontsize=8)
+        bar.ax.tick_params(labelsize=7.5)
+        return encoded(figure)
+
+
+def pale_cat(pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """A synthetic cat to put marks on.
+
+    Args:
+        pad: scenery left round its box, px.
+
+    Returns:
+        the picture, (H, W, 3) uint8 RGB, paler than drawn so that marks stand out, and its keypoints, (17, 2) px.
+    """
+    image = draw(*CAT)
+    x, y, width, height = image.boxes[0]
+    left, upper = int(max(x - pad, 0)), int(max(y - pad, 0))
+    picture = image.picture[upper : int(y + height + pad), left : int(x + width + pad)]
+    return np.round(80 + 0.68 * picture).astype(np.uint8), image.keypoints[0, :, :2] - (left, upper)
+
+
+def _bars(skeleton: Skeleton, values: Sequence[float], what: str) -> dict[str, bytes]:
+    with plain():
+        figure, axes = canvas(1 + 0.2 * len(skeleton), width=NARROW)
+        places = np.arange(len(skeleton))
+        axes.barh(places, np.nan_to_num(np.array(values, dtype=float)), color=SKY, height=0.72)
+        for place, value in enumerate(values):
+            text = f"{value:.2f}" if not np.isnan(value) else "–"
+            axes.text(np.nan_to_num(value) + 0.01, place, text, va="center", fontsize=7.5)
+        axes.set_yticks(places, [name.replace("_", " ") for name in skeleton.names], fontsize=8, parse_math=False)
+        axes.set(xlim=(0, 1.08), ylim=(len(skeleton) - 0.4, -0.6), xlabel=what)
+        axes.tick_params(axis="y", length=0)
+        return encoded(figure)

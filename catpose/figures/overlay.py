@@ -1,0 +1,66 @@
+"""Keypoints and limbs drawn over a picture: the animal's left in orange, its right in blue, the middle in green."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from catpose.skeleton import Skeleton
+
+LEFT, RIGHT, MIDDLE = (255, 140, 30), (40, 120, 255), (60, 220, 90)  # RGB; told apart by the colour-blind as well
+SIDES = {"left": LEFT, "right": RIGHT, "middle": MIDDLE}
+
+
+def draw_pose(
+    picture: np.ndarray,
+    keypoints: np.ndarray,
+    shown: np.ndarray,
+    skeleton: Skeleton,
+    hollow: bool = False,
+) -> np.ndarray:
+    """A copy of `picture` with one animal's pose on it.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        keypoints: (K, 2), px.
+        shown: (K,) bool: the keypoints to draw; a limb is drawn where both of its ends are.
+        skeleton: of the K keypoints.
+        hollow: rings and thin limbs, which is how truth is told from a prediction in one picture.
+    """
+    canvas = picture.copy()
+    radius = max(2, round(max(canvas.shape[:2]) / 110))
+    width = max(1, radius // 3) if hollow else max(1, round(radius / 1.5))
+    points = np.nan_to_num(keypoints).round().clip(-1e4, 1e4).astype(int)
+    sides = skeleton.sides
+    for a, b in skeleton.limbs:
+        if shown[a] and shown[b]:
+            color = SIDES[sides[a] if sides[b] == "middle" else sides[b]]
+            cv2.line(canvas, points[a].tolist(), points[b].tolist(), color, width, cv2.LINE_AA)
+    for side, point, visible in zip(sides, points, shown, strict=True):
+        if visible:
+            if not hollow:
+                cv2.circle(canvas, point.tolist(), radius + 1, (255, 255, 255), -1, cv2.LINE_AA)
+            cv2.circle(canvas, point.tolist(), radius, SIDES[side], width if hollow else -1, cv2.LINE_AA)
+    return canvas
+
+
+def draw_box(picture: np.ndarray, box: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+    """A copy of `picture` with a box (x, y, width, height; px) on it."""
+    canvas = picture.copy()
+    x, y, width, height = (round(float(value)) for value in box)
+    cv2.rectangle(canvas, (x, y), (x + width, y + height), color, 1, cv2.LINE_AA)
+    return canvas
+
+
+def contact_sheet(pictures: list[np.ndarray], columns: int, tile: int = 256) -> np.ndarray:
+    """Pictures side by side, each fitted into a square of `tile` px on white."""
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * tile, columns * tile, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        scale = tile / max(picture.shape[:2])
+        size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        top = (i // columns) * tile + (tile - size[1]) // 2
+        left = (i % columns) * tile + (tile - size[0]) // 2
+        sheet[top : top + size[1], left : left + size[0]] = small
+    return sheet

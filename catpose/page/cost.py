@@ -1,0 +1,241 @@
+"""The report's section on what models cost: size, multiply–adds, run time, beside what was published."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from catpose.analysis.compare import Comparison
+from catpose.analysis.models import Model
+from catpose.analysis.statistics import ALPHA, pareto_front
+from catpose.cost.complexity import Complexity, complexity
+from catpose.cost.figure import figures
+from catpose.cost.profiling import Profile
+from catpose.cost.runtime import RunTime, run_time
+from catpose.cost.table import (
+    PUBLISHED_RUN_TIME,
+    milliseconds,
+    parts_table,
+    place,
+    predictions_table,
+    training_sentence,
+    training_table,
+)
+from catpose.figures.configurations import Mark
+from catpose.figures.pareto import draw_pareto
+from catpose.model.backbones.resnet import ResNet
+from catpose.model.bounded import bounded_building, bounded_outputs
+from catpose.page.html import Answer, Block, Figure, Listing, Section, Table, Text
+from catpose.page.results import read_published
+from catpose.run.checkpoint import described_model
+from catpose.skeleton import Skeleton
+from catpose.text import fraction, interval
+
+#: Tensors and numbers of the largest network that is built to count what it does: a ViT-H has 600 million.
+LARGEST = (10_000, 200_000_000)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a model costs, as far as it is known."""
+
+    complexity: Complexity | None  # None where the model can't be built here
+    times: dict[int, RunTime]  # by seed
+
+    @property
+    def gmacs(self) -> float:
+        return self.complexity.macs / 1e9 if self.complexity else math.nan
+
+    @property
+    def params_m(self) -> float:
+        return self.complexity.params / 1e6 if self.complexity else math.nan
+
+    @property
+    def minutes(self) -> float:
+        """Of one training, the mean over runs."""
+        return sum(time.total_s for time in self.times.values()) / len(self.times) / 60 if self.times else math.nan
+
+
+def price(model: Model, skeleton: Skeleton, trusted: tuple[str, ...] = ()) -> Price:
+    """Counted on a model of the first run's settings, if its class is catpose's or trusted, and read from the logs."""
+    return Price(
+        _counted(model, skeleton, trusted), {run.seed: run_time(run.path) for run in model.runs if run.history}
+    )
+
+
+def _counted(model: Model, skeleton: Skeleton, trusted: tuple[str, ...]) -> Complexity | None:
+    file = model.runs[0].path / "config.yaml"
+    try:
+        with bounded_building(*LARGEST), bounded_outputs():
+            made, settings = described_model(file.read_text(encoding="utf-8"), trusted, skeleton)
+            return complexity(made, tuple(settings["data"]["input_size"]))
+    except Exception:  # a class of the user's own that isn't trusted, or one that has changed since
+        return None
+
+
+def what_does_it_cost(comparison: Comparison, prices: Sequence[Price], profiles: Sequence[Profile]) -> Answer:
+    """About the best model."""
+    mine = prices[comparison.best]
+    answer = f"{mine.gmacs:.2f} G multiply–adds" if mine.complexity else "unknown size"
+    said = [f"{mine.params_m:.1f} M parameters"] if mine.complexity else []
+    if mine.times:
+        said.append(
+            f"{mine.minutes:.0f} min of training a run" if mine.minutes >= 1 else "less than a minute of training"
+        )
+    timing = _latency(comparison.models[comparison.best], mine, profiles)
+    if timing:
+        said.append(timing)
+    cheaper = [i for i, p in comparison.p.items() if prices[i].gmacs < mine.gmacs and not p < ALPHA]
+    if cheaper:
+        cheapest = min(cheaper, key=lambda i: prices[i].gmacs)
+        said.append(f"cheaper, and not significantly different: {comparison.judged[cheapest].label}")
+    return Answer("What does it cost?", answer, "; ".join(said), "cost")
+
+
+def cost(comparison: Comparison, prices: Sequence[Price], profiles: Sequence[Profile]) -> Section:
+    blocks: list[Block] = [
+        Text(
+            "Multiply–adds are those from one crop to its heatmaps, as fvcore counts them; FLOPs are twice as many."
+            " The published convention also counts ReLU, pooling and bias. The flip test doubles a prediction's cost."
+        )
+    ]
+    marks = _marks(comparison, prices)
+    if any(not math.isnan(mark.cost) for mark in marks):
+        blocks.append(
+            Figure(
+                "pareto",
+                "AP against multiply–adds; blue: no other model has more AP for less",
+                "AP against billions of multiply–adds a crop",
+                draw_pareto(marks, "multiply–adds a crop, G"),
+            )
+        )
+    rows = [
+        (
+            judged.label,
+            model.network,
+            f"{each.params_m:.2f}" if each.complexity else "",
+            f"{each.gmacs:.3f}" if each.complexity else "",
+            f"{each.complexity.published_macs / 1e9:.3f}" if each.complexity else "",
+            f"{fraction(judged.value('AP'))} {interval(judged.estimate('AP'))}",
+        )
+        for model, judged, each in zip(comparison.models, comparison.judged, prices, strict=True)
+    ]
+    note = "" if all(each.complexity for each in prices) else "Blank where a model can't be built here: not counted."
+    header = ("model", "network and input size", "parameters, M", "G multiply–adds", "published convention", "AP")
+    blocks += [
+        Table("What each model costs", header, rows, note),
+        *_published_blocks(),
+        *_run_times(comparison, prices),
+    ]
+    return Section("cost", "What they cost", blocks + profile_blocks(profiles))
+
+
+def _marks(comparison: Comparison, prices: Sequence[Price]) -> list[Mark]:
+    points = [(judged.value("AP"), each.gmacs) for judged, each in zip(comparison.judged, prices, strict=True)]
+    on_front = pareto_front(np.array([(value, -gmacs) for value, gmacs in points]))
+    marks = []
+    for judged, (value, gmacs), front in zip(comparison.judged, points, on_front, strict=True):
+        interval_of = judged.estimate("AP")
+        marks.append(Mark(judged.label, value, interval_of.low, interval_of.high, cost=gmacs, front=bool(front)))
+    return marks
+
+
+def _published_blocks() -> list[Table]:
+    """The published complexity, row by row, counted again here."""
+    made = []
+    for table in read_published():
+        if not table.get("complexity"):
+            continue
+        rows = []
+        for row in table["rows"]:
+            settings = row["settings"]
+            counted = complexity(ResNet(settings["model.depth"], weights=None), tuple(settings["data.input_size"]))
+            rows.append((*row["cells"], *published_figures(counted), f"{counted.macs / 1e9:.2f} G"))
+        header = (*table["columns"], "ours: parameters", "published convention", "fvcore alone")
+        note = str(table["contradiction"]).strip()
+        made.append(Table(f"{table['title']} ({table['source']})", header, rows, note))
+    return made
+
+
+def published_figures(counted: Complexity) -> tuple[str, str]:
+    """Parameters and multiply–adds as the published tables print them: two digits after the point, no last zero."""
+    figures = (counted.params / 1e6, counted.published_macs / 1e9)
+    millions, billions = (f"{round(value, 2):g}" if round(value, 2) % 1 else f"{value:.1f}" for value in figures)
+    return f"{millions} M", f"{billions} G"
+
+
+def _run_times(comparison: Comparison, prices: Sequence[Price]) -> list[Table]:
+    rows = []
+    for judged, each in zip(comparison.judged, prices, strict=True):
+        for seed, time in each.times.items():
+            epoch, step = time.epoch, time.iteration
+            rows.append(
+                (
+                    judged.label + (f", seed {seed}" if len(each.times) > 1 else ""),
+                    f"{epoch.mean_s:.1f}",
+                    "" if epoch.std_s is None else f"{epoch.std_s:.1f}",
+                    f"{epoch.slowest_s:.1f} ({epoch.slowest_epoch})",
+                    f"{epoch.fastest_s:.1f} ({epoch.fastest_epoch})",
+                    f"{step.mean_s:.3f}" if step else "",
+                    f"{time.images_per_s:.0f}",
+                    f"{time.total_s / 60:.1f}",
+                )
+            )
+    header = (
+        "model",
+        "epoch, s",
+        "std, s",
+        "slowest, s (epoch)",
+        "fastest, s (epoch)",
+        "iteration, s",
+        "images/s",
+        "total, min",
+    )
+    note = (
+        "From each run's metrics.csv, epochs with their validation; the first epoch of a start, when caches fill, is in"
+        " the total only."
+    )
+    printed = [(line,) for line in PUBLISHED_RUN_TIME]
+    contradiction = "No run had more than 210 epochs: what is numbered up to 11412, and timed, are iterations."
+    return [
+        *([Table("Run time", header, rows, note)] if rows else []),
+        Table("Run time (report, 5.2)", ("what is printed",), printed, contradiction),
+    ]
+
+
+def profile_blocks(profiles: Sequence[Profile]) -> list[Block]:
+    """What `catpose.profile` measured."""
+    blocks: list[Block] = []
+    for number, profile in enumerate(profiles, 1):
+        measured = profile.cost
+        if measured is None:
+            continue
+        title = f"{measured.model} at {measured.complexity.width_px}x{measured.complexity.height_px}, {place(measured)}"
+        blocks += [
+            Figure(f"profile{number}-{name}", f"{title}: {name.replace('_', ' ')}", f"{name} of {title}", files)
+            for name, files in figures(measured).items()
+        ]
+        blocks.append(Table(f"Parts of {title}", *parts_table(measured.complexity)))
+        if measured.predictions:
+            blocks.append(Table(f"Predictions, {title}", *predictions_table(measured.predictions)))
+        if measured.training:
+            sentence = training_sentence(measured.training)
+            blocks.append(Table(f"A training step, {title}", *training_table(measured.training), sentence))
+        if measured.notes:
+            blocks.append(Listing(measured.notes))
+    return blocks
+
+
+def _latency(model: Model, mine: Price, profiles: Sequence[Profile]) -> str:
+    """The time that one crop takes, where the same network at the same size was profiled."""
+    name = str(model.settings.get("model.class_path")).rsplit(".", 1)[-1]
+    for measured in (profile.cost for profile in profiles if profile.cost):
+        if measured.model != name or measured.complexity != mine.complexity:
+            continue
+        for timing in measured.predictions:
+            if timing.batch_size == 1 and timing.kind == "keypoints" and not timing.compiled:
+                return f"{milliseconds(timing.p50_ms)} ms a crop without flip test ({place(measured)})"
+    return ""

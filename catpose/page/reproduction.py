@@ -1,0 +1,84 @@
+"""The report's section on reproducibility: where each number comes from."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from catpose.analysis.models import Model, Run
+from catpose.page.html import Code, Section, Table, Text
+from catpose.run.provenance import Start
+from catpose.score.protocol import EvaluationProtocol
+
+SHOWN = ("torch", "lightning", "timm")  # packages
+
+
+def reproduction(models: Sequence[Model], command: Sequence[str]) -> Section:
+    """The section that gives versions, settings, protocol and commands of each run."""
+    runs = [(model, run) for model in models for run in model.runs]
+    commands = [fit_command(run) for _, run in runs]
+    return Section(
+        "reproduce",
+        "Reproducibility",
+        [
+            Text("Each run, by its command, on the code and packages named below. This report:"),
+            Code(shlex.join(["python", "-m", "catpose.report", *command])),
+            Text("The runs, in the order of the table:"),
+            Code("\n".join(commands)),
+            Table(
+                "What each run was made with",
+                (
+                    "model",
+                    "seed",
+                    "git revision",
+                    "started",
+                    "starts",
+                    "Python",
+                    "torch",
+                    "lightning",
+                    "timm",
+                    "machine",
+                ),
+                [(model.label, *_facts(run)) for model, run in runs],
+            ),
+            Table(
+                "The protocol of every score here: what must be alike before two may be compared",
+                ("what", "here"),
+                protocol_rows(runs[0][1].protocol),
+            ),
+        ],
+    )
+
+
+def fit_command(run: Run) -> str:
+    """The `fit` command that trains a run again."""
+    return shlex.join(["python", "-m", "catpose.fit", *(run.starts[0].command if run.starts else [])])
+
+
+def protocol_rows(protocol: EvaluationProtocol) -> list[tuple[str, str]]:
+    """The evaluation protocol as rows of a table."""
+    return [
+        ("split", protocol.split),
+        ("annotations, sha256", protocol.split_hash),
+        ("area in OKS", protocol.area_rule),
+        ("boxes", protocol.box_source),
+        ("flip test", protocol.flip),
+        ("a detection's score", protocol.score_rule),
+        ("OKS sigmas", " ".join(f"{sigma:g}" for sigma in protocol.sigmas)),
+        ("AP", "OKS 0.50:0.05:0.95, 101 recalls, at most 20 detections a picture, as pycocotools has it"),
+    ]
+
+
+def _facts(run: Run) -> tuple[str, ...]:
+    first = run.starts[0] if run.starts else Start()
+    revision = first.git.revision[:10] + (" with changes" if first.git.changed else "") if first.git else "unknown"
+    machine = first.machine
+    return (
+        str(run.seed),
+        revision,
+        first.time,
+        str(len(run.starts)),
+        first.python,
+        *(first.packages.get(name, "") for name in SHOWN),
+        f"{'?' if machine.cpus is None else machine.cpus} CPUs, " + (", ".join(machine.gpus) or "no GPU"),
+    )

@@ -1,0 +1,49 @@
+"""Modules of one's own, named with --import: code that one trusts, imported as Python does."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from catpose.errors import InputError, one_line
+
+
+def import_modules(modules: Sequence[str]) -> None:
+    """Import modules, from the folder one works in (as `python -m` does) or wherever else Python looks for them.
+
+    Raises:
+        InputError: one can't be imported.
+    """
+    folder = os.getcwd()
+    if modules and not {folder, ""} & {*sys.path}:
+        sys.path.insert(0, folder)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever the module raises
+            why = one_line(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {one_line(error)}"
+            raise InputError(f"--import {one_line(module)[:100]}: {why[:200]}; name a module without .py") from None
+
+
+def split_imports(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The modules that a command line names with --import, and its other words.
+
+    Raises:
+        InputError: the last --import names none.
+    """
+    modules, rest = [], []
+    remaining = iter(args)
+    for arg in remaining:
+        if arg == "--import":
+            module = next(remaining, "")
+        elif arg.startswith("--import="):
+            module = arg.removeprefix("--import=")
+        else:
+            rest.append(arg)
+            continue
+        if not module:
+            raise InputError("--import: names no module; write --import my_net")
+        modules.append(module)
+    return modules, rest

@@ -1,0 +1,108 @@
+"""What may differ between the starts of one run, and what makes it a run of another lineage.
+
+A lineage is a run's starts under settings that give the same numbers. A run that goes on under other settings
+(`fit --new-lineage`) has one more; it is never put together with runs of the first.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from catpose.errors import one_line
+from catpose.model.pose import PoseModel
+
+#: Settings that change no number of metrics.csv but times: each is tried on an interrupted run in
+#: tests/run/test_lineage.py, under each schedule. Beside them everything of `wandb`, and `trainer.max_epochs` as below.
+FREE = (
+    "data.num_workers",
+    "data.cache",
+    "data.cache_dir",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.log_every_n_steps",
+    "trainer.logger",
+)
+
+#: What 0.1.0 did where it had no such setting yet: its runs go on with these.
+BEFORE = {"data.area": "file"}
+
+
+def is_free(key: str, value: Any) -> bool:
+    """Whether a setting of this value has no say in the numbers. A class or a list of them, a logger's say, has."""
+    return key.startswith("wandb.") or (key in FREE and not isinstance(value, list | dict))
+
+
+def changes(before: dict[str, Any], now: dict[str, Any], epochs: int) -> list[str]:
+    """The differences between two starts' settings that change numbers, as "key before → now".
+
+    Args:
+        before, now: by dotted name.
+        epochs: those that the run has finished.
+    """
+    found = []
+    for key in dict.fromkeys([*now, *before]):
+        old, new = before.get(key, BEFORE.get(key)), now.get(key)
+        if old == new or (is_free(key, old) and is_free(key, new)):
+            continue
+        if key == "trainer.max_epochs" and _only_longer(before, now, epochs):
+            continue
+        found.append(
+            f"{key} {one_line(before.get(key, BEFORE.get(key, 'absent')))} → {one_line(now.get(key, 'absent'))}"
+        )
+    return found
+
+
+def _only_longer(before: dict[str, Any], now: dict[str, Any], epochs: int) -> bool:
+    """Whether another `max_epochs` changes nothing but how many epochs there are.
+
+    The multi-step schedule doesn't look at the run's length, the cosine does; of classes that aren't catpose's, such as
+    the callback of stochastic weight averaging, nobody knows.
+    """
+    length = now.get("trainer.max_epochs")
+    if now.get("model.schedule") != "multistep" or any(_is_foreign(*item) for item in (*before.items(), *now.items())):
+        return False
+    return isinstance(length, int) and (length == -1 or length >= epochs)
+
+
+def _is_foreign(key: str, value: Any) -> bool:
+    if key.rsplit(".", 1)[-1] == "class_path":
+        return not str(value).startswith("catpose.")
+    if isinstance(value, dict):
+        return any(_is_foreign(*part) for part in value.items())
+    return isinstance(value, list) and any(_is_foreign("", part) for part in value)
+
+
+class NewLineage(Callback):
+    """Gives a run that goes on under other settings the optimiser's of now; Lightning restores those of before.
+
+    The schedule stands where the finished epochs have brought it, also where an epoch now has another number of steps.
+    An optimiser of another kind begins without what the one before had gathered.
+
+    Args:
+        renewed: whether the settings are others. The first process tells all.
+    """
+
+    def __init__(self, renewed: bool) -> None:
+        self.renewed = renewed
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        ours = type(pl_module).configure_optimizers is PoseModel.configure_optimizers
+        if not trainer.strategy.broadcast(self.renewed) or not ours:
+            return
+        now: Any = pl_module.configure_optimizers()
+        groups, new_groups = trainer.optimizers[0].param_groups, now["optimizer"].param_groups
+        if groups[0].keys() != new_groups[0].keys():
+            trainer.optimizers[0].state.clear()
+        scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
+        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)  # of an epoch
+        scheduler.last_epoch = trainer.current_epoch * steps
+        scheduler.base_lrs = now["lr_scheduler"]["scheduler"].base_lrs
+        scheduler._last_lr = [rate * scheduler.lr_lambdas[0](scheduler.last_epoch) for rate in scheduler.base_lrs]
+        for group, new, rate in zip(groups, new_groups, scheduler._last_lr, strict=True):
+            parameters = group["params"]
+            group.clear()
+            group.update(new, params=parameters, lr=rate)

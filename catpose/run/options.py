@@ -1,0 +1,15 @@
+"""Command-line options that `test` and `predict` share; nothing heavy is imported, so that --help is quick."""
+
+from __future__ import annotations
+
+import argparse
+
+from catpose.errors import natural
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """How a checkpoint's model is built and run: --batch-size, --accelerator, --import (as `trusted`)."""
+    parser.add_argument("--batch-size", type=natural, default=32, help="crops at once (%(default)s)")
+    parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, … (%(default)s)")
+    parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
+                        help="a module of your own that holds the model's class")  # fmt: skip

@@ -1,0 +1,96 @@
+"""pycocotools as the judge of `ap.py`: the same figures from the field's own program, to be held against ours."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from catpose.skeleton import AP10K, Skeleton
+
+STATS = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L")
+
+
+def judge(
+    coco: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    skeleton: Skeleton = AP10K,
+    per_keypoint: bool = True,
+    area: str = "box",
+) -> dict[str, float]:
+    """What pycocotools says of a COCO keypoint file and a results file, quietly; neither is changed.
+
+    Its input is given what it needs to work: `area` by the rule, `num_keypoints` as counted and an absent `iscrowd`,
+    as in `Instances.from_coco`, and annotations are numbered from 1 (a detection matched to an annotation with the
+    id 0 it would take for unmatched).
+
+    Returns:
+        the keys of `average_precision` but for "n", "n_M", "n_L" (AP/KEYPOINT and AR/KEYPOINT only with
+        `per_keypoint`); nan where pycocotools says -1.
+    """
+    truth = {key: coco[key] for key in ("images", "categories")}
+    truth["annotations"] = [_complete(annotation, i + 1, area) for i, annotation in enumerate(coco["annotations"])]
+    stats = _evaluate(truth, results, skeleton.sigmas)
+    values = dict(zip(STATS, stats, strict=True))
+    for k, name in enumerate(skeleton.names if per_keypoint else ()):
+        alone = truth | {"annotations": [_only(annotation, k) for annotation in truth["annotations"]]}
+        stats = _evaluate(alone, results, skeleton.sigmas)
+        values |= {f"AP/{name}": stats[0], f"AR/{name}": stats[5]}
+    return {key: float("nan") if value == -1 else float(value) for key, value in values.items()}
+
+
+def require_agreement(ours: Mapping[str, Any], judged: Mapping[str, float], tolerance: float = 1e-9) -> None:
+    """Raise RuntimeError where any figure of the judge's is missing in `ours`, or differs by more than `tolerance`."""
+    wrong = [
+        f"{key} {float(ours.get(key, np.inf))!r} instead of {value!r}"
+        for key, value in judged.items()
+        if not np.isclose(float(ours.get(key, np.inf)), value, rtol=0, atol=tolerance, equal_nan=True)
+    ]
+    if wrong:
+        raise RuntimeError("the score differs from pycocotools', which is a bug of ours: " + ", ".join(wrong))
+
+
+def _complete(annotation: Mapping[str, Any], number: int, area: str) -> dict[str, Any]:
+    derived = {
+        "id": number,
+        "area": annotation["area"] if area == "file" else annotation["bbox"][2] * annotation["bbox"][3],
+        "iscrowd": int(bool(annotation.get("iscrowd"))),
+        "num_keypoints": sum(v > 0 for v in annotation["keypoints"][2::3]),
+    }
+    return dict(annotation) | derived
+
+
+def _only(annotation: Mapping[str, Any], keypoint: int) -> dict[str, Any]:
+    keypoints = list(annotation["keypoints"])
+    keypoints[2::3] = [v if k == keypoint else 0 for k, v in enumerate(keypoints[2::3])]
+    return dict(annotation) | {"keypoints": keypoints, "num_keypoints": int(keypoints[3 * keypoint + 2] > 0)}
+
+
+def _evaluate(
+    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
+) -> Sequence[float]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        ground = COCO()
+        ground.dataset = copy.deepcopy(dict(truth))
+        ground.createIndex()
+        if results:
+            # A segmentation or caption would be taken for what these results are.
+            entries = [{k: v for k, v in r.items() if k not in ("segmentation", "caption")} for r in results]
+            found = ground.loadRes(copy.deepcopy(entries))
+        else:  # loadRes can't read an empty list
+            found = COCO()
+            found.dataset = {**ground.dataset, "annotations": []}
+            found.createIndex()
+        evaluation = COCOeval(ground, found, "keypoints")
+        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [float(value) for value in evaluation.stats]

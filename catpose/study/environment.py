@@ -1,0 +1,43 @@
+"""What a trial's process is given of this machine: a worker's share of its GPUs or cores, and nothing private."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from catpose.study.url import STORAGE
+
+#: What a child doesn't inherit: the way into the storage, and what would make Lightning take it for started by SLURM
+#: (it would then requeue the job by itself, which is the launcher's part).
+PRIVATE = (STORAGE, "PGPASSWORD", "PGPASSFILE", "MYSQL_PWD")
+PRIVATE_PREFIXES = ("SLURM_", "SLURMD_", "SUBMITIT_", "PMI_", "PMIX_")
+
+
+def environment(workers: int, index: int) -> dict[str, str]:
+    """A child's environment: the `index`th worker's share of this machine's GPUs or cores, and nothing private."""
+    variables = {
+        key: value for key, value in os.environ.items() if key not in PRIVATE and not key.startswith(PRIVATE_PREFIXES)
+    }
+    gpus = visible_gpus()
+    if gpus and workers > 1:
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(share(gpus, workers, index))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    variables.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
+    return variables
+
+
+def share(gpus: Sequence[str], workers: int, index: int) -> list[str]:
+    """The `index`th worker's GPUs: an equal part of them, or one of its own or shared where there are fewer."""
+    if workers >= len(gpus):
+        return [gpus[index % len(gpus)]]
+    return [gpu for i, gpu in enumerate(gpus) if i * workers // len(gpus) == index]
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [gpu.strip() for gpu in named.split(",") if gpu.strip() and gpu.strip() != "-1"]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]

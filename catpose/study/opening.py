@@ -1,0 +1,196 @@
+"""Opening a study in its storage: whether what is there is this study, and what its trials share."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from jsonargparse import Namespace
+from optuna.distributions import distribution_to_json
+
+from catpose.data.coco import read_split, split_hash
+from catpose.errors import InputError, one_line
+from catpose.files import require_writable
+from catpose.instances import AreaRule
+from catpose.plain_yaml import flatten
+from catpose.run.cli import FitCLI
+from catpose.run.lineage import is_free
+from catpose.run.provenance import numeric_versions
+from catpose.study.file import Study
+from catpose.study.ledger import Ledger
+from catpose.study.space import Configuration
+from catpose.study.storage import AwayError, masked, normal_url, open_engine
+from catpose.study.stored import Facts
+
+#: Settings that may differ between the workers of a study, beside those that change no number: a trial has its own
+#: seed, and the data's hashes stand for its place.
+LOCAL = {"data.root", "seed_everything", "data.seed"}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study in its storage."""
+
+    ledger: Ledger
+    id: str  # the study's own, made up when it was created
+    root: Path  # the data folder
+    area: AreaRule  # whose area OKS takes
+    wandb: dict[str, Any]  # W&B's settings, as of a run
+    corrections: int  # how often its settings were corrected
+    notes: tuple[str, ...]  # what is left out of its plan, a line each
+
+
+def facts_of(study: Study) -> tuple[Facts, Namespace]:
+    """What makes a study this one beside its configurations, under a new id; and all the base's settings.
+
+    Raises:
+        InputError: the experiment, a setting, a configuration or the data can't be used.
+    """
+    base = FitCLI(study.args(None, 0))
+    varied = study.space.keys
+    shared = {
+        key: value
+        for key, value in flatten(base.resolved()).items()
+        if not is_free(key, value) and not any(key == free or key.startswith(free + ".") for free in LOCAL | varied)
+    }
+    for configuration in study.space.samples():
+        settings_of(study, configuration)
+    root = Path(base.config.data.root)
+    distributions = study.space.distributions() if study.trials is not None else {}
+    facts = Facts(
+        id=secrets.token_hex(8),
+        settings=shared,
+        data={split: split_hash(read_split(root, split, base.config.data.area)) for split in ("train", "val")},
+        metrics=dict(study.metrics),
+        space={name: distribution_to_json(distribution) for name, distribution in distributions.items()},
+        versions=numeric_versions(),
+    )
+    return facts, base.config
+
+
+def settings_of(study: Study, configuration: Configuration) -> dict[str, Any]:
+    """All settings of a configuration, by dotted name.
+
+    Raises:
+        InputError: they can't be read.
+    """
+    try:
+        return _settings(tuple(study.args(configuration, 0)))
+    except InputError as error:
+        raise InputError(f"{study.file}: configuration {configuration.label}: {error}") from None
+
+
+@functools.cache
+def _settings(args: tuple[str, ...]) -> dict[str, Any]:
+    return flatten(FitCLI([*args]).resolved())
+
+
+def trained(study: Study, url: str, mixed_versions: bool) -> set[str]:
+    """The labels of configurations of which a trial is complete: nobody needs to try whether they can be trained."""
+    normal_url(url)  # refused before anything is tried
+    try:
+        trials = open_ledger(study, url, create=False, mixed_versions=mixed_versions).ledger.trials()
+    except AwayError:
+        raise
+    except InputError:  # there is none yet, or it is another one; whoever opens it to write says so
+        return set()
+    return {trial.configuration.label for trial in trials if trial.state == "complete" and trial.configuration}
+
+
+def open_ledger(study: Study, url: str, create: bool, mixed_versions: bool = False) -> Opened:
+    """The study in its storage, checked to be this one.
+
+    Args:
+        create: plan the study where it isn't there yet, to train its trials here; correct it where nothing of it is
+            complete.
+        mixed_versions: train them with other versions than it was begun with.
+
+    Raises:
+        InputError: the storage can't be used, holds another study of this name, or none where none is to be created.
+    """
+    facts, config = facts_of(study)
+    _require_file(study, url, create)
+    ledger = Ledger(open_engine(url), study.name, study.grace, space=study.space)
+    stored = ledger.facts(facts if create else None)
+    if stored is None:
+        raise InputError(f"{masked(url)}: holds no study {study.name}; run it first, or name another with --name")
+    differing = [*differences(stored, facts), *ledger.other_settings(study.configurations)]
+    if differing:
+        stored = _correct(study, url, ledger, stored, facts, differing, create)
+    if create and not mixed_versions:
+        _require_versions(study, stored.versions, facts.versions or {})
+    plan = ledger.plan(study.configurations, study.seeds, write=create)
+    return Opened(
+        ledger=ledger,
+        id=stored.id,
+        root=Path(config.data.root),
+        area=config.data.area,
+        wandb=config.wandb.as_dict(),
+        corrections=stored.corrections,
+        notes=plan.notes,
+    )
+
+
+def _require_file(study: Study, url: str, create: bool) -> None:
+    """Of a database in a file: see that it is there, or that it can be created."""
+    database = sqlalchemy.make_url(normal_url(url)).database if url.startswith("sqlite") else None
+    if not database or Path(database).exists():
+        return
+    if not create:
+        raise InputError(f"{database}: no such study; run it first: python -m catpose.sweep --config {study.file}")
+    require_writable(Path(database).parent, "--out", folder=True)
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _correct(
+    study: Study, url: str, ledger: Ledger, stored: Facts, facts: Facts, differing: list[str], create: bool
+) -> Facts:
+    """The study's new facts, where others are asked for and nothing of it is complete.
+
+    Raises:
+        InputError: something is complete, or nothing is to be changed.
+    """
+    shown = ", ".join(differing[:4]) + (f" and {len(differing) - 4} more" if len(differing) > 4 else "")
+    new = facts.model_copy(update={"id": secrets.token_hex(8), "corrections": stored.corrections + 1})
+    if not create or not ledger.correct(stored, new, study.configurations):
+        raise InputError(
+            f"study {study.name}: its storage {masked(url)} has it with other settings ({shown}); give it another"
+            " name with --name"
+        )
+    print(f"study {study.name}: nothing of it is complete, so it is corrected, and begins anew ({shown})")
+    return new
+
+
+def differences(stored: Facts, facts: Facts) -> list[str]:
+    """What the facts in a storage and those of a study's file differ in."""
+    absent = "absent"
+    then, now = stored.settings, facts.settings
+    differing = [
+        f"{key} {one_line(then.get(key, absent))} → {one_line(now.get(key, absent))}"
+        for key in sorted({*now, *then})
+        if now.get(key, absent) != then.get(key, absent)
+    ]
+    differing += [f"data of {split}" for split in facts.data if facts.data[split] != stored.data.get(split)]
+    differing += ["metric"] if stored.metrics != facts.metrics else []
+    differing += ["space"] if stored.space != facts.space else []
+    return differing
+
+
+def _require_versions(study: Study, then: dict[str, str] | None, now: dict[str, str]) -> None:
+    """InputError where a study was begun with other versions, or nobody knows with which."""
+    if then == now:
+        return
+    if then is None:
+        how = "versions that weren't written down (catpose 0.1.0 didn't)"
+    else:
+        names = [name for name in dict.fromkeys([*now, *then]) if then.get(name) != now.get(name)]
+        each = [f"{name} {one_line(then.get(name, 'absent'))[:40]}, here {now.get(name, 'absent')}" for name in names]
+        how = f"other versions ({'; '.join(each)})"
+    raise InputError(
+        f"study {study.name}: was begun with {how}; work on it with those, or with --mixed-versions, which its report"
+        " will say, or give the study another name with --name"
+    )

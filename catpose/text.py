@@ -1,0 +1,79 @@
+"""Numbers, tables and Markdown as text. A number that isn't known, None or nan, is blank."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from catpose.errors import one_line
+
+
+class Interval(Protocol):
+    """Whatever has two ends."""
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def number(value: float | None) -> str:
+    """Four digits: "0.01234", "1234"."""
+    return "" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+def fraction(value: float | None) -> str:
+    """Three digits after the point, as of an AP: "0.765"."""
+    return "" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference of fractions: "+0.012"."""
+    return "" if value is None or math.isnan(value) else f"{value:+.3f}"
+
+
+def metric(value: float | None) -> str:
+    """A fraction with four digits after the point, a greater number with four digits in all."""
+    return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) <= 1 else f"{value:.4g}"
+
+
+def p_value(p: float | None) -> str:
+    """Three digits after the point, or "<0.001"."""
+    return "" if p is None or math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def interval(of: Interval | None, written: Callable[[float], str] = fraction) -> str:
+    """ "[low, high]", each end as `written` has it."""
+    return "" if of is None else ends(of.low, of.high, written)
+
+
+def ends(low: float, high: float, written: Callable[[float], str] = fraction) -> str:
+    """As `interval`."""
+    return "" if math.isnan(low) or math.isnan(high) else f"[{written(low)}, {written(high)}]"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """ "a, b and c", or the first `most` and a count."""
+    if not names:
+        return "none"
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join([part for part in (", ".join(names[:-1]), names[-1]) if part])
+
+
+def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> str:
+    """Rows of text under a header, columns aligned, the first to the left and the others to the right."""
+    rows = [tuple(one_line(cell) if not cell.isprintable() else cell for cell in row) for row in rows]
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True))])
+        for row in [header, tuple("-" * width for width in widths), *rows]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown_escaped(text: str) -> str:
+    """Text that Markdown shows as it is: no emphasis, code, HTML, link or end of a table's cell in it."""
+    return re.sub(r"[\\|*`<>]|\](?=[(\[:])", r"\\\g<0>", text)

@@ -1,0 +1,62 @@
+"""Copies of pictures are found, and grouped over any number of steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import made_up
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catpose.data.copies import Fingerprint, fingerprint, group_copies, known_copies, near_pairs, shared_copies
+from catpose.errors import InputError
+
+
+def plain(digest: int, gradients: np.ndarray) -> Fingerprint:
+    return Fingerprint(bytes([digest]), (9, 9), gradients, 50.0)
+
+
+def test_a_picture_encoded_anew_or_scaled_is_nearly_the_same_and_another_is_not() -> None:
+    pictures = [made_up.picture(seed, 192, 160) for seed in range(4)]
+    encoded = cv2.imdecode(cv2.imencode(".jpg", pictures[1], [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR)
+    scaled = cv2.resize(pictures[2], (96, 80), interpolation=cv2.INTER_AREA)
+    seen = [fingerprint(picture) for picture in (*pictures, encoded, scaled, pictures[3].copy())]
+    assert sorted(near_pairs(seen)) == [(1, 4), (2, 5), (3, 6)]
+    assert group_copies(dict(enumerate(seen))) == {0: 0, 1: 1, 2: 2, 3: 3, 4: 1, 5: 2, 6: 3}
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))
+def test_groups_are_the_connected_pictures(pictures: list[tuple[int, int]]) -> None:
+    """Equal digests join, and so do equal gradients; others are 30 bits apart."""
+    seen = {i: plain(digest, np.arange(256) < 100 + 30 * step) for i, (digest, step) in enumerate(pictures)}
+    groups = group_copies(seen)
+    reach = {i: {j for j in seen if pictures[i][0] == pictures[j][0] or pictures[i][1] == pictures[j][1]} for i in seen}
+    for _ in seen:
+        reach = {i: set().union(*(reach[j] for j in places)) for i, places in reach.items()}
+    assert groups == {i: min(places) for i, places in reach.items()}
+
+
+def test_copies_that_several_splits_share() -> None:
+    group = {"a": "a", "b": "a", "c": "c", "d": "c", "e": "e"}
+    shared = shared_copies({"train": ["a", "c", "d"], "val": ["b", "e"]}, group)
+    assert shared == [{"train": ["a"], "val": ["b"]}]
+
+
+def test_known_copies_are_read_back_and_a_damaged_record_is_one_line(tmp_path: Path) -> None:
+    assert known_copies(tmp_path) == []
+    record = tmp_path / "split.json"
+    record.write_text("{}")
+    assert known_copies(tmp_path) == []
+    record.write_text(json.dumps({"copies": [{"train": ["a"], "val": ["b"]}]}))
+    assert known_copies(tmp_path) == [{"train": ["a"], "val": ["b"]}]
+    for copies in (3, {}, [3], [{"train": 3}], [{"train": [3]}]):
+        record.write_text(json.dumps({"copies": copies}))
+        with pytest.raises(InputError, match=r"split\.json: 'copies' is no list"):
+            known_copies(tmp_path)
+    record.write_text("[]")
+    with pytest.raises(InputError, match=r"split\.json"):
+        known_copies(tmp_path)

@@ -1,0 +1,186 @@
+"""Every kind of file that can come from a stranger, made up by the thousand: each is taken, or refused in one line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from made_up import annotation, category, keypoints, picture
+from torch import Tensor
+
+from catpose.cost.profiling import FORMAT, read_profile
+from catpose.data.coco import examine_file
+from catpose.data.images import read_image
+from catpose.errors import InputError
+from catpose.instances import Instances
+from catpose.model.tensor_file import read_content
+from catpose.plain_yaml import read_yaml
+from catpose.run.directory import RunDirectory
+from catpose.run.evaluation import read_results
+from catpose.score.protocol import EvaluationProtocol, Score
+from fuzz import files, pickles
+from fuzz.harness import Target, fuzz
+
+#: Of each kind, in `.ci/run`; `make long` takes CATPOSE_FUZZ_SECONDS, ten minutes where that isn't set.
+SECONDS = 4.0
+LONG_SECONDS = float(os.environ.get("CATPOSE_FUZZ_SECONDS", 600))
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
+
+
+def read_tensors_whole(file: Path) -> None:
+    """As `load_weights` and checkpoints are read, every number looked at."""
+    content = read_content(file)
+    values = list(content.values()) if isinstance(content, dict) else [content]
+    for value in values:
+        for tensor in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(tensor, Tensor):
+                float(tensor.real.double().sum())
+
+
+def coco() -> dict[str, Any]:
+    images = [{"id": i, "file_name": f"{i}.png", "width": 96, "height": 80} for i in (1, 2)]
+    boxes = [annotation(i, i, [10.0, 10.0, 60.0, 50.0]) for i in (1, 2)]
+    return {"images": images, "annotations": boxes, "categories": [category()]}
+
+
+@functools.cache
+def truth() -> Instances:
+    return Instances.from_coco(coco())
+
+
+def results() -> list[dict[str, Any]]:
+    found = keypoints([9.0, 9.0, 60.0, 50.0])
+    return [{"image_id": i, "category_id": 1, "score": 0.5, "keypoints": found} for i in (1, 2)]
+
+
+def score() -> dict[str, Any]:
+    protocol = EvaluationProtocol("val", "0" * 64, "box", "ground truth", True, "mean")
+    values, ends = {"AP": 0.5, "AR": 0.6, "AP50": None}, {"AP": [0.4, 0.6]}
+    return {"score": values, "protocol": {**protocol.__dict__, "sigmas": [*protocol.sigmas]}, "intervals_95": ends}
+
+
+def record() -> dict[str, Any]:
+    return {"wandb_id": "0a1b", "starts": [{"time": "x", "command": ["fit"]}]}
+
+
+def profile() -> dict[str, Any]:
+    return {"provenance": {"catpose": "0.1.0"}, "cost": None, "runs": [], "format": FORMAT}
+
+
+def metrics(rng: random.Random) -> bytes:
+    rows = ["epoch,step,lr,val/AP", *(f"{i},{10 * i},0.001,0.{i}" for i in range(5))]
+    text = "\n".join(rows)
+    return files.text_changed(rng, text) if rng.random() < 0.5 else files.bytes_changed(rng, text.encode())
+
+
+def a_picture(rng: random.Random) -> bytes:
+    suffix = rng.choice((".png", ".jpg"))
+    return files.bytes_changed(rng, cv2.imencode(suffix, picture(rng.randrange(9)))[1].tobytes())
+
+
+def of_json(value: Callable[[], object]) -> Callable[[random.Random], bytes]:
+    return lambda rng: files.value_changed(rng, value())
+
+
+def a_yaml(rng: random.Random) -> bytes:
+    text = rng.choice([*EXPERIMENTS, *SWEEPS]).read_text()
+    return files.text_changed(rng, text) if rng.random() < 0.8 else files.bytes_changed(rng, text.encode())
+
+
+def a_pickle(rng: random.Random) -> bytes:
+    old = rng.random() < 0.3
+    sound = rng.random() < 0.6
+    content = pickles.changed(rng, pickles.pickle_of(pickles.sound(rng), old)) if sound else pickles.by_grammar(rng)
+    return pickles.legacy(content) if old else pickles.zipped(content)
+
+
+def run_record(file: Path) -> None:
+    _ = RunDirectory(file.parent).wandb_id
+
+
+TARGETS = {
+    "pickles": Target(a_pickle, read_tensors_whole, "w.pth"),
+    "weights": Target(files.weights, read_tensors_whole, "w.bin"),
+    "safetensors": Target(files.safetensors, read_tensors_whole, "w.safetensors"),
+    "npz": Target(files.npz, read_tensors_whole, "w.npz"),
+    "bombs": Target(files.bomb, read_tensors_whole, "w.pth"),
+    "yaml": Target(a_yaml, lambda file: read_yaml(file, "take another"), "x.yaml"),
+    "annotations": Target(of_json(coco), lambda file: examine_file(file, file.parent), "val.json"),
+    "results": Target(of_json(results), lambda file: read_results(file, truth()), "val_results.json"),
+    "score": Target(of_json(score), Score.read, "val_score.json"),
+    "metrics": Target(metrics, lambda file: RunDirectory(file.parent).history(), "metrics.csv"),
+    "run record": Target(of_json(record), run_record, "run.json"),
+    "profile": Target(of_json(profile), read_profile, "profile.json"),
+    "pictures": Target(a_picture, read_image, "x.png"),
+}  # fmt: skip
+
+
+def run(kind: str, folder: Path, seconds: float, capsys: pytest.CaptureFixture[str]) -> None:
+    tried, taken, findings = fuzz(kind, TARGETS[kind], folder, seconds)
+    with capsys.disabled():
+        print(f"\nfuzz {kind}: {tried} inputs, {taken} of them sound, {len(findings)} findings")
+    assert not findings, "\n".join(findings)
+    assert tried > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_strangers_file(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(kind, tmp_path, SECONDS, capsys)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_strangers_file_for_long(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(kind, tmp_path, LONG_SECONDS, capsys)
+
+
+def crash(file: Path) -> None:
+    os.kill(os.getpid(), 11)
+
+
+def grow(file: Path) -> None:
+    np.empty(2**31, np.uint8)
+
+
+def run_out(file: Path) -> None:
+    try:
+        raise MemoryError
+    except MemoryError:
+        raise InputError(f"{file}: is bad") from None
+
+
+def spin(file: Path) -> None:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("read", "named"),
+    [
+        (crash, "SIGSEGV"),
+        (grow, "GiB"),
+        (run_out, "ran out of memory"),
+        (spin, "SIGPROF"),
+        (lambda file: json.loads(file.read_text()), "JSONDecodeError"),
+        (lambda file: (_ for _ in ()).throw(InputError("a\nb")), "not one clear line"),
+    ],
+)
+def test_what_a_file_may_not_do_is_found(
+    read: Callable[[Path], object], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fuzz.harness.MOST_SECONDS", 0.3)
+    monkeypatch.setattr("fuzz.harness.BATCH", 3)
+    _, _, findings = fuzz("x", Target(lambda rng: b"x", read, "x"), tmp_path, 1.0)
+    assert findings
+    assert named in findings[0]
+    assert findings[0].startswith("x 0: ")

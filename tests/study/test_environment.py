@@ -1,0 +1,27 @@
+"""What a trial's process is given: a share of the machine, and no secret."""
+
+from __future__ import annotations
+
+import pytest
+
+from catpose.study.environment import environment, share
+
+
+def test_nothing_private_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CATPOSE_STORAGE", "PGPASSWORD", "SLURM_NTASKS", "SUBMITIT_EXECUTOR"):
+        monkeypatch.setenv(name, "postgresql://cat:secret@host/db")
+    assert "secret" not in str(environment(2, 0))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert environment(2, 1)["CUDA_VISIBLE_DEVICES"] == "6,7"
+    assert environment(1, 0)["CUDA_VISIBLE_DEVICES"] == "4,5,6,7"
+
+
+@pytest.mark.parametrize(("gpus", "workers"), [(8, 1), (8, 2), (8, 3), (8, 8), (3, 2), (1, 4), (4, 6)])
+def test_gpus_are_shared_out(gpus: int, workers: int) -> None:
+    names = [str(i) for i in range(gpus)]
+    shares = [share(names, workers, index) for index in range(workers)]
+    assert all(shares)
+    assert {gpu for part in shares for gpu in part} == set(names)
+    if workers <= gpus:
+        assert sorted(gpu for part in shares for gpu in part) == names
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1

@@ -1,0 +1,75 @@
+"""Opening a study: with which versions its trials may be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import catpose.study.opening
+from catpose.errors import InputError
+from catpose.run.provenance import Provenance, numeric_versions, versions_of
+from catpose.study.file import Study, read_study
+from catpose.study.opening import Opened, open_ledger
+
+NOW = {"catpose": "0.3.0", "torch": "2.9.1", "numpy": "2.1"}
+
+
+@pytest.fixture
+def study(tiny: Path, tmp_path: Path) -> Study:
+    file = tmp_path / "rate.yaml"
+    file.write_text(f"experiment: {tiny}\nspace: {{model.lr: [1e-4, 5e-3]}}\n")
+    return read_study(file)
+
+
+def opened(study: Study, monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], **how: Any) -> Opened:
+    monkeypatch.setattr(catpose.study.opening, "numeric_versions", lambda: versions)
+    return open_ledger(study, f"sqlite:///{study.file.parent}/study.db", **{"create": True, **how})
+
+
+@pytest.mark.parametrize(
+    ("versions", "named"),
+    [
+        (NOW | {"catpose": "0.2.0"}, "catpose 0.3.0, here 0.2.0"),
+        (NOW | {"torch": "2.9.1+cpu"}, "torch 2.9.1, here 2.9.1+cpu"),
+        (NOW | {"timm": "1.0"}, "timm absent, here 1.0"),
+        ({key: NOW[key] for key in ("catpose", "numpy")}, "torch 2.9.1, here absent"),
+    ],
+)
+def test_a_worker_of_another_version_is_refused(
+    study: Study, monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], named: str
+) -> None:
+    opened(study, monkeypatch, NOW)
+    opened(study, monkeypatch, NOW)
+    with pytest.raises(InputError) as refused:
+        opened(study, monkeypatch, versions)
+    assert f"({named})" in str(refused.value)
+    assert "--mixed-versions" in str(refused.value)
+    opened(study, monkeypatch, versions, mixed_versions=True)
+    opened(study, monkeypatch, versions, create=False)  # a report trains nothing
+    opened(study, monkeypatch, NOW)
+
+
+def test_versions_that_nobody_wrote_down_are_others(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = opened(study, monkeypatch, NOW).ledger
+    with ledger._engine.begin() as connection:  # as 0.1.0 left it
+        text = connection.execute(sa.text("SELECT facts FROM catpose_studies")).scalar_one()
+        text = text.replace(', "versions": {"catpose": "0.3.0", "numpy": "2.1", "torch": "2.9.1"}', "")
+        assert "versions" not in text
+        connection.execute(sa.text("UPDATE catpose_studies SET facts = :text"), {"text": text})
+    with pytest.raises(InputError, match=r"weren't written down.*--mixed-versions"):
+        opened(study, monkeypatch, NOW)
+    opened(study, monkeypatch, NOW, mixed_versions=True)
+    opened(study, monkeypatch, NOW, create=False)
+
+
+def test_what_a_run_was_trained_with_is_that_of_all_its_starts() -> None:
+    here = numeric_versions()
+    assert {"catpose", "torch", "torchvision", "timm", "lightning", "albumentations", "numpy", "opencv"} <= here.keys()
+    start = Provenance(catpose="0.2.0", packages={"torch": "2.9.1", "wandb": "1"})
+    later = Provenance(catpose="0.2.0", packages={"torch": "2.7.0", "numpy": "2.1"})
+    assert versions_of([start, start]) == {"catpose": "0.2.0", "torch": "2.9.1"}
+    assert versions_of([start, later, start]) == {"catpose": "0.2.0", "torch": "2.9.1, 2.7.0", "numpy": "2.1"}
+    assert versions_of([]) == {}

@@ -1,0 +1,142 @@
+"""What is wrong with any arm is said before the first trial, with nothing left behind; and how long all will take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from catpose.errors import InputError
+from catpose.study.file import Study, read_study
+from catpose.study.opening import settings_of
+from catpose.study.rehearsing import duration, forecast, rehearse
+
+#: Fails for its widest model alone: while it is built, in a training step, in validation, or by a signal.
+NET = """
+import os
+import signal
+
+from catpose.model.backbones.timm_backbone import TimmBackbone
+
+
+class Fails(TimmBackbone):
+    def __init__(self, fault: str = "", **kwargs):
+        super().__init__(**kwargs)
+        self.fault = fault
+        if fault == "built":
+            raise ValueError("built")
+
+    def loss(self, heatmaps, batch):
+        if self.fault == ("step" if self.training else "validation"):
+            raise ZeroDivisionError(self.fault)
+        if self.fault == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(heatmaps, batch)
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "fails.py").write_text(NET)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "fails"
+
+
+def study(tiny: Path, folder: Path, text: str) -> Study:
+    file = folder / "study.yaml"
+    file.write_text(f"experiment: {tiny}\nsettings: {{wandb.mode: disabled}}\n{text}")
+    return read_study(file)
+
+
+def tried(study: Study) -> list[float]:
+    return rehearse(study, [(each, settings_of(study, each)) for each in study.space.samples()], 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("built", "built"),
+        ("step", "ZeroDivisionError: step"),
+        ("validation", "ZeroDivisionError: validation"),
+        ("killed", "SIGKILL"),
+    ],
+)
+def test_a_fault_of_the_last_arm_is_found_before_the_first_is_trained(
+    tiny: Path, tmp_path: Path, module: str, fault: str, reason: str
+) -> None:
+    made = study(tiny, tmp_path, f"imports: [{module}]\nspace: {{arm: {{sound: {{model: fails.Fails}}, broken: "
+                                 f"{{model: fails.Fails, model.fault: {fault}}}}}}}\n")  # fmt: skip
+    with pytest.raises(InputError) as error:
+        tried(made)
+    assert "configuration broken: " in str(error.value)
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("**/*.ckpt"))
+
+
+@pytest.mark.slow
+def test_a_step_tells_how_long_a_trial_takes(tiny: Path, tmp_path: Path) -> None:
+    made = study(tiny, tmp_path, "space: {epochs: {few: {trainer.max_epochs: 3}, many: {trainer.max_epochs: 30}}}\n")
+    few, many = tried(made)
+    assert few > 0
+    assert many == pytest.approx(10 * few)
+    text = forecast(made, made.space.configurations(), [few, many], 1)
+    assert "2 configurations with 1 seeds are 2 trials" in text
+    assert f"many: {duration(many)}" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("space", "named"),
+    [
+        ("{model.lr: [1.0e-3, -1.0]}", "configuration -1: model.lr"),
+        ("{arm: {a: {model.lr: 1.0e-3}, b: {model.lrr: 1.0e-3}}}", "configuration b: unknown setting model.lrr"),
+        ("{data.input_size: [[64, 64], [64, 65]]}", "configuration 64×65"),
+    ],
+)
+def test_a_sweep_with_a_wrong_arm_trains_nothing(tiny: Path, tmp_path: Path, space: str, named: str) -> None:
+    made = study(tiny, tmp_path, f"space: {space}\n")
+    out = tmp_path / "out"
+    line = [sys.executable, "-m", "catpose.sweep", "--config", str(made.file), "--out", str(out)]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=900)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert named in ended.stderr
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_dry_run_leaves_nothing_and_a_failed_study_can_be_corrected(tiny: Path, tmp_path: Path, module: str) -> None:
+    net, last = tmp_path / "fails.py", "        return super().loss"
+    net.write_text(NET.replace(last, f"        if self.current_epoch:\n            raise RuntimeError('late')\n{last}"))
+    made = study(tiny, tmp_path, f"imports: [{module}]\nspace: {{model.lr: [1.0e-3, 2.0e-3]}}\nseeds: 2\n")
+    made.file.write_text(made.file.read_text().replace("disabled}", "disabled, model: fails.Fails}"))
+
+    def sweep(*args: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "catpose.sweep", "--config", str(made.file), "--out", str(tmp_path / "out")]
+        return subprocess.run([*line, *args], capture_output=True, text=True, timeout=900)
+
+    dry = sweep("--dry-run")
+    assert (dry.returncode, "4 trials" in dry.stdout) == (0, True), dry.stderr
+    assert not (tmp_path / "out").exists()
+    failed = sweep()
+    assert failed.returncode == 2, failed.stdout + failed.stderr
+    assert "3 trials failed alike" in failed.stderr
+    assert "RuntimeError: late" in failed.stderr
+    net.write_text(NET)
+    mended = sweep("--trainer.max_epochs", "1")
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert "nothing of it is complete, so it is corrected" in mended.stdout
+    assert "trainer.max_epochs 2 → 1" in mended.stdout
+    assert (tmp_path / "out" / "trials-before-correction-1").is_dir()
+    refused = sweep("--trainer.max_epochs", "2")
+    assert (refused.returncode, "with other settings (trainer.max_epochs 1 → 2)" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (120, "2 min"), (7200, "2.0 h")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

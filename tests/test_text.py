@@ -1,0 +1,73 @@
+"""Numbers, tables and Markdown as text."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from catpose.text import ends, fraction, listed, markdown_escaped, metric, number, p_value, signed, table
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (math.nan, ""),
+        (0.0, "0.0000"),
+        (0.67325, "0.6733"),
+        (1.0, "1.0000"),
+        (132, "132"),
+        (12.3456, "12.35"),
+    ],
+)
+def test_metrics(value: float | None, text: str) -> None:
+    assert metric(value) == text
+
+
+def test_columns_are_aligned() -> None:
+    lines = table([("a", "1.0", "x"), ("longer", "100.25", "")], ("name", "n", "note")).splitlines()
+    assert lines == [
+        "name         n  note",
+        "------  ------  ----",
+        "a          1.0     x",
+        "longer  100.25",
+    ]
+
+
+def test_a_table_without_rows_is_its_header() -> None:
+    assert table([], ("name", "value")).splitlines() == ["name  value", "----  -----"]
+
+
+@pytest.mark.parametrize(
+    ("write", "text"), [(fraction, "0.123"), (signed, "+0.123"), (number, "0.1235"), (p_value, "0.123")]
+)
+def test_what_isnt_known_is_blank(write: object, text: str) -> None:
+    assert callable(write)
+    assert [write(value) for value in (0.12346, math.nan, None)] == [text, "", ""]
+
+
+def test_a_p_of_nearly_nothing_is_less_than_a_thousandth() -> None:
+    assert [p_value(p) for p in (0.00099, 0.001, 1.0)] == ["<0.001", "0.001", "1.000"]
+
+
+def test_an_interval_has_both_ends_or_is_blank() -> None:
+    assert ends(0.1, 0.25) == "[0.100, 0.250]"
+    assert ends(-0.1, 0.25, signed) == "[-0.100, +0.250]"
+    assert ends(math.nan, 0.25) == ends(0.1, math.nan) == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [("", "none"), ("a", "a"), ("ab", "a and b"), ("abc", "a, b and c"), ("abcd", "a, b, c and 1 more")],
+)
+def test_a_list_ends_with_and(names: str, text: str) -> None:
+    assert listed(list(names), 3) == text
+
+
+def test_markdown_shows_text_as_it_is() -> None:
+    assert markdown_escaped("0.4 [0.3, 0.5]") == "0.4 [0.3, 0.5]"
+    escaped = markdown_escaped("a|b `c` *d* <e> [f](g) [h][i] \\")
+    assert re.findall(r"(?<!\\)[|`*<>]|(?<!\\)\][(\[]", escaped) == []
+    assert escaped.replace("\\", "") == "a|b `c` *d* <e> [f](g) [h][i] "
