@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 
-import catpose.model
+import catpose.model.backbones
 from catpose.errors import InputError
 from catpose.model.backbones.hrnet import HRNet
 from catpose.model.backbones.mobilenet import MobileNetV2
@@ -19,8 +19,8 @@ from catpose.model.backbones.timm_backbone import TimmBackbone
 from catpose.model.backbones.vit import ViT
 from catpose.model.pose import PoseModel
 
-for module in pkgutil.iter_modules(catpose.model.__path__):
-    importlib.import_module(f"catpose.model.{module.name}")
+for module in pkgutil.iter_modules(catpose.model.backbones.__path__):
+    importlib.import_module(f"catpose.model.backbones.{module.name}")
 EVERY = [backbone for backbone in PoseModel.__subclasses__() if backbone.__module__.startswith("catpose.")]
 REQUIRED = {TimmBackbone: {"name": "resnet18"}}
 
