@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _prepare_drawn(arguments: argparse.Namespace) -> None:
     from catpose.data.split import draw_split, parse_split
-    from catpose.data.writing import hash_pictures, new_folder, write_layout
+    from catpose.data.writing import hash_pictures, new_folder, record_lines, write_layout
     from catpose.synthetic import draw
 
     train, val, test = parse_split(arguments.split) or (None, None, None)
@@ -84,7 +83,7 @@ def _prepare_drawn(arguments: argparse.Namespace) -> None:
         alone = {id_: id_ for id_ in names}  # no drawing is a copy of another
         split = draw_split(names, alone, sizes, arguments.seed, frozenset())
         record = write_layout(folder, release, hash_pictures(release), split, alone, request)
-    _report(arguments.out, record)
+    print(*record_lines(arguments.out, record), sep="\n")
 
 
 def draw_release(image_dir: Path, n_images: int, seed: int) -> Release:
@@ -258,17 +257,14 @@ def _write_label_config(arguments: argparse.Namespace) -> None:
     from catpose.files import atomic_write
     from catpose.synthetic import draw
 
-    config, picture = arguments.out / TOOLS[arguments.tool], arguments.out / "keypoints.png"
+    tool = TOOLS[arguments.tool]
+    config, picture = arguments.out / tool.file, arguments.out / "keypoints.png"
     points = draw(*CAT).keypoints[0, :, :2]
     text = cvat_labels(points) if arguments.tool == "cvat" else label_studio_interface()
     for path, content in ((config, text.encode()), (picture, draw_skeleton()["png"])):
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
-    where = {
-        "cvat": 'paste it into "Raw" of a new project\'s labels, label with "Skeleton", export "COCO Keypoints 1.0"',
-        "label-studio": 'paste it into "Code" of a project\'s labelling interface, export "COCO with images"',
-    }
-    print(f"{config}: {where[arguments.tool]}; then `python -m catpose.prepare coco EXPORT.zip`")
+    print(f"{config}: {tool.use}; then `python -m catpose.prepare coco EXPORT.zip`")
     print(f"{picture}: the keypoints with their names; left and right are the animal's own")
 
 
@@ -280,62 +276,23 @@ def _write(
     request: dict[str, Any],
     source: Path,
 ) -> None:
-    """Write a release that `check` has no error for, and say what is in it."""
-    from catpose.data.writing import hash_pictures, new_folder, write_layout
+    from catpose.data.writing import kept_line, record_lines, write_checked
 
-    with new_folder(arguments.out) as folder:
-        try:
-            record = write_layout(folder, release, hash_pictures(release), split, copy_of, request, arguments.link)
-        except InputError as error:  # nobody will ever see the folder that it speaks of
-            raise InputError(
-                re.sub(rf"{re.escape(str(folder))}/annotations/(\w+)\.json", rf"{source}: \1", str(error))
-            ) from None
-        _require_sound(folder, source)
-    _report(arguments.out, record)
-    print(_kept_line(release, record))
+    record = write_checked(arguments.out, release, split, copy_of, request, source, arguments.link)
+    print(*record_lines(arguments.out, record), kept_line(release, record), sep="\n")
 
 
 def _digests(files: list[Path]) -> list[str]:
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
 
 
-def _kept_line(release: Release, record: dict[str, Any]) -> str:
-    """How many of the source's annotations were brought in, and why the others were not."""
-    written = sum(counts["instances"] for counts in record["splits"].values())
-    unlabelled = len(release.annotations) - written
-    reasons = [f"{n} {reason}" for reason, n in sorted(release.left_out.items()) if n]
-    reasons += [f"{unlabelled} without a labelled keypoint"] if unlabelled else []
-    return f"kept {written} annotations; left out: {', '.join(reasons) or 'none'}"
-
-
-def _require_sound(folder: Path, source: Path) -> None:
-    """InputError with the first error that `check` would find: what is written here is fit to train on."""
-    from catpose.data.checks import all_findings
-    from catpose.data.finding import refuse_errors
-
-    refuse_errors(all_findings(folder), source, remedy="; correct it in the source, nothing was written")
-
-
 def _is_there(root: Path, request: dict[str, Any]) -> bool:
-    from catpose.data.writing import same_as_there
+    from catpose.data.writing import record_lines, same_as_there
 
     record = same_as_there(root, request)
     if record is not None:
-        print(f"already there: {root}")
-        _report(root, record)
+        print(f"already there: {root}", *record_lines(root, record), sep="\n")
     return record is not None
-
-
-def _report(root: Path, record: dict[str, Any]) -> None:
-    for name, counts in record["splits"].items():
-        digest = counts["annotations_sha256"][:12]
-        print(f"{name:10} {counts['images']:6} images {counts['instances']:6} instances   annotations {digest}")
-    seed, digest = record["request"]["seed"], record["images_sha256"][:12]
-    print(f"{'':10} {record['images']:6} images, seed {seed}             pictures    {digest}")
-    if copies := record.get("copies", []):
-        n = sum(len(names) for group in copies for names in group.values())
-        print(f"{len(copies)} pictures ({n} files) have copies in several splits; split.json lists them")
-    print(f"{root}: annotations/, images/ and split.json, which holds the hashes in full")
 
 
 def _parsers() -> tuple[Parser, argparse._SubParsersAction[Parser]]:

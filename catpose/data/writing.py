@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from catpose.data.checks import all_findings
 from catpose.data.coco import read_coco, split_hash
 from catpose.data.copies import RECORD, Fingerprint, fingerprints, group_copies, shared_copies
+from catpose.data.finding import refuse_errors
 from catpose.data.sources import Release
 from catpose.errors import InputError
 from catpose.files import read_json
@@ -122,6 +125,56 @@ def _write_split(folder: Path, release: Release, name: str, images: set[int], se
         "instances": len(written),
         "annotations_sha256": split_hash(written),
     }
+
+
+def write_checked(
+    root: Path,
+    release: Release,
+    split: Mapping[str, Sequence[int]],
+    copy_of: Mapping[int, int],
+    request: dict[str, Any],
+    source: Path,
+    link: bool,
+) -> dict[str, Any]:
+    """As `write_layout` into the new folder `root`, where `check` finds no error in what is written.
+
+    Args:
+        source: the file that errors name, since nobody sees the folder before it is whole.
+
+    Raises:
+        InputError: the first error that `check` would find; nothing is written then.
+    """
+    with new_folder(root) as folder:
+        try:
+            record = write_layout(folder, release, hash_pictures(release), split, copy_of, request, link)
+        except InputError as error:
+            unseen = rf"{re.escape(str(folder))}/annotations/(\w+)\.json"
+            raise InputError(re.sub(unseen, rf"{source}: \1", str(error))) from None
+        refuse_errors(all_findings(folder), source, remedy="; correct it in the source, nothing was written")
+    return record
+
+
+def record_lines(root: Path, record: dict[str, Any]) -> list[str]:
+    """What stands at `root`, in lines for the terminal: numbers and hashes of each split, and of the pictures."""
+    lines = []
+    for name, counts in record["splits"].items():
+        digest = counts["annotations_sha256"][:12]
+        lines.append(f"{name:10} {counts['images']:6} images {counts['instances']:6} instances   annotations {digest}")
+    seed, digest = record["request"]["seed"], record["images_sha256"][:12]
+    lines.append(f"{'':10} {record['images']:6} images, seed {seed}             pictures    {digest}")
+    if copies := record.get("copies", []):
+        n = sum(len(names) for group in copies for names in group.values())
+        lines.append(f"{len(copies)} pictures ({n} files) have copies in several splits; split.json lists them")
+    return [*lines, f"{root}: annotations/, images/ and split.json, which holds the hashes in full"]
+
+
+def kept_line(release: Release, record: dict[str, Any]) -> str:
+    """How many of the source's annotations were brought in, and why the others were not."""
+    written = sum(counts["instances"] for counts in record["splits"].values())
+    unlabelled = len(release.annotations) - written
+    reasons = [f"{n} {reason}" for reason, n in sorted(release.left_out.items()) if n]
+    reasons += [f"{unlabelled} without a labelled keypoint"] if unlabelled else []
+    return f"kept {written} annotations; left out: {', '.join(reasons) or 'none'}"
 
 
 def same_as_there(root: Path, request: dict[str, Any]) -> dict[str, Any] | None:

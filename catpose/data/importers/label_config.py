@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from catpose.skeleton import AP10K
 
-TOOLS = {"cvat": "cvat_labels.json", "label-studio": "label_studio.xml"}
+
+class Tool(NamedTuple):
+    """A labelling tool."""
+
+    file: str  # the name of its configuration
+    use: str  # where the configuration goes, and how the labels are exported
+
+
+TOOLS = {
+    "cvat": Tool(
+        "cvat_labels.json",
+        'paste it into "Raw" of a new project\'s labels, label with "Skeleton", export "COCO Keypoints 1.0"',
+    ),
+    "label-studio": Tool(
+        "label_studio.xml", 'paste it into "Code" of a project\'s labelling interface, export "COCO with images"'
+    ),
+}
 ORANGE, BLUE, GREEN = "#ff8c1e", "#2878ff", "#3cdc5a"  # the animal's left, its right, its middle, as overlays have them
 
 
