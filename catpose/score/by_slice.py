@@ -15,7 +15,6 @@ from catpose.instances import Instances
 from catpose.score.ap import match
 from catpose.score.bootstrap import bootstrap_ap, image_weights
 from catpose.score.detections import Detections
-from catpose.score.error_types import KINDS, kinds
 from catpose.score.pairs import owner_of
 
 
@@ -26,32 +25,24 @@ class Part:
     n: int  # instances that count
     ap: float  # 0..1, nan where none counts
     draws: np.ndarray  # (B,) float64, AP of each draw of the images; nan where it holds none of the part's instances
-    kinds: np.ndarray  # (5,) float64, by KINDS: the fraction of the labelled keypoints; nan where there are none
 
 
-def by_condition(
-    truth: Instances, detections: Detections, labels: np.ndarray, draws: int = 1000, seed: int = 0
-) -> dict[str, Part]:
+def by_condition(truth: Instances, detections: Detections, labels: np.ndarray, draws: int) -> dict[str, Part]:
     """Each label's part, labels ascending.
 
     Args:
         labels: (N,) str, in the order of `truth`.
-        draws, seed: as of `bootstrap.image_weights`.
+        draws: as of `bootstrap.image_weights`.
     """
     if labels.shape != (len(truth),):
         raise ValueError(f"labels are ({len(truth)},), one for each instance; these are {labels.shape}")
-    weights = np.concatenate(
-        [np.ones((1, len(truth.image_ids)), np.int64), image_weights(len(truth.image_ids), draws, seed)]
-    )
+    weights = np.concatenate([np.ones((1, len(truth.image_ids)), np.int64), image_weights(len(truth.image_ids), draws)])
     owner = owner_of(truth, detections)
-    kind = kinds(truth, detections)
     parts = {}
     for label in np.unique(labels).tolist():
         here = labels == label
         theirs = np.isin(owner, np.flatnonzero(here))
         part = truth.subset(here)
         ap = bootstrap_ap(match(part, detections.subset(theirs)), weights)
-        count = np.bincount(kind[here][kind[here] >= 0], minlength=len(KINDS))
-        fractions = count / count.sum() if count.any() else np.full(len(KINDS), np.nan)
-        parts[label] = Part(n=int((~part.ignored).sum()), ap=float(ap[0]), draws=ap[1:], kinds=fractions)
+        parts[label] = Part(n=int((~part.ignored).sum()), ap=float(ap[0]), draws=ap[1:])
     return parts

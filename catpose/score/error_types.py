@@ -11,26 +11,18 @@ labelled keypoint is
     miss        none of these
 
 Of inversion and swap the nearer place (greater ks) decides, the own animal where both are as near. What an error costs
-is the AP regained once it is corrected, by one of two rules:
-
-    truth       the keypoint is put on its truth, as if there were no such errors; with all corrected, what AP lacks of
-                1 is due to keypoints that are good and not exact
-    paper       it is put at the ks that correcting such a mistake brings at least: 0.85 for jitter, 0.5 for a miss; for
-                inversion and swap the ks that the prediction had to the place it was mistaken for. Much of AP is then
-                accounted for by no kind, since a keypoint at 0.5 is still wrong at the stricter thresholds
+is the AP regained once these keypoints are put on their truth, as if there were no such errors. With all corrected,
+what AP lacks of 1 is due to keypoints that are good and not exact. (The paper moves a keypoint only to the ks that
+correcting such a mistake brings at least, which leaves much of AP unexplained: it is still wrong at strict thresholds.)
 
 Unlike the authors' code, coco-analyze: the own truth comes before a wrong place that is nearer; a ks of exactly 0.85 is
 good (there it is nothing); a detection made from an instance's box belongs to it, only others need OKS 0.1 (there all,
-by COCO's matching); by the paper's rule keypoints lie at the ks named, on the side where they were (there at half the
-distance, the 2 of 2 sigma being forgotten, and all to the right); background errors are judged at OKS 0.5 for all
-thresholds (there at each, so that the last step always ends at 1, whatever is left).
+by COCO's matching); background errors are told at OKS 0.5 for all thresholds (there at each).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -42,94 +34,44 @@ from catpose.score.oks import oks, oks_to_unlabelled, similarity
 from catpose.score.pairs import detection_of, owner_of
 
 KINDS = ("good", "jitter", "inversion", "swap", "miss")
-#: What can be corrected, in the paper's order, each after those before it.
+#: What can be corrected, in the paper's order.
 ERRORS = ("miss", "swap", "inversion", "jitter", "score", "false positives", "false negatives")
-Rule = Literal["truth", "paper"]
 GOOD_KS, NEAR_KS = 0.85, 0.5
 LIKE_OKS = 0.1  # a detection of nobody's box that is less like any instance is of none, its keypoints are not diagnosed
 FOUND_OKS = 0.5  # an instance without a match at this is missed, a detection without one is background
 
 _GOOD, _JITTER, _INVERSION, _SWAP, _MISS = range(len(KINDS))
-_WITHIN = 1 - 1e-9  # corrected keypoints lie a hair inside their circle, whatever way rounding goes
-
-
-@dataclass(frozen=True, eq=False)
-class _Diagnosis:
-    """What is wrong with each keypoint, and where it lies once that is corrected."""
-
-    kinds: np.ndarray  # (N, K) int8, index into KINDS; -1 where not labelled, or the instance has no detection
-    detection: np.ndarray  # (N,) int64, the instance's row in the Detections, -1 where it has none
-    corrected: np.ndarray  # (N, K, 2) float64, image px; as predicted where good, anything where kinds is -1
 
 
 @dataclass(frozen=True, eq=False)
 class Regained:
-    """AP as it is, and with errors corrected; nan where nothing is left that counts.
+    """AP regained where errors of one kind are corrected, and no others; nan where nothing is left that counts.
 
-    The kinds don't add up when corrected alone: an instance may need two of them, and by itself "false positives" and
-    "false negatives" also hold those whose keypoints lie so far off that their OKS is below 0.5. Corrected one after
-    the other they do: from `ap` the steps of `cumulative` lead to its last.
+    The kinds don't add up: an instance may need two of them, and "false positives" and "false negatives" also hold
+    those whose keypoints lie so far off that their OKS is below 0.5.
     """
 
-    ap: float
-    alone: dict[str, float]  # by ERRORS: AP with this kind corrected
-    cumulative: dict[str, float]  # by ERRORS: AP with this kind and those before it corrected
-    by_keypoint: np.ndarray  # (K, 4): AP gained where one keypoint's jitter, inversion, swap, miss are corrected
-    ap_draws: np.ndarray  # (B,), and the same for draws of the images
-    alone_draws: dict[str, np.ndarray]
-    cumulative_draws: dict[str, np.ndarray]
-
-    @property
-    def gained(self) -> dict[str, float]:
-        """By ERRORS: AP gained where this kind alone is corrected."""
-        return {error: value - self.ap for error, value in self.alone.items()}
-
-    @property
-    def gained_draws(self) -> dict[str, np.ndarray]:
-        return {error: draws - self.ap_draws for error, draws in self.alone_draws.items()}
+    gained: dict[str, float]  # by ERRORS
+    gained_draws: dict[str, np.ndarray]  # (B,) each: the same for draws of the images
+    by_keypoint: np.ndarray  # (K, 4), by KINDS but the good: where one keypoint's errors of one kind are corrected
 
 
 def kinds(truth: Instances, detections: Detections) -> np.ndarray:
     """(N, K) int8, index into KINDS; -1 where a keypoint is not labelled, or its instance has no detection."""
-    return _diagnosed(truth, detections, "truth").kinds
+    return _kinds(truth, detections, _detection_of(truth, detections))
 
 
-def corrected(truth: Instances, detections: Detections, which: Collection[str], rule: Rule = "truth") -> Detections:
-    """The detections with errors of these KINDS put right, confidences and scores as they were.
-
-    By the rule "paper", jitter and misses move straight towards their own truth, to the distance of ks 0.85 and 0.5;
-    inversions and swaps move with the place they were mistaken for to their own truth, on the same side of it, and at
-    the same distance in units of the animal's size, so that their ks is now what it was there.
-    """
-    diagnosis = _diagnosed(truth, detections, rule)
-    return _moved(detections, diagnosis, np.isin(diagnosis.kinds, [KINDS.index(kind) for kind in which]))
-
-
-def _diagnosed(truth: Instances, detections: Detections, rule: Rule) -> _Diagnosis:
-    detection = _detection_of(truth, detections)
+def _kinds(truth: Instances, detections: Detections, detection: np.ndarray) -> np.ndarray:
+    """`kinds` with the row (N,) of each instance's detection, -1 where it has none."""
     known = detection >= 0
     predicted = np.zeros((len(truth), len(truth.skeleton), 2))
     predicted[known] = detections.keypoints[detection[known]]
     own = similarity(predicted, truth.keypoints, truth.areas, truth.sigmas)
-    wrong, place, area, other = _nearest_wrong_place(truth, predicted)
-
+    wrong, other = _nearest_wrong_place(truth, predicted)
     kind = np.select(  # the first that holds
         [own >= GOOD_KS, own >= NEAR_KS, wrong < NEAR_KS, other], [_GOOD, _JITTER, _MISS, _SWAP], _INVERSION
     )
-    right = truth.keypoints
-    if rule == "paper":
-        from_truth, from_place = predicted - truth.keypoints, predicted - place
-        to_ks = np.select([kind == _JITTER, kind == _MISS], [GOOD_KS, NEAR_KS], 1.0)
-        distance = 2 * truth.sigmas * np.sqrt(-2 * truth.areas[:, None] * np.log(to_ks))
-        far = np.hypot(from_truth[..., 0], from_truth[..., 1])
-        mistaken = (kind == _INVERSION) | (kind == _SWAP)
-        scale = np.where(mistaken, np.sqrt(truth.areas[:, None] / area), distance / np.where(far > 0, far, 1.0))
-        right = right + np.where(mistaken[..., None], from_place, from_truth) * (scale * _WITHIN)[..., None]
-    return _Diagnosis(
-        kinds=np.where(truth.labelled & known[:, None], kind, -1).astype(np.int8),
-        detection=detection,
-        corrected=np.where((kind == _GOOD)[..., None], predicted, right),
-    )
+    return np.where(truth.labelled & known[:, None], kind, -1).astype(np.int8)
 
 
 def _detection_of(truth: Instances, detections: Detections) -> np.ndarray:
@@ -145,36 +87,29 @@ def _detection_of(truth: Instances, detections: Detections) -> np.ndarray:
     return np.append(rows, -1)[detection_of(truth, detections.subset(rows))]
 
 
-def _nearest_wrong_place(
-    truth: Instances, predicted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of the labelled places that a keypoint may be taken for, the one of greatest ks: the ks (N, K), the place
-    (N, K, 2), the area of the instance it belongs to (N, K), and whether that is another one (N, K). Where none has
-    a ks of 0.5 it may be the keypoint's own place."""
-    best, place = np.zeros(predicted.shape[:2]), np.zeros_like(predicted)
-    area, another = np.ones_like(best), np.zeros_like(best, dtype=bool)
+def _nearest_wrong_place(truth: Instances, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the labelled places that a keypoint may be taken for, the one of greatest ks: the ks (N, K), and whether it is
+    another instance's (N, K). Where none has a ks of 0.5 it may be the keypoint's own place."""
+    best, another = np.zeros(predicted.shape[:2]), np.zeros(predicted.shape[:2], dtype=bool)
     first = np.searchsorted(truth.image_index, truth.image_index)
     count = np.searchsorted(truth.image_index, truth.image_index, side="right") - first
     for step in range(count.max(initial=0)):  # each instance's next neighbour in the image, itself first
         rows = np.flatnonzero(step < count)
         to = first[rows] + (rows - first[rows] + step) % count[rows]
         for columns in (list(truth.skeleton.flip), list(range(len(truth.skeleton)))):
-            places = truth.keypoints[to][:, columns]
-            ks = similarity(predicted[rows], places, truth.areas[to], truth.sigmas)
+            ks = similarity(predicted[rows], truth.keypoints[to][:, columns], truth.areas[to], truth.sigmas)
             ks = np.where(truth.labelled[to][:, columns], ks, 0.0)
             better = ks > best[rows]
             best[rows] = np.where(better, ks, best[rows])
-            place[rows] = np.where(better[..., None], places, place[rows])
-            area[rows] = np.where(better, truth.areas[to][:, None] + np.spacing(1), area[rows])
             another[rows] = np.where(better, step > 0, another[rows])
-    return best, place, area, another
+    return best, another
 
 
-def _moved(detections: Detections, diagnosis: _Diagnosis, these: np.ndarray) -> Detections:
-    """With these keypoints, (N, K) bool, where they should be."""
-    row, k = np.nonzero(these)
+def _corrected(truth: Instances, detections: Detections, detection: np.ndarray, wrong: np.ndarray) -> Detections:
+    """With the keypoints `wrong`, (N, K) bool, of instances with the detections (N,) put on their truth."""
+    row, k = np.nonzero(wrong)
     keypoints = detections.keypoints.copy()
-    keypoints[diagnosis.detection[row], k] = diagnosis.corrected[row, k]
+    keypoints[detection[row], k] = truth.keypoints[row, k]
     return replace(detections, keypoints=keypoints)
 
 
@@ -245,9 +180,7 @@ def _first_come(d: np.ndarray, g: np.ndarray, order: np.ndarray) -> list[int]:
     return made
 
 
-def regained(
-    truth: Instances, detections: Detections, weights: np.ndarray | None = None, rule: Rule = "truth"
-) -> Regained:
+def regained(truth: Instances, detections: Detections, weights: np.ndarray | None = None) -> Regained:
     """The AP that each kind of error costs.
 
     Args:
@@ -259,36 +192,25 @@ def regained(
     def ap(truth: Instances, detections: Detections, rows: np.ndarray = rows) -> np.ndarray:
         return bootstrap_ap(match(truth, detections), rows)
 
-    diagnosis = _diagnosed(truth, detections, rule)
-    now = ap(truth, detections)
-    alone, cumulative = {}, {}
-    so_far = np.zeros_like(diagnosis.kinds, dtype=bool)
-    for error in ERRORS[:4]:
-        of_kind = diagnosis.kinds == KINDS.index(error)
-        so_far |= of_kind
-        alone[error] = ap(truth, _moved(detections, diagnosis, of_kind))
-        cumulative[error] = ap(truth, _moved(detections, diagnosis, so_far))
-    alone["score"] = ap(truth, rescored(truth, detections))
-    alone["false positives"] = ap(truth, without_background(truth, detections))
-    alone["false negatives"] = ap(without_missed(truth, detections), detections)
-    best = rescored(truth, _moved(detections, diagnosis, so_far))
-    cumulative["score"] = ap(truth, best)
-    best = without_background(truth, best)
-    cumulative["false positives"] = ap(truth, best)
-    cumulative["false negatives"] = ap(without_missed(truth, best), best)
+    detection = _detection_of(truth, detections)
+    kind, now = _kinds(truth, detections, detection), ap(truth, detections)
+    better = {
+        error: ap(truth, _corrected(truth, detections, detection, kind == KINDS.index(error))) for error in ERRORS[:4]
+    }
+    better["score"] = ap(truth, rescored(truth, detections))
+    better["false positives"] = ap(truth, without_background(truth, detections))
+    better["false negatives"] = ap(without_missed(truth, detections), detections)
+    gained = {error: values - now for error, values in better.items()}
 
     by_keypoint = np.zeros((len(truth.skeleton), len(KINDS) - 1))
     for k in range(len(truth.skeleton)):
-        for kind in range(1, len(KINDS)):
-            these = (diagnosis.kinds == kind) & (np.arange(len(truth.skeleton)) == k)
-            if these.any():
-                by_keypoint[k, kind - 1] = ap(truth, _moved(detections, diagnosis, these), once)[0] - now[0]
+        for column in range(1, len(KINDS)):
+            wrong = (kind == column) & (np.arange(len(truth.skeleton)) == k)
+            if wrong.any():
+                corrected = _corrected(truth, detections, detection, wrong)
+                by_keypoint[k, column - 1] = ap(truth, corrected, once)[0] - now[0]
     return Regained(
-        ap=float(now[0]),
-        alone={error: float(values[0]) for error, values in alone.items()},
-        cumulative={error: float(values[0]) for error, values in cumulative.items()},
+        gained={error: float(values[0]) for error, values in gained.items()},
+        gained_draws={error: values[1:] for error, values in gained.items()},
         by_keypoint=by_keypoint,
-        ap_draws=now[1:],
-        alone_draws={error: values[1:] for error, values in alone.items()},
-        cumulative_draws={error: values[1:] for error, values in cumulative.items()},
     )

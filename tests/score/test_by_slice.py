@@ -11,7 +11,6 @@ from catpose.score.ap import average_precision, match
 from catpose.score.bootstrap import bootstrap_ap, image_weights
 from catpose.score.by_slice import by_condition
 from catpose.score.detections import Detections
-from catpose.score.error_types import kinds
 from catpose.score.pairs import owner_of
 
 
@@ -55,27 +54,21 @@ def test_one_label_for_all_is_the_whole_without_what_belongs_to_nobody():
         truth, detections = pair(seed)
         if len(truth) == 0:
             continue
-        (part,) = by_condition(truth, detections, np.full(len(truth), "any"), draws=5, seed=3).values()
+        (part,) = by_condition(truth, detections, np.full(len(truth), "any"), draws=5).values()
         if (owner_of(truth, detections) >= 0).all():
             matches = match(truth, detections)
             np.testing.assert_allclose(part.ap, average_precision(matches)["AP"], atol=1e-12)
-            whole = bootstrap_ap(matches, image_weights(len(truth.image_ids), 5, seed=3))
+            whole = bootstrap_ap(matches, image_weights(len(truth.image_ids), 5))
             np.testing.assert_allclose(part.draws, whole, atol=1e-12)
         assert part.n == (~truth.ignored).sum()
 
 
-def test_kinds_of_the_parts_add_up_to_those_of_the_whole():
+def test_the_parts_are_all_of_the_instances():
     for seed in range(20):
         truth, detections = pair(seed)
-        labels, kind = labels_of(truth, seed), kinds(truth, detections)
-        parts = by_condition(truth, detections, labels, draws=0)
-        total = np.zeros(5)
-        for label, part in parts.items():
-            count = (kind[labels == label] >= 0).sum()
-            assert np.isnan(part.kinds).all() if count == 0 else part.kinds.sum() == pytest.approx(1)
-            total += np.nan_to_num(part.kinds) * count
-            assert part.draws.shape == (0,)
-        np.testing.assert_allclose(total, np.bincount(kind[kind >= 0], minlength=5), atol=1e-9)
+        parts = by_condition(truth, detections, labels_of(truth, seed), draws=0)
+        assert sum(part.n for part in parts.values()) == (~truth.ignored).sum()
+        assert all(part.draws.shape == (0,) for part in parts.values())
 
 
 def test_draws_without_the_part_are_nan_and_those_without_a_detection_0():
@@ -94,9 +87,9 @@ def test_draws_without_the_part_are_nan_and_those_without_a_detection_0():
 def test_labels_of_another_number_are_refused():
     truth, detections = pair(3)
     with pytest.raises(ValueError, match="one for each instance"):
-        by_condition(truth, detections, np.array(["a"] * (len(truth) + 1)))
+        by_condition(truth, detections, np.array(["a"] * (len(truth) + 1)), 9)
 
 
 def test_no_instances():
     truth = Instances.from_coco({"images": [{"id": 0}], "categories": [{"id": 1}], "annotations": []})
-    assert by_condition(truth, Detections.from_results([], truth), np.array([], dtype=str)) == {}
+    assert by_condition(truth, Detections.from_results([], truth), np.array([], dtype=str), 9) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from skeletons import FLIP, N_KEYPOINTS, SIGMAS, similarity
 
 from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
-from catpose.score.bootstrap import image_weights
+from catpose.score.bootstrap import bootstrap_ap, image_weights
 from catpose.score.detections import Detections
 from catpose.score.error_types import (
     ERRORS,
@@ -22,8 +23,6 @@ from catpose.score.error_types import (
     KINDS,
     LIKE_OKS,
     NEAR_KS,
-    Rule,
-    corrected,
     kinds,
     regained,
     rescored,
@@ -31,11 +30,9 @@ from catpose.score.error_types import (
     without_missed,
 )
 from catpose.score.oks import oks
-from catpose.score.pairs import detection_of
 
 GOOD, JITTER, INVERSION, SWAP, MISS = range(len(KINDS))
 LOCALIZATION = KINDS[1:]
-RULES: tuple[Rule, ...] = ("truth", "paper")
 MIDDLE = np.array(FLIP) == np.arange(N_KEYPOINTS)
 #: Keypoints so far apart that none is near another, in units of the square root of the area.
 POSE = np.stack(np.meshgrid(np.arange(5), np.arange(4)), axis=-1).reshape(-1, 2)[:N_KEYPOINTS] * 0.6
@@ -101,9 +98,12 @@ def ap(truth: Instances, detections: Detections, key: str = "AP") -> float:
     return float(average_precision(match(truth, detections))[key])
 
 
-def ks_to_truth(truth: Instances, detections: Detections) -> np.ndarray:
-    """(N, 17), for truth that all has a detection."""
-    return similarity(detections.keypoints[detection_of(truth, detections)], truth.keypoints, truth.areas)
+def corrected(truth: Instances, detections: Detections, which: Collection[str]) -> Detections:
+    """The detections with errors of these KINDS put on their truth, one keypoint after the other."""
+    kind, keypoints = kinds(truth, detections), detections.keypoints.copy()
+    for n, k in zip(*np.nonzero(np.isin(kind, [KINDS.index(name) for name in which])), strict=True):
+        keypoints[detection_for(truth, detections, n), k] = truth.keypoints[n, k]
+    return replace(detections, keypoints=keypoints)
 
 
 # what is known by construction
@@ -113,31 +113,27 @@ def test_truth_itself_is_good_and_nothing_is_to_be_regained():
     truth = scene(0, animals=2, labelled=0.7)
     detections = detected(truth, truth.keypoints)
     assert (kinds(truth, detections)[truth.labelled] == GOOD).all()
-    for rule in RULES:
-        result = regained(truth, detections, rule=rule)
-        assert result.ap == pytest.approx(1, abs=1e-12)
-        assert list(result.alone.values()) == pytest.approx([1] * 7, abs=1e-12)
-        assert list(result.cumulative.values()) == pytest.approx([1] * 7, abs=1e-12)
-        assert (result.by_keypoint == 0).all()
+    result = regained(truth, detections)
+    assert ap(truth, detections) == pytest.approx(1, abs=1e-12)
+    assert list(result.gained) == list(ERRORS)
+    assert list(result.gained.values()) == pytest.approx([0] * 7, abs=1e-12)
+    assert (result.by_keypoint == 0).all()
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_left_taken_for_right_is_inversion_and_nothing_else(rule: Rule):
+def test_left_taken_for_right_is_inversion_and_nothing_else():
     truth = scene(1)
     detections = detected(truth, truth.keypoints[:, FLIP])
     kind = kinds(truth, detections)
     assert (kind[:, MIDDLE] == GOOD).all()
     assert (kind[:, ~MIDDLE] == INVERSION).all()
-    result = regained(truth, detections, rule=rule)
-    assert result.ap < 0.1
-    assert result.alone["inversion"] == pytest.approx(1, abs=1e-12)
-    assert all(result.alone[error] == result.ap for error in ("miss", "swap", "jitter"))
-    np.testing.assert_array_equal(corrected(truth, detections, ["inversion"], rule).keypoints, truth.keypoints)
+    now, gained = ap(truth, detections), regained(truth, detections).gained
+    assert now < 0.1
+    assert now + gained["inversion"] == pytest.approx(1, abs=1e-12)
+    assert all(gained[error] == 0 for error in ("miss", "swap", "jitter"))
 
 
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("rule", RULES)
-def test_another_animals_pose_is_a_swap_and_nothing_else(rule: Rule, flip: bool):
+def test_another_animals_pose_is_a_swap_and_nothing_else(flip: bool):
     truth = scene(2, animals=2)
     keypoints = truth.keypoints.copy()
     keypoints[1::2] = keypoints[::2][:, FLIP if flip else slice(None)]
@@ -145,21 +141,20 @@ def test_another_animals_pose_is_a_swap_and_nothing_else(rule: Rule, flip: bool)
     kind = kinds(truth, detections)
     assert (kind[::2] == GOOD).all()
     assert (kind[1::2] == SWAP).all()
-    result = regained(truth, detections, rule=rule)
-    assert result.ap < 0.6
-    assert result.alone["swap"] == pytest.approx(1, abs=1e-12)
-    assert all(result.alone[error] == result.ap for error in ("miss", "inversion", "jitter"))
+    now, gained = ap(truth, detections), regained(truth, detections).gained
+    assert now < 0.6
+    assert now + gained["swap"] == pytest.approx(1, abs=1e-12)
+    assert all(gained[error] == 0 for error in ("miss", "inversion", "jitter"))
 
 
 def test_far_away_is_a_miss():
     truth = scene(3)
     detections = detected(truth, truth.keypoints + 1e5)
     assert (kinds(truth, detections) == MISS).all()
-    for rule, brought_to in (("truth", 1.0), ("paper", 0.1)):  # ks 0.5: right at the first of ten thresholds
-        result = regained(truth, detections, rule=rule)
-        assert result.ap == 0
-        assert result.alone["miss"] == pytest.approx(brought_to, abs=1e-9)
-        assert math.isnan(result.alone["false negatives"])  # none is found: no instance is left to count
+    assert ap(truth, detections) == 0
+    gained = regained(truth, detections).gained
+    assert gained["miss"] == pytest.approx(1, abs=1e-9)
+    assert math.isnan(gained["false negatives"])  # none is found: no instance is left to count
 
 
 def test_slightly_off_is_jitter():
@@ -167,10 +162,7 @@ def test_slightly_off_is_jitter():
     step = 2 * np.array(SIGMAS) * np.sqrt(-2 * truth.areas[:, None] * math.log(0.7))
     detections = detected(truth, truth.keypoints + np.stack([step * 0.6, step * 0.8], axis=-1))
     assert (kinds(truth, detections) == JITTER).all()
-    for rule, brought_to in (("truth", 1.0), ("paper", 0.8)):  # ks 0.85: right at eight of ten thresholds
-        assert regained(truth, detections, rule=rule).alone["jitter"] == pytest.approx(brought_to, abs=1e-9)
-    moved = corrected(truth, detections, ["jitter"], "paper").keypoints - truth.keypoints
-    np.testing.assert_allclose(moved[..., 1] / moved[..., 0], 0.8 / 0.6, rtol=1e-6)  # on the ray
+    assert ap(truth, detections) + regained(truth, detections).gained["jitter"] == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -185,8 +177,7 @@ def test_size_and_mirror_change_nothing(seed: int):
     back = replace(detections, keypoints=detections.keypoints[:, FLIP] * mirror)
     np.testing.assert_array_equal(kinds(turned, back), before[:, FLIP])
     for result in (regained(larger, bigger), regained(turned, back)):
-        assert result.alone == pytest.approx(plain.alone, abs=1e-9)
-        assert result.cumulative == pytest.approx(plain.cumulative, abs=1e-9)
+        assert result.gained == pytest.approx(plain.gained, abs=1e-9)
     np.testing.assert_allclose(regained(turned, back).by_keypoint, plain.by_keypoint[list(FLIP)], atol=1e-9)
 
 
@@ -255,72 +246,15 @@ def test_equals_the_definition_spelled_out():
 # corrections
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("seed", range(5))
-def test_a_correction_raises_its_own_kind_to_what_it_promises_and_touches_no_other(rule: Rule, seed: int):
-    truth, detections = messy(seed)
-    kind, before = kinds(truth, detections), ks_to_truth(truth, detections)
-    for name in LOCALIZATION:
-        better = corrected(truth, detections, [name], rule)
-        after, these = ks_to_truth(truth, better), kind == KINDS.index(name)
-        assert these.any()
-        assert (after[these] >= before[these]).all()
-        np.testing.assert_array_equal(after[~these], before[~these])
-        np.testing.assert_array_equal(better.score, detections.score)
-        assert not (kinds(truth, better) == KINDS.index(name))[these].any()
-        if rule == "truth":
-            assert (after[these] == 1).all()
-        elif name in ("jitter", "miss"):
-            np.testing.assert_allclose(after[these], {"jitter": 0.85, "miss": 0.5}[name], rtol=1e-6)
-            assert (after[these] >= {"jitter": 0.85, "miss": 0.5}[name]).all()
-        else:
-            assert (after[these] >= NEAR_KS).all()
-
-
-def test_by_the_papers_rule_a_mistaken_keypoint_is_as_near_its_truth_as_it_was_to_the_wrong_place():
-    truth = scene(5, animals=2, images=1)
-    keypoints = truth.keypoints.copy()
-    side = np.sqrt(truth.areas)
-    keypoints[0, 6] = truth.keypoints[0, FLIP[6]] + 0.1 * side[0]
-    keypoints[0, 7] = truth.keypoints[1, 7] + 0.1 * side[1]
-    detections = detected(truth, keypoints)
-    kind = kinds(truth, detections)
-    assert kind[0, 6] == INVERSION
-    assert kind[0, 7] == SWAP
-    moved = corrected(truth, detections, ["inversion", "swap"], "paper").keypoints[0] - truth.keypoints[0]
-    np.testing.assert_allclose(moved[6:8], 0.1 * side[0], rtol=1e-6)  # right and below, in sizes of its own animal
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_with_all_corrected_every_animal_is_found(rule: Rule):
-    judged = 0
+def test_with_all_corrected_every_animal_is_found():
+    compared = 0
     for truth, detections in [messy(0), *(random_pair(seed) for seed in range(60))]:
-        best = without_background(truth, rescored(truth, corrected(truth, detections, LOCALIZATION, rule)))
+        best = without_background(truth, rescored(truth, corrected(truth, detections, LOCALIZATION)))
         left = without_missed(truth, best)
         if not math.isnan(ap(left, best)):
             assert ap(left, best, "AP50") == pytest.approx(1, abs=1e-9)
-            judged += 1
-    assert judged > 30
-
-
-def test_steps_lead_from_ap_to_the_last():
-    truth, detections = messy(7)
-    result = regained(truth, detections)
-    assert result.ap == pytest.approx(ap(truth, detections), abs=1e-12)
-    values = [result.ap, *result.cumulative.values()]
-    assert list(result.cumulative) == list(ERRORS)
-    assert result.ap + np.diff(values).sum() == pytest.approx(values[-1], abs=1e-12)
-    assert all(step >= -1e-12 for step in np.diff(values))
-    assert values[-1] > 0.9
-    done: list[str] = []
-    for error in ERRORS[:4]:
-        done.append(error)
-        assert result.alone[error] == pytest.approx(ap(truth, corrected(truth, detections, [error])), abs=1e-12)
-        assert result.cumulative[error] == pytest.approx(ap(truth, corrected(truth, detections, done)), abs=1e-12)
-        assert result.gained[error] == result.alone[error] - result.ap
-    best = rescored(truth, corrected(truth, detections, done))
-    assert result.cumulative["score"] == pytest.approx(ap(truth, best), abs=1e-12)
-    assert result.cumulative["false negatives"] == result.cumulative["score"]  # each has a detection, and no other is
+            compared += 1
+    assert compared > 30
 
 
 def test_by_keypoint_one_keypoint_of_one_kind_is_corrected():
@@ -337,16 +271,21 @@ def test_by_keypoint_one_keypoint_of_one_kind_is_corrected():
     assert (result.by_keypoint > 0).sum() > 20
 
 
-def test_draws_are_those_of_the_corrected_detections():
-    truth, detections = messy(9)
+@pytest.mark.parametrize("seed", range(7, 11))
+def test_what_is_regained_is_the_ap_of_the_corrected_detections_on_the_same_draws(seed: int):
+    truth, detections = messy(seed)
     weights = image_weights(len(truth.image_ids), 20, seed=1)
     result = regained(truth, detections, weights)
-    for error in LOCALIZATION:
-        expected = average_precision(match(truth, corrected(truth, detections, [error])), weights)["AP"]
-        np.testing.assert_allclose(result.alone_draws[error], expected, atol=1e-12)
-        np.testing.assert_allclose(result.gained_draws[error], expected - result.ap_draws, atol=1e-12)
-    np.testing.assert_allclose(result.ap_draws, average_precision(match(truth, detections), weights)["AP"], atol=1e-12)
-    assert result.cumulative_draws["score"].shape == (20,)
+    now, now_draws = ap(truth, detections), bootstrap_ap(match(truth, detections), weights)
+    better = {error: (truth, corrected(truth, detections, [error])) for error in LOCALIZATION}
+    better["score"] = truth, rescored(truth, detections)
+    better["false positives"] = truth, without_background(truth, detections)
+    better["false negatives"] = without_missed(truth, detections), detections
+    for error, (true, found) in better.items():
+        assert result.gained[error] == pytest.approx(ap(true, found) - now, abs=1e-12)
+        expected = bootstrap_ap(match(true, found), weights) - now_draws
+        np.testing.assert_allclose(result.gained_draws[error], expected, atol=1e-12)
+    assert all(result.gained[error] > 0 for error in LOCALIZATION)
 
 
 # scores, false positives, false negatives
@@ -440,12 +379,11 @@ def test_detections_of_nothing_and_an_animal_not_found():
     kind, result = kinds(truth, both), regained(truth, both)
     assert (kind[0] == -1).all()
     assert (kind[1:] == GOOD).all()
-    assert result.ap < 0.6
-    assert result.alone["false positives"] == pytest.approx(ap(truth, found), abs=1e-12)
-    assert result.alone["score"] == result.alone["false positives"]  # ghosts that come last cost nothing
-    assert result.cumulative["jitter"] == result.ap  # and are not corrected to be animals
-    assert result.cumulative["false positives"] < 0.9
-    assert result.cumulative["false negatives"] == pytest.approx(1, abs=1e-12)
+    now = ap(truth, both)
+    assert now < 0.6
+    assert now + result.gained["false positives"] == pytest.approx(ap(truth, found), abs=1e-12)
+    assert result.gained["score"] == result.gained["false positives"]  # ghosts that come last cost nothing
+    assert all(result.gained[error] == 0 for error in LOCALIZATION)  # and are not corrected to be animals
 
 
 def test_detections_of_no_known_box_belong_to_what_they_are_like():
@@ -463,11 +401,11 @@ def test_no_detections():
     nothing = Detections.from_results([], truth)
     assert (kinds(truth, nothing) == -1).all()
     result = regained(truth, nothing, image_weights(len(truth.image_ids), 5))
-    assert result.ap == 0
-    assert all(result.alone[error] == 0 for error in ERRORS[:-1])
-    assert math.isnan(result.alone["false negatives"])
+    assert ap(truth, nothing) == 0
+    assert all(result.gained[error] == 0 for error in ERRORS[:-1])
+    assert math.isnan(result.gained["false negatives"])
     assert (result.by_keypoint == 0).all()
-    assert result.ap_draws.shape == (5,)
+    assert all(draws.shape == (5,) for draws in result.gained_draws.values())
 
 
 def test_no_instances_and_none_labelled():
@@ -477,26 +415,22 @@ def test_no_instances_and_none_labelled():
     empty = Instances.from_coco({"images": [{"id": 0}, {"id": 1}], "categories": [{"id": 1}], "annotations": []})
     for none in (blank, empty):
         assert (kinds(none, detections) == -1).all()
-        result = regained(none, detections)
-        assert math.isnan(result.ap)
-        assert all(math.isnan(value) for value in result.cumulative.values())
+        assert all(math.isnan(value) for value in regained(none, detections).gained.values())
 
 
 def test_a_file_that_counts_keypoints_it_does_not_label():
     truth = scene(12, images=2)
     odd = replace(truth, visibility=truth.visibility * (np.arange(2) == 0)[:, None])
     keypoints = np.stack([truth.keypoints[0], np.broadcast_to(truth.boxes[1, :2], (N_KEYPOINTS, 2))])
-    result = regained(odd, detected(truth, keypoints))
     assert not without_missed(odd, detected(truth, keypoints)).ignored.any()
     assert np.isfinite(rescored(odd, detected(truth, keypoints)).score).all()
-    assert result.ap == pytest.approx(1)  # pycocotools takes a detection in the box for a match
-    assert list(result.cumulative.values()) == pytest.approx([1] * 7)
+    assert ap(odd, detected(truth, keypoints)) == pytest.approx(1)  # as pycocotools: one in the box is a match
+    assert list(regained(odd, detected(truth, keypoints)).gained.values()) == pytest.approx([0] * 7)
 
 
 def test_one_instance():
     truth = scene(13, images=1)
-    result = regained(truth, detected(truth, truth.keypoints[:, FLIP]))
-    assert (result.ap, result.alone["inversion"]) == (0, pytest.approx(1))
+    assert regained(truth, detected(truth, truth.keypoints[:, FLIP])).gained["inversion"] == pytest.approx(1)
 
 
 @pytest.mark.realdata
@@ -506,6 +440,5 @@ def test_real_cats_flipped(cats17: Path):
     detections = detected(truth, flipped)
     kind, result = kinds(truth, detections), regained(truth, detections)
     assert not np.isin(kind, [MISS, SWAP]).any()
-    print(result)
-    assert result.cumulative["inversion"] + result.gained["jitter"] > 0.8
-    assert result.cumulative["jitter"] > 0.95
+    assert ap(truth, detections) + result.gained["inversion"] + result.gained["jitter"] > 0.8
+    assert ap(truth, corrected(truth, detections, ["inversion", "jitter"])) > 0.95
