@@ -16,7 +16,7 @@ from catpose.errors import InputError, Parser, command, one_line, whole
 from catpose.run.options import add_model_options
 
 if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
-    from catpose.data.coco import CocoSplit
+    from catpose.data.coco_split import CocoSplit
     from catpose.data.whole_pictures import LeftOut
     from catpose.score.detections import Detections
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from made_up import coco
 
-from catpose.data.coco import CocoSplit, read_split, split_hash
+from catpose.data.coco import read_split
+from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.score.ap import average_precision, match
 from catpose.score.detections import Detections
 from catpose.score.protocol import EvaluationProtocol

@@ -84,14 +84,10 @@ def public_functions() -> Iterator[Function]:
 
 
 @cache
-def imported(module: str, for_types: bool = True) -> set[str]:
-    """The package's modules that one names in any import, inside functions too and, if asked, for types alone."""
+def imported(module: str) -> set[str]:
+    """The package's modules that one names in any import, inside functions and for types alone too."""
     named: set[str] = set()
-    blocks = (node for node in ast.walk(TREES[module]) if isinstance(node, ast.If) and not for_types)
-    excluded = {each for block in blocks if ast.unparse(block.test) == "TYPE_CHECKING" for each in ast.walk(block)}
     for node in ast.walk(TREES[module]):
-        if node in excluded:
-            continue
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -175,7 +171,7 @@ def require_at_most(kind: str, found: list[str]) -> None:
 
 
 def test_imports_make_no_circle() -> None:
-    TopologicalSorter({module: imported(module, for_types=False) for module in TREES}).prepare()
+    TopologicalSorter({module: imported(module) for module in TREES}).prepare()
 
 
 def test_functions_are_short() -> None:

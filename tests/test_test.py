@@ -15,7 +15,8 @@ from made_up import shaken
 from refused import exit_code
 from skeletons import SIGMAS
 
-from catpose.data.coco import read_split, split_hash
+from catpose.data.coco import read_split
+from catpose.data.coco_split import split_hash
 from catpose.score.protocol import Score
 from catpose.test import main
 

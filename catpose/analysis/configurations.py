@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from catpose.analysis.statistics import Sample, pareto_front
-from catpose.data.coco import CocoSplit, split_hash
+from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.errors import InputError, one_line
 from catpose.files import parse_json
 from catpose.instances import Instances

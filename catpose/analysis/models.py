@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from catpose.data.coco import DEFAULT_ROOT, CocoSplit, read_split, split_hash
+from catpose.data.coco import DEFAULT_ROOT, read_split
+from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.errors import InputError
 from catpose.fence import newest_claims
 from catpose.instances import AreaRule

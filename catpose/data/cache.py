@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 import cv2
 import numpy as np
 
-from catpose.data.coco import CocoSplit, Image
+from catpose.data.coco_split import CocoSplit, Image
 from catpose.data.images import read_image, read_images
 from catpose.errors import InputError, one_line
 

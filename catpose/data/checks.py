@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from catpose.data.coco import CocoSplit, Image, examine_file
+from catpose.data.coco import examine_file
+from catpose.data.coco_split import CocoSplit, Image
 from catpose.data.copies import RECORD, Fingerprint, fingerprints, known_copies, near_pairs
 from catpose.data.finding import Finding, Severity
 from catpose.data.inversions import suspicious_swaps

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from catpose.data.augment import Augmentation
 from catpose.data.cache import Cache, open_pictures
-from catpose.data.coco import DEFAULT_ROOT, CocoSplit, read_split
+from catpose.data.coco import DEFAULT_ROOT, read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.data.dataset import ANY_EPOCH, CropDataset, collate, labelled
 from catpose.data.sampler import TrainSampler
 from catpose.errors import InputError

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from catpose.data.augment import Augmentation
 from catpose.data.cache import Pictures
-from catpose.data.coco import CocoSplit
+from catpose.data.coco_split import CocoSplit
 from catpose.geometry import apply, box_to_center_size, image_to_crop, invert
 
 #: The epoch of a sample that was asked for without one, and is the same in all of them.

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from catpose.data.coco import CocoSplit
+from catpose.data.coco_split import CocoSplit
 from catpose.data.images import read_images
 from catpose.errors import InputError
 from catpose.geometry import apply, box_to_center_size, image_to_crop, invert

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from catpose.data.coco import CocoSplit, Image
+from catpose.data.coco_split import CocoSplit, Image
 from catpose.data.finding import Finding
 from catpose.data.header import read_header
 from catpose.data.inversions import facing, mirrored_face

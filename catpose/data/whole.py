@@ -9,17 +9,15 @@ its keypoints outside its box, and no box reaches beyond its picture.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from catpose.data.coco_split import CocoSplit
 from catpose.data.finding import Fault, Severity
 from catpose.data.inversions import facing, mirrored_face
 from catpose.data.skeletons import in_ap10k_order
 from catpose.skeleton import AP10K
-
-if TYPE_CHECKING:
-    from catpose.data.coco import CocoSplit
 
 #: Where a fault of a file as a whole is.
 WHOLE = "the whole file"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from catpose.data.coco import CocoSplit, Image
+from catpose.data.coco_split import CocoSplit, Image
 from catpose.data.images import picture_size
 from catpose.errors import InputError
 from catpose.instances import Instances

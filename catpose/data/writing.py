@@ -16,7 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from catpose.data.checks import all_findings
-from catpose.data.coco import read_coco, split_hash
+from catpose.data.coco import read_coco
+from catpose.data.coco_split import split_hash
 from catpose.data.copies import RECORD, Fingerprint, fingerprints, group_copies, shared_copies
 from catpose.data.finding import refuse_errors
 from catpose.data.sources import Release

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from catpose.data.coco import CocoSplit
+from catpose.data.coco_split import CocoSplit
 from catpose.data.images import read_images
 from catpose.figures.overlay import LEFT, MIDDLE, RIGHT
 from catpose.instances import Instances

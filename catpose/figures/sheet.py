@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from catpose.data.coco import CocoSplit
+from catpose.data.coco_split import CocoSplit
 from catpose.data.images import read_images
 from catpose.figures.overlay import contact_sheet, draw_pose
 from catpose.geometry import PADDING, apply, image_to_crop

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from catpose.data.coco import CocoSplit
+from catpose.data.coco_split import CocoSplit
 from catpose.data.slices import PARTS
 from catpose.data.statistics import PUBLISHED, DataStatistics, Statistics
 from catpose.figures import data as data_figures

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import WandbLogger
 
-from catpose.data.coco import split_hash
+from catpose.data.coco_split import split_hash
 from catpose.figures.overlay import draw_pose
 from catpose.files import atomic_write, write_json
 from catpose.geometry import apply, invert

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from catpose.data.by_picture import Batches, PictureDataset, as_it_is
 from catpose.data.cache import open_pictures
-from catpose.data.coco import CocoSplit, split_hash
+from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.data.datamodule import default_workers, for_workers
 from catpose.data.dataset import CropDataset, labelled
 from catpose.errors import InputError, one_line

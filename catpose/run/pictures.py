@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from catpose.data.coco import CocoSplit
+from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
 from catpose.figures.overlay import draw_box, draw_pose
 from catpose.run.evaluation import Show

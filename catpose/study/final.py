@@ -14,7 +14,8 @@ from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from catpose.analysis.configurations import Configuration, gather, winner
 from catpose.analysis.statistics import Sample, estimate
-from catpose.data.coco import CocoSplit, read_split, split_hash
+from catpose.data.coco import read_split
+from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.errors import InputError, one_line
 from catpose.files import LARGEST_RECORD, read_json, require_writable, write_json
 from catpose.instances import AreaRule

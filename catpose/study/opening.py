@@ -12,7 +12,8 @@ import sqlalchemy
 from jsonargparse import Namespace
 from optuna.distributions import distribution_to_json
 
-from catpose.data.coco import read_split, split_hash
+from catpose.data.coco import read_split
+from catpose.data.coco_split import split_hash
 from catpose.errors import InputError, one_line
 from catpose.files import require_writable
 from catpose.instances import AreaRule

@@ -11,7 +11,8 @@ from made_up import shaken
 
 from catpose.analysis.compare import ENOUGH, judge
 from catpose.analysis.diagnosis import Diagnosis, diagnose, parts_of
-from catpose.data.coco import CocoSplit, read_split
+from catpose.data.coco import read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.data.slices import conditions
 from catpose.score.detections import Detections
 from catpose.score.error_types import ERRORS, KINDS, kinds, regained

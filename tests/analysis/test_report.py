@@ -20,7 +20,8 @@ from catpose.analysis.rendering import csv_text, decision, markdown, terminal, w
 from catpose.analysis.report import Report, report
 from catpose.analysis.sentences import sentences
 from catpose.analysis.statistics import difference, holm
-from catpose.data.coco import CocoSplit, read_split
+from catpose.data.coco import read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
 from catpose.study.file import Study
 from catpose.study.results import design_of, results_of

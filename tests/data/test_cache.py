@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from catpose.data import cache
 from catpose.data.cache import Cache, open_pictures
-from catpose.data.coco import CocoSplit, read_split
+from catpose.data.coco import read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.data.images import read_image
 from catpose.errors import InputError
 

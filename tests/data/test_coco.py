@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from skeletons import KEYPOINTS
 
 from catpose.data.checks import quick_findings
-from catpose.data.coco import read_coco, read_split, split_hash
+from catpose.data.coco import read_coco, read_split
+from catpose.data.coco_split import split_hash
 from catpose.errors import InputError
 
 Coco = dict[str, Any]

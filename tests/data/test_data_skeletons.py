@@ -12,7 +12,8 @@ from skeletons import HEAD, LEGS, OTHERS, relabelled
 from catpose.data.augment import Augmentation, half_body
 from catpose.data.cache import open_pictures
 from catpose.data.checks import examine_folder
-from catpose.data.coco import CocoSplit, read_skeleton, read_split
+from catpose.data.coco import read_skeleton, read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.data.dataset import CropDataset, labelled
 from catpose.data.skeletons import in_ap10k_order, skeleton_of_category, stated_in
 from catpose.data.slices import conditions

@@ -13,7 +13,8 @@ import pytest
 from skeletons import FLIP, KEYPOINTS
 
 from catpose.data.cache import open_pictures
-from catpose.data.coco import CocoSplit, read_coco, read_split
+from catpose.data.coco import read_coco, read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.data.dataset import CropDataset, labelled
 from catpose.data.images import read_image
 from catpose.data.statistics import IMAGENET, PUBLISHED, Channels, Statistics, measure

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from skeletons import KEYPOINTS, LIMBS
 
-from catpose.data.coco import CocoSplit, read_coco, read_split
+from catpose.data.coco import read_coco, read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.data.slices import COLOUR_BORDERS, COPIED, PARTS, colour_distance, colour_distances, conditions
 
 IMAGE = (400, 300)

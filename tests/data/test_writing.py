@@ -11,7 +11,8 @@ from pathlib import Path
 import made_up
 import pytest
 
-from catpose.data.coco import read_split, split_hash
+from catpose.data.coco import read_split
+from catpose.data.coco_split import split_hash
 from catpose.data.sources import Release, read_ap10k
 from catpose.data.writing import (
     _copy_pictures,

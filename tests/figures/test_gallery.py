@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from page.made_up_page import HOSTILE, LABELS, detections, made_up_gallery, nasty_split
 
-from catpose.data.coco import CocoSplit, read_coco, read_split
+from catpose.data.coco import read_coco, read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.figures.gallery import LONG_SIDE, Gallery, _natural, gallery
 from catpose.instances import Instances
 from catpose.score.ap import own_oks

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from skeletons import KEYPOINTS
 
-from catpose.data.coco import CocoSplit, read_split
+from catpose.data.coco import read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.figures.overlay import LEFT, MIDDLE
 from catpose.figures.sheet import TILE, _fitted, instances_sheet, label_issues_sheet
 from catpose.score.detections import Detections

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from skeletons import FLIP, N_KEYPOINTS, SIGMA_ARRAY
 
-from catpose.data.coco import CocoSplit, read_coco
+from catpose.data.coco import read_coco
+from catpose.data.coco_split import CocoSplit
 from catpose.data.slices import conditions
 from catpose.figures.configurations import Mark, draw_configurations
 from catpose.figures.gallery import Gallery, gallery

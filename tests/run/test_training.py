@@ -17,7 +17,8 @@ import torch
 import yaml
 from skeletons import SIGMAS
 
-from catpose.data.coco import read_split, split_hash
+from catpose.data.coco import read_split
+from catpose.data.coco_split import split_hash
 from catpose.run.checkpoint import read_checkpoint
 from catpose.score.ap import average_precision, match
 from catpose.score.detections import Detections
