@@ -6,7 +6,8 @@ folder appears whole or not at all (a killed run leaves a hidden folder .NAME.un
 Where the same call has made it before, nothing is done; other data are never overwritten.
 
 Keypoints of other tools are matched to AP-10K's 17 by their names, and the matches printed; those that a source doesn't
-have are unlabelled (v = 0), and those that it has beyond the 17 are left out.
+have are unlabelled (v = 0), and those that it has beyond the 17 are left out. `--skeleton own` keeps the source's
+keypoints as they are, and skeleton.yaml states what their names, or the source, tell of them.
 
 The split is drawn by image; copies of one picture, exact or nearly so, stay together, as do pictures of one video or
 made from one picture where the source says so, and those of a given test image go to val rather than train. Copies that
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from catpose.data.sources import Release
 
 DRAWN_ROOT = "data/drawn"  # drawn cats never pose as the real ones
-OWN = "own"  # the split that a source comes in
+AP10K_KEYPOINTS = "ap10k"
+OWN = "own"  # the split that a source comes in, and its keypoints
 PUBLISHED = "published"  # the split of RESULTS.md
 #: Labels of other tools: whose, and what is named.
 IMPORTED = {
@@ -126,7 +128,7 @@ def _prepare_release(arguments: argparse.Namespace) -> None:
     release: Release
     if arguments.source == "animal-pose":
         release = read_animal_pose(
-            arguments.keypoints_json, arguments.images, arguments.species, arguments.own_keypoints
+            arguments.keypoints_json, arguments.images, arguments.species, arguments.skeleton == OWN
         )
         files = [arguments.keypoints_json]
     else:
@@ -155,8 +157,8 @@ def _prepare_release(arguments: argparse.Namespace) -> None:
         "annotations_sha256": _digests(files),
     }
     request |= {"split": PUBLISHED} if published else {}
-    if arguments.source == "animal-pose" and arguments.own_keypoints:
-        request["own_keypoints"] = True
+    if arguments.source == "animal-pose" and arguments.skeleton == OWN:
+        request["skeleton"] = OWN
     if _is_there(arguments.out, request):
         return
     copy_of = find_copies(release)
@@ -192,7 +194,7 @@ def _prepare_labels(arguments: argparse.Namespace) -> None:
             else:
                 labels = read_sleap(place, names, finder, frames)
                 finder = PictureFinder([*finder.folders, frames])
-            imported = to_release(labels, finder, arguments.species)
+            imported = to_release(labels, finder, arguments.species, arguments.skeleton == OWN)
             _bring_in(arguments, imported, labels.files)
         except InputError as error:  # nobody knows the folder that an archive was unpacked to
             raise InputError(str(error).replace(str(place), str(arguments.labels))) from None
@@ -230,6 +232,7 @@ def _bring_in(arguments: argparse.Namespace, imported: Imported, files: list[Pat
         "split": list(asked) if asked else OWN,
         "annotations_sha256": hashlib.sha256("".join(_digests(files)).encode()).hexdigest(),
     }
+    request |= {"skeleton": OWN} if arguments.skeleton == OWN else {}
     if _is_there(arguments.out, request):
         return
     copy_of = find_copies(release)
@@ -308,12 +311,13 @@ def _parsers() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
         imported.add_argument("labels", type=Path, metavar="SOURCE", help=source)
         _add_import_options(imported)
         _add_split(imported, f"; '{OWN}' for the source's", f"'{OWN}' where it has train and val, else 0.8 0.1 0.1")
-    animal_pose = sources.add_parser("animal-pose", help="Animal-Pose's own release, 20 keypoints mapped to 17")
+    animal_pose = sources.add_parser("animal-pose", help="Animal-Pose's own release, 20 keypoints")
     animal_pose.add_argument("keypoints_json", type=Path, metavar="KEYPOINTS_JSON", help="the release's keypoints.json")
     animal_pose.add_argument("--images", type=Path, required=True, metavar="DIR", help="the folder of its pictures")
+    _add_skeleton(animal_pose)
     animal_pose.add_argument(
-        "--own-keypoints", action="store_true", help="keep the release's 20 keypoints (AP-10K's 17 of them)"
-    )
+        "--own-keypoints", dest="skeleton", action="store_const", const=OWN, help=argparse.SUPPRESS
+    )  # as it was called
     ap10k = sources.add_parser("ap10k", help="AP-10K's release, its three split files merged")
     ap10k.add_argument("folder", type=Path, metavar="DIR", help="the folder that holds annotations/ and data/")
     for release in (animal_pose, ap10k):
@@ -346,9 +350,17 @@ def _add_split(source: Parser, more: str, default: str, root: str = DEFAULT_ROOT
         source.add_argument("--link", action="store_true", help="hard-link the pictures instead of copying them")
 
 
+def _add_skeleton(source: Parser) -> None:
+    source.add_argument(
+        "--skeleton", choices=[AP10K_KEYPOINTS, OWN], default=AP10K_KEYPOINTS,
+        help=f"AP-10K's 17 keypoints, or '{OWN}' for all of the source's (default: {AP10K_KEYPOINTS})",
+    )  # fmt: skip
+
+
 def _add_import_options(source: Parser) -> None:
     source.add_argument("--images", type=Path, metavar="DIR", help="where the pictures are, if not beside the labels")
     source.add_argument("--species", nargs="+", metavar="NAME", help="categories, or 'all', if there are several")
+    _add_skeleton(source)
     source.add_argument(
         "--keypoints", type=Path, metavar="FILE",
         help="the keypoints' names in the source's order, a line each, '-' for one to leave out",

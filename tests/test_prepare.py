@@ -114,11 +114,16 @@ def test_withheld_keypoints_make_the_test_split(tmp_path: Path, capsys: pytest.C
     assert "note: 2 images outside the test split have no keypoint at all" in capsys.readouterr().out
 
 
-def test_animal_pose_with_its_own_keypoints(tmp_path: Path) -> None:
+def test_animal_pose_with_its_own_keypoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_up.animal_pose_release(tmp_path / "release")
     source = ["animal-pose", folder / "keypoints.json", "--images", folder / "images", "--sizes", 4, 2, 3]
-    prepared(*source, "--own-keypoints", "--out", tmp_path / "cats")
-    assert read_split(tmp_path / "cats", "train").skeleton.names == tuple(made_up.ANIMAL_POSE_KEYPOINTS)
+    prepared(*source, "--skeleton", "own", "--out", tmp_path / "cats")
+    skeleton = read_split(tmp_path / "cats", "train").skeleton
+    assert skeleton.names == tuple(made_up.ANIMAL_POSE_KEYPOINTS)
+    sigmas = dict(zip(skeleton.names, skeleton.sigmas, strict=True))
+    assert sigmas["left_front_elbow"] == AP10K.sigmas[AP10K.names.index("left_shoulder")]
+    prepared(*source, "--own-keypoints", "--out", tmp_path / "cats")  # as the option was called
+    assert "already there" in capsys.readouterr().out
     prepared(*source, "--out", tmp_path / "17")
     assert read_split(tmp_path / "17", "train").skeleton == AP10K
     main_folder = contents(tmp_path / "cats")

@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from skeletons import KEYPOINTS
+from refused import exit_code
+from skeletons import KEYPOINTS, SIGMAS
 
+from catpose import check, fit, predict
+from catpose import test as score
 from catpose.data.checks import all_findings
 from catpose.data.coco import read_split
 from catpose.data.images import read_image
+from catpose.data.importers.names import match_keypoints
 from catpose.prepare import main
 
 #: For each tool what writes its export, the subcommand, and how far its rounding moves a keypoint (px).
@@ -67,6 +71,19 @@ def imported(root: Path) -> dict[bytes, list[tuple[np.ndarray, np.ndarray, np.nd
     return found
 
 
+def bring_in(tool: str, folder: Path, *more: object) -> tuple[str, Path, list[object]]:
+    """A tool's export, brought in as FOLDER/cats: the subcommand, that folder, and what was asked for."""
+    export, command, _ = TOOLS[tool]
+    if command == "sleap":
+        pytest.importorskip("sleap_io")
+    source = export(folder / "export", exports.cats(several=tool != "label studio"))
+    (folder / "names.txt").write_text("\n".join(KEYPOINTS))
+    names = ["--keypoints", folder / "names.txt"] if tool == "cvat yolo" else []
+    options: list[object] = [source, "--split", 6, 3, "rest", *names]
+    prepared(command, *options, *more, "--out", folder / "cats")
+    return command, folder / "cats", options
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_same_labels_come_in_alike_from_every_tool(
     tool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -103,6 +120,46 @@ def test_the_same_labels_come_in_alike_from_every_tool(
     assert records[0] == records[1]
     assert [finding for finding in all_findings(tmp_path / "cats") if finding.severity == "error"] == []
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tools_own_keypoints_are_kept_as_they_are(
+    tool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, root, options = bring_in(tool, tmp_path, "--skeleton", "own")
+    assert "the source's own keypoints" in capsys.readouterr().out
+    split = read_split(root, "train")
+    assert (root / "skeleton.yaml").is_file()
+    again = [*options, "--skeleton", "ap10k", "--out", tmp_path / "17"]
+    prepared(command, *again)
+    ours = read_split(tmp_path / "17", "train")
+    match = match_keypoints(split.skeleton.names, "")
+    for place, name in zip(match.places, KEYPOINTS, strict=True):
+        k = KEYPOINTS.index(name)
+        assert np.array_equal(split.keypoints[:, place], ours.keypoints[:, k], equal_nan=True)
+        assert np.array_equal(split.visibility[:, place], ours.visibility[:, k])
+        assert split.skeleton.sigmas[place or 0] == SIGMAS[k]
+    assert len(split.skeleton.flip_pairs) == (8 if tool == "mmpose" else 7)
+    assert [finding for finding in all_findings(root) if finding.severity == "error"] == []
+    assert "is there already with other data" in refused(capsys, command, *options, "--out", root)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_a_tool_exported_is_trained_on(tool: str, tiny: Path, tmp_path: Path) -> None:
+    """From the export to overlays: check, fit, test and predict read what was brought in."""
+    _, root, _ = bring_in(tool, tmp_path, "--skeleton", "own")
+    run, found = tmp_path / "run", tmp_path / "found.json"
+    options = ("--data.root", root, "--out", run, "--trainer.max_epochs=1", "--wandb.mode=disabled")
+    checkpoint = ("--checkpoint", run / "last.ckpt")
+    assert exit_code(check.main, "--data", root) == 0
+    assert exit_code(fit.main, "--config", tiny, *options) == 0
+    assert exit_code(score.main, *checkpoint, "--data", root, "--draws", 10, "--out", tmp_path / "score") == 0
+    overlays = ("--overlays", tmp_path / "overlays")
+    assert exit_code(predict.main, root / "annotations" / "val.json", *checkpoint, "--out", found, *overlays) == 0
+    names = read_split(root, "val").skeleton.names
+    assert {len(entry["keypoints"]) for entry in json.loads(found.read_text())} == {3 * len(names)}
+    assert len(list((tmp_path / "overlays").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

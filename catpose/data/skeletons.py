@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from catpose.errors import InputError, nearest, one_line
-from catpose.plain_yaml import read_yaml
+from catpose.plain_yaml import dump_yaml, read_yaml
 from catpose.skeleton import AP10K, Skeleton, skeleton_of
 
 #: In the data folder, beside annotations/ and images/.
@@ -75,6 +75,21 @@ def skeleton_of_category(category: Mapping[str, Any], stated: Mapping[str, Any])
         upper=halves.get("upper"),
         lower=halves.get("lower"),
         name=None if name is None else one_line(name),
+    )
+
+
+def statement(skeleton: Skeleton) -> str:
+    """The text of a skeleton.yaml that states all of a skeleton but its keypoints' order."""
+    names = skeleton.names
+    return dump_yaml(
+        {
+            "name": skeleton.name,
+            "sigmas": dict(zip(names, skeleton.sigmas, strict=True)),
+            "flip_pairs": [[names[a], names[b]] for a, b in skeleton.flip_pairs],
+            "limbs": [[names[a], names[b]] for a, b in skeleton.limbs],
+            "upper": [names[k] for k in skeleton.upper],
+            "lower": [names[k] for k in skeleton.lower],
+        }
     )
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from catpose.data.images import picture_size
 from catpose.data.importers.names import ANIMAL_POSE
+from catpose.data.importers.own import keep_keypoints
 from catpose.data.structure import Entries, examine
 from catpose.errors import InputError, nearest, one_line
 from catpose.files import read_json, require_folder
-from catpose.skeleton import AP10K
+from catpose.skeleton import AP10K, Skeleton
 
 #: Limbs of Animal-Pose's own 20 keypoints beside those of AP-10K between their counterparts.
 ANIMAL_POSE_LIMBS = (("left_eye", "left_ear"), ("right_eye", "right_ear"), ("throat", "withers"))
@@ -35,15 +36,14 @@ class Release:
     withheld: frozenset[int] = frozenset()  # ids of images whose keypoints the release does not give
     left_out: Mapping[str, int] = field(default_factory=dict)  # why annotations aren't in it, and how many
     files: Mapping[int, Path] = field(default_factory=dict)  # by image id, pictures that lie elsewhere
+    skeleton: Skeleton = AP10K  # the categories'
 
     def path(self, image: Mapping[str, Any]) -> Path:
         """Where an image's picture is."""
         return self.files.get(image["id"], self.image_dir / image["file_name"])
 
 
-def read_animal_pose(
-    keypoints_json: Path, image_dir: Path, species: Sequence[str], own_keypoints: bool = False
-) -> Release:
+def read_animal_pose(keypoints_json: Path, image_dir: Path, species: Sequence[str], own: bool = False) -> Release:
     """Animal-Pose's `keypoints.json` (Cao et al., "Cross-Domain Adaptation for Animal Pose Estimation", ICCV 2019).
 
     Boxes x0, y0, x1, y1 become x, y, width, height; a labelled point gets v = 2, since the release does not say
@@ -54,7 +54,7 @@ def read_animal_pose(
         keypoints_json: the release's file.
         image_dir: where its pictures are.
         species: names of categories, or "all".
-        own_keypoints: keep the release's 20 keypoints, or else AP-10K's 17 of them, under AP-10K's names.
+        own: keep the release's 20 keypoints, or else AP-10K's 17 of them, under AP-10K's names.
 
     Raises:
         InputError: where the file breaks its format, or pictures are missing.
@@ -62,7 +62,7 @@ def read_animal_pose(
     file = keypoints_json
     release = _top_level(file, {"images": dict, "annotations": list, "categories": list})
     kept = _pick_species(file, release["categories"], species)
-    places = {id_: _places(file, category, own_keypoints) for id_, category in kept.items()}
+    places = {id_: _places(file, category, own) for id_, category in kept.items()}
     new_ids = {id_: i for i, id_ in enumerate(kept, start=1)}
     annotations = []
     labelled: Counter[int] = Counter()
@@ -85,15 +85,14 @@ def read_animal_pose(
         for id_, name in release["images"].items()
         if id_.isdecimal() and int(id_) in used
     ]
-    categories = [category_entry(new_ids[id_], category["name"]) for id_, category in kept.items()]
-    if own_keypoints:
-        for category, source in zip(categories, kept.values(), strict=True):
-            category |= _own_skeleton([source["keypoints"][k] for k in places[source["id"]]])
+    skeleton = _own_skeleton(file, kept, places) if own else AP10K
+    categories = [category_entry(new_ids[id_], category["name"], skeleton) for id_, category in kept.items()]
     if annotations:
         _sound_entries(file, {"images": images, "annotations": annotations, "categories": categories})
     withheld = frozenset(id_ for id_ in used if not labelled[id_])
-    description = "Animal-Pose" if own_keypoints else "Animal-Pose, 20 keypoints mapped to 17"
+    description = "Animal-Pose" if own else "Animal-Pose, 20 keypoints mapped to 17"
     result = _with_pictures(file, description, image_dir, images, annotations, categories, left_out, withheld)
+    result = replace(result, skeleton=skeleton)
     for image in result.images:
         image["width"], image["height"] = picture_size(image_dir / image["file_name"])
     return result
@@ -203,11 +202,19 @@ def _of_species(
     return ours, left_out
 
 
-def _own_skeleton(names: list[str]) -> dict[str, Any]:
-    """`keypoints` and `skeleton` of a category of Animal-Pose."""
+def _own_skeleton(file: Path, kept: Mapping[int, Any], places: Mapping[int, list[int]]) -> Skeleton:
+    """Animal-Pose's 20, as the first of the categories `kept` orders them.
+
+    Raises:
+        InputError: another one has other names.
+    """
+    lists = [[category["keypoints"][k] for k in places[id_]] for id_, category in kept.items()]
+    if any(names != lists[0] for names in lists):
+        raise InputError(f"{file}: its categories have different keypoints; is it the release's own?")
+    names = lists[0]
     known = [(ANIMAL_POSE[AP10K.names[a]], ANIMAL_POSE[AP10K.names[b]]) for a, b in AP10K.limbs]
-    limbs = [[names.index(a) + 1, names.index(b) + 1] for a, b in (*known, *ANIMAL_POSE_LIMBS)]
-    return {"keypoints": names, "skeleton": limbs}
+    limbs = [(names.index(a), names.index(b)) for a, b in (*known, *ANIMAL_POSE_LIMBS)]
+    return keep_keypoints(names, file, "Animal-Pose", limbs).skeleton
 
 
 def _places(file: Path, category: dict[str, Any], own: bool) -> list[int]:
@@ -251,14 +258,14 @@ def make_annotation(
     }
 
 
-def category_entry(id_: int, name: str) -> dict[str, Any]:
-    """A COCO category of the 17 keypoints."""
+def category_entry(id_: int, name: str, skeleton: Skeleton = AP10K) -> dict[str, Any]:
+    """A COCO category of a skeleton's keypoints."""
     return {
         "id": id_,
         "name": name,
         "supercategory": "animal",
-        "keypoints": list(AP10K.names),
-        "skeleton": [[a + 1, b + 1] for a, b in AP10K.limbs],  # COCO counts from 1
+        "keypoints": list(skeleton.names),
+        "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],  # COCO counts from 1
     }
 
 

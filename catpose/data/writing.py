@@ -20,9 +20,11 @@ from catpose.data.coco import read_coco
 from catpose.data.coco_split import split_hash
 from catpose.data.copies import RECORD, Fingerprint, fingerprints, group_copies, shared_copies
 from catpose.data.finding import refuse_errors
+from catpose.data.skeletons import FILE, statement
 from catpose.data.sources import Release
 from catpose.errors import InputError
 from catpose.files import read_json
+from catpose.skeleton import AP10K
 
 
 @contextmanager
@@ -60,7 +62,8 @@ def write_layout(
     request: dict[str, Any],
     link: bool = False,
 ) -> dict[str, Any]:
-    """Write images/, annotations/ and split.json into an empty folder.
+    """Write images/, annotations/, split.json and, for keypoints other than AP-10K's, skeleton.yaml into an empty
+    folder.
 
     An empty split has no file. Instances without a labelled keypoint are left out, except from a test split where
     nothing is labelled: that is written as test_info.json, boxes only.
@@ -78,6 +81,8 @@ def write_layout(
         the record, as in split.json.
     """
     (folder / "annotations").mkdir()
+    if release.skeleton != AP10K:
+        (folder / FILE).write_text(statement(release.skeleton), encoding="utf-8")
     _copy_pictures(release, folder / "images", link)
     splits: dict[str, dict[str, Any]] = {}
     written_as: dict[str, Sequence[int]] = {}

@@ -58,7 +58,7 @@ def test_animal_pose_becomes_coco(tmp_path: Path) -> None:
 
 def test_animal_pose_may_keep_its_own_keypoints(tmp_path: Path) -> None:
     folder = made_up.animal_pose_release(tmp_path / "r")
-    release = read_animal_pose(folder / "keypoints.json", folder / "images", ["cat"], own_keypoints=True)
+    release = read_animal_pose(folder / "keypoints.json", folder / "images", ["cat"], own=True)
     assert release.categories[0]["keypoints"] == made_up.ANIMAL_POSE_KEYPOINTS
     skeleton = skeleton_of_category(release.categories[0], {})
     names = {frozenset(skeleton.names[k] for k in limb) for limb in skeleton.limbs}

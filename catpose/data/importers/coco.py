@@ -86,6 +86,7 @@ def _add(labels: Labels, file: Path, content: dict[str, Any], names: Sequence[st
                 raise InputError(
                     f"{file}: category '{one_line(name)}' has other keypoints than in another file; import one"
                 )
+            labels.limbs.setdefault(name, _limbs(category, len(own)))
             area = entry.get("area")
             picture.animals.append(
                 Animal(name, _points(where, entry["keypoints"], own), box, area if is_number(area) else None)
@@ -150,6 +151,16 @@ def _names(
             " each, and give it with --keypoints"
         )
     return tuple(names)
+
+
+def _limbs(category: dict[str, Any], n: int) -> list[tuple[int, int]]:
+    """Pairs of places that the category's `skeleton`, which counts from 1, joins; none where it isn't such a list."""
+    limbs = category.get("skeleton")
+    sound = isinstance(limbs, list) and all(
+        isinstance(limb, list) and len(limb) == 2 and all(type(end) is int and 1 <= end <= n for end in limb)
+        for limb in limbs
+    )
+    return [(a - 1, b - 1) for a, b in limbs] if sound else []  # type: ignore[union-attr]
 
 
 def _points(where: str, values: Any, names: Sequence[str]) -> tuple[tuple[float, float, int], ...]:

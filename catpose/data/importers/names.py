@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catpose.errors import InputError, one_line
-from catpose.skeleton import AP10K
+from catpose.skeleton import AP10K, Skeleton
 
 #: Animal-Pose's name of each of the 17; its ears and withers have no counterpart. Its "elbow" and "knee" are the
 #: upper and the middle joint of every leg, AP-10K's shoulder and elbow in front, hip and knee behind.
@@ -68,27 +68,31 @@ _SYNONYMS = {
 
 @dataclass(frozen=True)
 class Match:
-    """Where each of the 17 stands among a source's keypoints."""
+    """Where each keypoint of a skeleton, AP-10K's or the source's own, stands among a source's keypoints."""
 
     source: tuple[str, ...]
-    places: tuple[int | None, ...]  # of each of `AP10K.names`; None for one that the source doesn't have
+    places: tuple[int | None, ...]  # of each of `skeleton.names`; None for one that the source doesn't have
     words: str = ""  # whose words they are, where those mean other joints
+    skeleton: Skeleton = AP10K
 
     @property
     def missing(self) -> list[str]:
-        return [name for name, place in zip(AP10K.names, self.places, strict=True) if place is None]
+        return [name for name, place in zip(self.skeleton.names, self.places, strict=True) if place is None]
 
     @property
     def left_out(self) -> list[str]:
         return [name for i, name in enumerate(self.source) if i not in self.places]
 
     def table(self) -> str:
-        """The matches, a line each, as printed."""
-        n = len(AP10K.names) - len(self.missing)
+        """The matches, a line each, as printed; of a skeleton of the source's own, what is taken for granted of it."""
+        n = len(self.places) - len(self.missing)
         words = f" ({self.words}'s words)" if self.words else ""
-        lines = [f"{n} of the source's {len(self.source)} keypoints are AP-10K's{words}:"]
-        for name, place in zip(AP10K.names, self.places, strict=True):
-            lines.append(f"  {name:16} {'- (v = 0)' if place is None else one_line(self.source[place])}")
+        if self.skeleton is AP10K:
+            lines = [f"{n} of the source's {len(self.source)} keypoints are AP-10K's{words}:"]
+            for name, place in zip(AP10K.names, self.places, strict=True):
+                lines.append(f"  {name:16} {'- (v = 0)' if place is None else one_line(self.source[place])}")
+        else:
+            lines = [f"the source's own keypoints, {n} of {len(self.source)}: {one_line(self.skeleton.summary())}"]
         if self.left_out:
             lines.append(f"  left out: {one_line(', '.join(self.left_out))}")
         return "\n".join(lines)
@@ -107,6 +111,23 @@ def match_keypoints(names: Sequence[str], source: object) -> Match:
     Raises:
         InputError: none is one of the 17, or two mean the same one.
     """
+    found, whose = meanings(names, source)
+    if not found:
+        raise InputError(
+            f"{source}: none of its {len(names)} keypoints ({_some(names)}) is one of AP-10K's 17 by its name; write"
+            " what they are into a file, a line each, '-' for one to leave out, and give it with --keypoints, or keep"
+            " them as they are with --skeleton own"
+        )
+    return Match(tuple(names), tuple(found.get(name) for name in AP10K.names), whose)
+
+
+def meanings(names: Sequence[str], source: object = None) -> tuple[dict[str, int], str]:
+    """By AP-10K's names the places of those that mean them, the first of several; and whose words they are, where those
+    mean other joints.
+
+    Raises:
+        InputError: two mean the same one, where a source is given, for the message.
+    """
     words = [in_words(name) for name in names]
     table: dict[str, str] = {}
     whose = ""
@@ -119,18 +140,13 @@ def match_keypoints(names: Sequence[str], source: object) -> Match:
         ours = table.get(word) or _synonym(word)
         if ours not in AP10K.names:
             continue
-        if ours in found:
+        if ours in found and source is not None:
             raise InputError(
                 f"{source}: keypoints '{names[found[ours]]}' and '{names[place]}' both mean {ours}; name them in a"
                 " file, a line each, '-' for one to leave out, and give it with --keypoints"
             )
-        found[ours] = place
-    if not found:
-        raise InputError(
-            f"{source}: none of its {len(names)} keypoints ({_some(names)}) is one of AP-10K's 17 by its name; write"
-            " what they are into a file, a line each, '-' for one to leave out, and give it with --keypoints"
-        )
-    return Match(tuple(names), tuple(found.get(name) for name in AP10K.names), whose)
+        found.setdefault(ours, place)
+    return found, whose
 
 
 def in_words(name: str) -> str:

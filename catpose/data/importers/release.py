@@ -1,4 +1,4 @@
-"""From a tool's labels to a `Release` of the 17 keypoints: what is kept, where the pictures are, which boxes hold."""
+"""From a tool's labels to a `Release`: which keypoints are kept, where the pictures are, which boxes hold."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from catpose.data.images import picture_size
 from catpose.data.importers.labels import Animal, Labels, Picture
 from catpose.data.importers.names import Match, match_keypoints
+from catpose.data.importers.own import keep_keypoints
 from catpose.data.importers.pictures import PictureFinder, unique_names
 from catpose.data.sources import Release, category_entry, make_annotation
 from catpose.data.structure import AREA_SHARES
@@ -37,13 +38,14 @@ class Imported:
     notes: list[str]  # what was done to boxes
 
 
-def to_release(labels: Labels, finder: PictureFinder, species: Sequence[str] | None) -> Imported:
-    """Labels as a release: the 17 keypoints by name, ids from 1, pictures under names of their own.
+def to_release(labels: Labels, finder: PictureFinder, species: Sequence[str] | None, own: bool = False) -> Imported:
+    """Labels as a release: keypoints by name, ids from 1, pictures under names of their own.
 
     Args:
         labels: of an importer.
         finder: of the pictures, by base name.
         species: categories to keep, or "all"; None for the only one that has labelled keypoints.
+        own: keep the source's keypoints, or else AP-10K's 17 of them, under AP-10K's names.
 
     Raises:
         InputError: no labelled keypoint, several categories to choose from, keypoints that can't be matched, pictures
@@ -52,10 +54,11 @@ def to_release(labels: Labels, finder: PictureFinder, species: Sequence[str] | N
     source = labels.files[0]
     left_out = Counter(labels.left_out)
     kept_categories = _categories(labels, species, source)
-    match = match_keypoints(labels.keypoints[kept_categories[0]], source)
+    match = _match(labels, kept_categories[0], own)
     pictures = _kept(labels, kept_categories, match, left_out)
     if not pictures:
-        raise InputError(f"{source}: no animal has one of AP-10K's 17 keypoints labelled; label some first")
+        whose = "its own" if own else "AP-10K's 17"
+        raise InputError(f"{source}: no animal has one of {whose} keypoints labelled; label some first")
     files = _find(pictures, finder)
     merged = _merged(pictures, files, left_out)
     notes = _make_boxes(merged, left_out)
@@ -84,14 +87,22 @@ def to_release(labels: Labels, finder: PictureFinder, species: Sequence[str] | N
         finder.folders[0],
         images,
         annotations,
-        [category_entry(i, name) for i, name in enumerate(kept_categories, start=1)],
+        [category_entry(i, name, match.skeleton) for i, name in enumerate(kept_categories, start=1)],
         left_out=left_out,
         files={images[i]["id"]: file for i, file in enumerate(merged)},
+        skeleton=match.skeleton,
     )
     by_id = list(enumerate(merged.values(), start=1))
     splits = {id_: picture.split for id_, picture in by_id if picture.split}
     groups = {id_: picture.group for id_, picture in by_id if picture.group}
     return Imported(release, match, splits, groups, notes)
+
+
+def _match(labels: Labels, category: str, own: bool) -> Match:
+    names, source = labels.keypoints[category], labels.files[0]
+    if not own:
+        return match_keypoints(names, source)
+    return keep_keypoints(names, source, labels.tool, labels.limbs.get(category, []), labels.flip_pairs)
 
 
 def _categories(labels: Labels, species: Sequence[str] | None, source: Path) -> list[str]:
@@ -127,7 +138,7 @@ def _categories(labels: Labels, species: Sequence[str] | None, source: Path) -> 
 
 
 def _kept(labels: Labels, categories: Sequence[str], match: Match, left_out: Counter[str]) -> list[Picture]:
-    """The pictures with the animals that have one of the 17 labelled; the others are counted."""
+    """The pictures with the animals that have a keypoint labelled that is kept; the others are counted."""
     ours = [place for place in match.places if place is not None]
     pictures = []
     for picture in labels.pictures:

@@ -52,6 +52,7 @@ def read_sleap(source: Path, names: Sequence[str] | None, finder: PictureFinder,
             own = tuple(names) if names is not None else own
             if labels.keypoints.setdefault(CATEGORY, own) != own:
                 raise InputError(f"{file}: has several skeletons; keep one")
+            labels.limbs.setdefault(CATEGORY, [tuple(edge) for edge in instance.skeleton.edge_inds])
             animals.append(Animal(CATEGORY, _points(file, instance)))
         if animals:
             name, group = _picture(file, labelled, project.videos.index(labelled.video), finder, frames)

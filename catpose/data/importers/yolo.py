@@ -47,6 +47,7 @@ def read_yolo(source: Path, names: Sequence[str] | None, finder: PictureFinder) 
     if not texts:
         raise InputError(f"{file.parent}: has no folder 'labels' with text files in it; export the labels with it")
     labels = Labels("YOLO", dict.fromkeys(classes.values(), keypoints), [], [file, *texts])
+    labels.flip_pairs = _flip_pairs(settings, n)
     for text in texts:
         lines = _lines(text)
         if not lines:
@@ -110,6 +111,15 @@ def _names(file: Path, settings: dict[str, Any], n: int) -> tuple[str, ...]:
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names) or len(names) != n:
         raise InputError(f"{file}: 'kpt_names' is {shown(names)}, not {n} names; correct it, or give --keypoints FILE")
     return tuple(names)
+
+
+def _flip_pairs(settings: dict[str, Any], n: int) -> list[tuple[int, int]]:
+    """What `flip_idx` exchanges, the earlier as left; nothing where it is no such list."""
+    flip = settings.get("flip_idx")
+    if not isinstance(flip, list) or sorted(map(str, flip)) != sorted(map(str, range(n))):
+        return []
+    places = [int(place) for place in flip]
+    return [(k, place) for k, place in enumerate(places) if k < place and places[place] == k]
 
 
 def _split_of(settings: dict[str, Any], name: str) -> str | None:
