@@ -26,7 +26,7 @@ from catpose.plain_yaml import read_yaml
 from catpose.run.directory import RunDirectory
 from catpose.run.evaluation import read_results
 from catpose.score.protocol import EvaluationProtocol, Score
-from fuzz import files, pickles
+from fuzz import exports, files, pickles
 from fuzz.harness import Target, fuzz
 
 #: Of each kind, in `.ci/run`; `make long` takes CATPOSE_FUZZ_SECONDS, ten minutes where that isn't set.
@@ -121,6 +121,10 @@ TARGETS = {
     "run record": Target(of_json(record), run_record, "run.json"),
     "profile": Target(of_json(profile), read_profile, "profile.json"),
     "pictures": Target(a_picture, read_image, "x.png"),
+    "label archives": Target(exports.hostile, exports.bring_in("coco"), "labels.zip"),
+    "COCO exports": Target(exports.packed(exports.coco), exports.bring_in("coco"), "labels.zip"),
+    "YOLO exports": Target(exports.packed(exports.yolo), exports.bring_in("yolo"), "labels.zip"),
+    "DeepLabCut exports": Target(exports.packed(exports.deeplabcut), exports.bring_in("deeplabcut"), "labels.zip"),
 }  # fmt: skip
 
 

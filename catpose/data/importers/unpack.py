@@ -71,7 +71,7 @@ def _is_zip(source: Path) -> bool:
 def _unpack(source: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [member for member in archive.infolist() if not member.filename.endswith("/")]
             targets = _targets(source, members)
             left = min(LARGEST, FREE + RATIO * source.stat().st_size)
             if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > left:
