@@ -187,21 +187,19 @@ def resampled(
     trials: Sequence[TrialResult],
     results: Callable[[int, int], bytes | None],
     truth: CocoSplit,
-    draws: int = 1000,
 ) -> list[Configuration]:
     """The configurations with their bootstrap draws; of a sampled study, those that a report shows have draws.
 
     Args:
         results: the compressed detections of a complete trial, by the configuration's index and the seed.
         truth: the validation split.
-        draws: how many times the images are resampled.
 
     Raises:
         InputError: as `gather`; the split isn't the one that was scored; detections are missing, damaged or other ones.
     """
     gathered = gather(design, trials)
     _require_same_split(trials, truth)
-    weights = image_weights(len(truth.image_ids), draws)
+    weights = image_weights(len(truth.image_ids))
     reported = {configuration.index for configuration in shown(design, gathered)}
     n = len(truth.image_ids)
     with_draws = []

@@ -67,6 +67,7 @@ class Diagnosis:
         return trusted(made, n)
 
     def size(self, condition: str, name: str) -> int:
+        """How many instances of it count."""
         return self.parts[condition][name][0].n
 
     def content(self, truth: Instances) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def parts_of(conditions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def diagnose(judged: Judged, truth: Instances, parts: dict[str, np.ndarray], draws: int) -> Diagnosis:
-    """Look for what goes wrong, on `draws` resamples of the images; `parts` as of `parts_of`."""
+    """Look for what goes wrong, on `draws` resamples of the images; `parts`, (N,) each, as of `parts_of`."""
     runs = judged.detections
     weights = image_weights(len(truth.image_ids), draws)
     split_up = {}

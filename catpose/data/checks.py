@@ -33,11 +33,6 @@ class Examined(NamedTuple):
     others: list[Path]  # JSON files in annotations/ that aren't looked at
 
 
-def quick_findings(root: Path) -> list[Finding]:
-    """`examine_folder`'s findings."""
-    return examine_folder(root).findings
-
-
 def all_findings(root: Path) -> list[Finding]:
     """`examine_folder`'s and `picture_findings`."""
     splits, findings, _ = examine_folder(root)

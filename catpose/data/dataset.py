@@ -104,7 +104,7 @@ class CropDataset(Dataset[Sample]):
 
 
 def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
-    """Samples as one batch: every entry gets a first dimension, the numbers of ids and areas included."""
+    """B samples as one batch: every entry gets a first dimension (B,), the numbers of ids and areas included."""
     return {key: torch.from_numpy(np.stack([sample[key] for sample in samples])) for key in Sample.__annotations__}  # type: ignore[literal-required]
 
 

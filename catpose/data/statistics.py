@@ -132,6 +132,7 @@ class Statistics:
         }
 
     def channels(self) -> dict[str, Channels]:
+        """Those of whole images, of crops, and of the pixels of crops that lie within their image."""
         return {"images": self.images, "crops": self.crops, "crops within the image": self.crops_inside}
 
 
@@ -148,6 +149,7 @@ class DataStatistics:
 
     @property
     def together(self) -> Statistics:
+        """Those of all splits as of one."""
         parts = list(self.splits.values())
         return parts[0] if len(parts) == 1 else _joined(parts)
 
@@ -219,6 +221,7 @@ class _Tally:
             self.histogram += histogram
 
     def channels(self) -> Channels:
+        """Of all pictures so far."""
         figures = np.array(self.figures).reshape(-1, 2, 3)
         return Channels(figures[:, 0], figures[:, 1], self.histogram)
 

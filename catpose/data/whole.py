@@ -48,6 +48,7 @@ class Labels(NamedTuple):
 
     @classmethod
     def of(cls, split: CocoSplit) -> Labels:
+        """Those of a split's instances but crowds."""
         counted = ~split.crowd
         sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64).reshape(-1, 2)
         index = split.image_index[counted]
@@ -62,6 +63,7 @@ class Labels(NamedTuple):
         )
 
     def joined(self, other: Labels) -> Labels:
+        """These labels, then the other's."""
         return Labels(*(np.concatenate(both) for both in zip(self, other, strict=True)))
 
 

@@ -109,8 +109,6 @@ def gallery(
     split: CocoSplit,
     models: Sequence[tuple[str, Detections, np.ndarray]],
     conditions: Mapping[str, np.ndarray] | None = None,
-    long_side: int = LONG_SIDE,
-    quality: int = QUALITY,
 ) -> Gallery:
     """Every instance of a split but crowds, in its order.
 
@@ -118,8 +116,6 @@ def gallery(
         split: whose pictures are shown.
         models: of each its label, its detections, and its keypoints' kinds of error, (N, K).
         conditions: of each its values as text, (N,) in the split's order; "" where it says nothing of an instance.
-        long_side: of thumbnails at most, px; smaller pictures stay as they are.
-        quality: of their WebP, 1..100.
 
     Raises:
         InputError: a picture can't be read.
@@ -128,7 +124,7 @@ def gallery(
     used = np.unique(split.image_index[shown]).tolist()
     thumbnails = {}
     for index, picture in zip(used, read_images([split.images[i].path for i in used]), strict=True):
-        thumbnails[index] = _thumbnail(picture, long_side, quality)
+        thumbnails[index] = _thumbnail(picture)
     found = [(detections, kinds, *_scored(split, detections)) for _, detections, kinds in models]
     names = {category["id"]: str(category.get("name") or "animal") for category in split.coco["categories"]}
 
@@ -180,12 +176,12 @@ def _scored(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.nd
     return of, own, np.where(truth.labelled, each, np.nan)
 
 
-def _thumbnail(picture: np.ndarray, long_side: int, quality: int) -> tuple[bytes, int, int]:
-    """A picture as WebP, at most `long_side` px; with its width and height."""
-    scale = min(1.0, long_side / max(picture.shape[:2]))
+def _thumbnail(picture: np.ndarray) -> tuple[bytes, int, int]:
+    """A picture as WebP, at most 400 px wide and high; with its width and height."""
+    scale = min(1.0, LONG_SIDE / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     small = picture if scale == 1.0 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, quality])
+    _, data = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
     return data.tobytes(), *size
 
 

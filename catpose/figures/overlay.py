@@ -44,11 +44,11 @@ def draw_pose(
     return canvas
 
 
-def draw_box(picture: np.ndarray, box: np.ndarray, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
-    """A copy of `picture` with a box (x, y, width, height; px) on it."""
+def draw_box(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """A copy of `picture` with a white box (x, y, width, height; px) on it."""
     canvas = picture.copy()
     x, y, width, height = (round(float(value)) for value in box)
-    cv2.rectangle(canvas, (x, y), (x + width, y + height), color, 1, cv2.LINE_AA)
+    cv2.rectangle(canvas, (x, y), (x + width, y + height), (255, 255, 255), 1, cv2.LINE_AA)
     return canvas
 
 

@@ -17,6 +17,8 @@ from catpose.geometry import PADDING, apply, image_to_crop
 from catpose.score.detections import Detections
 from catpose.score.label_issues import LabelIssue
 
+#: Tiles at most, and how many of them stand side by side.
+INSTANCES, LABEL_ISSUES = (40, 8), (24, 6)
 TILE = 300  # px of a square picture
 QUALITY = 85
 _LINE, _TEXT, _GAP = 15, 12, 8  # px: height of a line, of its letters, white on each side
@@ -24,14 +26,15 @@ _CHARACTERS = 44  # of a line
 _PAPER, _INK = (255, 255, 255), (34, 34, 34)
 
 
-def instances_sheet(splits: Sequence[CocoSplit], n: int = 40, columns: int = 8) -> bytes:
-    """A JPEG of `n` instances, taken at equal distances through the splits, with their labelled keypoints.
+def instances_sheet(splits: Sequence[CocoSplit]) -> bytes:
+    """A JPEG of 40 instances, taken at equal distances through the splits, with their labelled keypoints.
 
     Hidden keypoints (visibility 1) are drawn as the visible ones.
 
     Raises:
         InputError: a picture that can't be read.
     """
+    n, columns = INSTANCES
     chosen = [(split, i) for split in splits for i in np.flatnonzero(split.used).tolist()]
     chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, min(n, len(chosen))).round().astype(int))]
     paths = [split.images[split.image_index[i]].path for split, i in chosen]
@@ -46,10 +49,8 @@ def instances_sheet(splits: Sequence[CocoSplit], n: int = 40, columns: int = 8) 
     return jpeg(_captioned(tiles, captions, columns))
 
 
-def label_issues_sheet(
-    split: CocoSplit, detections: Detections, label_issues: Sequence[LabelIssue], n: int = 24, columns: int = 6
-) -> bytes:
-    """A JPEG of the first `n` label_issues, a tile each with the reason beneath.
+def label_issues_sheet(split: CocoSplit, detections: Detections, label_issues: Sequence[LabelIssue]) -> bytes:
+    """A JPEG of the first 24 label issues, a tile each with the reason beneath.
 
     Labels are rings with thin limbs, what the model predicts for them is filled; a white line joins the two where the
     label may be wrong.
@@ -60,6 +61,7 @@ def label_issues_sheet(
     Raises:
         InputError: a picture that can't be read.
     """
+    n, columns = LABEL_ISSUES
     first = label_issues[:n]
     rows = [issue.row for issue in first]
     tiles, captions = [], []

@@ -39,21 +39,12 @@ LARGEST_HEADER = 2**24  # bytes, of safetensors
 _MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # torch.save's before torch 1.6
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors in `path`, on the CPU, as they were stored.
-
-    The content, not the suffix, tells the format: safetensors, torch.save (a zip archive, or a pickle before torch
-    1.6) or numpy's `.npz`. Where the tensors lie deeper (`state_dict`, `model`, ...), they are taken out.
+def tensors_of(content: object, path: Path) -> dict[str, Tensor]:
+    """The named tensors in what `read_content` returns, each of any shape; those of a wrapped `state_dict` too.
 
     Raises:
-        InputError: `path` is missing, unreadable, damaged, of another format, without tensors, or its pickle asks for
-            anything but tensors and plain data. None of it has been executed.
+        InputError: there are none.
     """
-    return tensors_of(read_content(path), path)
-
-
-def tensors_of(content: object, path: Path) -> dict[str, Tensor]:
-    """The named tensors in what `read_content` returns, each of any shape; those of a wrapped `state_dict` too."""
     for _ in range(4):
         if not isinstance(content, dict) or any(isinstance(value, Tensor) for value in content.values()):
             break
@@ -67,13 +58,17 @@ def tensors_of(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def read_content(path: Path, remedy: str = FETCH_AGAIN) -> object:
-    """What is in a file of tensors, plain data beside them included: a dict, mostly.
+    """What is in a file of tensors, plain data beside them included: a dict, mostly; tensors on the CPU, as stored.
+
+    The content, not the suffix, tells the format: safetensors, torch.save (a zip archive, or a pickle before torch
+    1.6) or numpy's `.npz`.
 
     Args:
         remedy: what to do about a file that can't be read.
 
     Raises:
-        InputError: as `read_tensors`, but for content without tensors.
+        InputError: `path` is missing, unreadable, damaged, of another format, or its pickle asks for anything but
+            tensors and plain data. None of it has been executed.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file in it")

@@ -96,6 +96,7 @@ def what_does_it_cost(comparison: Comparison, prices: Sequence[Price], profiles:
 
 
 def cost(comparison: Comparison, prices: Sequence[Price], profiles: Sequence[Profile]) -> Section:
+    """What each model costs, its AP against that, and what was profiled; `prices` in the order of the models."""
     blocks: list[Block] = [
         Text(
             "Multiply–adds are those from one crop to its heatmaps, as fvcore counts them; FLOPs are twice as many."

@@ -193,6 +193,7 @@ class FitCLI(LightningCLI):
 
     @property
     def out(self) -> Path:
+        """The run's folder: `--out`, else one below runs/ that has the last configuration file's name."""
         if self.config.out:
             return Path(self.config.out)
         files = self.config.get("config") or []

@@ -1,6 +1,6 @@
 """jsonargparse's messages about a setting, in one line: which setting, what it was given, what it takes.
 
-The patterns were written for the messages of jsonargparse in `WRITTEN_FOR`, and each is held by
+The patterns were written for the messages of jsonargparse 4.51 to 4.53, and each is held by
 tests/run/test_explain.py. What none of them finds, in another version's message for example, is given in the library's
 own words.
 """
@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from catpose.errors import nearest, one_line
-
-#: The first and the last version of jsonargparse whose messages these are.
-WRITTEN_FOR = ("4.51", "4.53")
 
 #: What other tools call a setting.
 SYNONYMS = {

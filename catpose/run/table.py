@@ -74,5 +74,6 @@ def _validation(score: Score, steps: int) -> list[str]:
 
 
 def size(file: Path) -> str:
+    """A file's size in MB or kB, 10⁶ or 10³ bytes."""
     n = file.stat().st_size
     return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.1f} kB"

@@ -149,6 +149,7 @@ def refuse_broken_data(root: Path, area: AreaRule) -> list[str]:
 
 
 def stopped(run: RunDirectory, how: str, code: int) -> int:
+    """Say how a training was stopped and how it goes on; returns the exit code."""
     log.info("%s", how)
     remedy = "the same command goes on after its last finished epoch" if run.last.exists() else "no epoch was finished"
     print(f"catpose.fit: {how}; {remedy} ({run.path})", file=sys.stderr)

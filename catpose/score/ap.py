@@ -1,8 +1,7 @@
 """Average precision and recall over OKS, COCO's protocol, in two steps.
 
-`match` compares detections with truth, image by image, once. `average_precision` then counts: over all images, or over
-any number of resamples of them at once, each given by how often it holds every image (a bootstrap: 1000 draws cost
-little more than a few evaluations, since no image is ever matched again).
+`match` compares detections with truth, image by image, once. `average_precision` then counts over all images, and
+`catpose.score.bootstrap` over any number of resamples of them (no image is ever matched again).
 
 The protocol (pycocotools' `COCOeval` for keypoints is the reference, to the last digit): OKS thresholds 0.50:0.05:0.95,
 precision at 101 recalls, at most 20 detections an image and category, the mean over categories. It is applied to 3 + K
@@ -29,7 +28,6 @@ MAX_DETECTIONS = 20
 SIZES = {"all": (0.0, 1e10), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 
 _BLOCK = 4000  # instances compared at once: some tens of megabytes
-_CELLS = 50_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,86 +196,55 @@ def own_oks(truth: Instances, detections: Detections) -> np.ndarray:
     return result
 
 
-def average_precision(matches: Matches, image_weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def average_precision(matches: Matches) -> dict[str, float]:
     """AP and its relatives, each a fraction in 0..1, nan where no instance counts.
-
-    A draw with an image weighted m gives what pycocotools gives for a data set that holds this image m times over
-    (as images of their own). Of detections with equal scores, all copies of the one that comes first come first.
-
-    Args:
-        image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of
-            `Instances.image_ids`; once where none are given.
 
     Returns:
         "AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L"; "AP/KEYPOINT" and "AR/KEYPOINT"
-        for each keypoint; and "n", "n_M", "n_L", the instances that AP, AP_M and AP_L rest on. float64 of shape ()
-        or (draws,).
+        for each keypoint; and "n", "n_M", "n_L", the instances that AP, AP_M and AP_L rest on.
     """
-    n_images = matches.instances.shape[-1]
-    weights = np.ones(n_images) if image_weights is None else np.asarray(image_weights, dtype=np.float64)
-    if weights.ndim not in (1, 2) or weights.shape[-1] != n_images or (weights < 0).any():
-        raise ValueError(f"image_weights are (draws, {n_images}), 0 or more; these are {weights.shape}")
-    rows = np.atleast_2d(weights)
-    step = max(1, _CELLS // max(1, len(matches.image)))
-    parts = [_draws(matches, rows[start : start + step]) for start in range(0, max(len(rows), 1), step)]
-    return {key: np.concatenate([part[key] for part in parts]).reshape(weights.shape[:-1]) for key in parts[0]}
-
-
-def _draws(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """`average_precision` of a few draws: `weights` is (n, I), the values are (n,)."""
-    n, n_categories = len(weights), matches.instances.shape[1]
     at50, at75 = 0, 5  # 0.5 and 0.75 among the thresholds
     keys = ["AP", "AP_M", "AP_L", *(f"AP/{name}" for name in matches.keypoints)]
-    by_category: dict[str, list[np.ndarray]] = {}
-    for k in range(n_categories):
+    by_category: dict[str, list[float]] = {}
+    for k in range(matches.instances.shape[1]):
         of_category = matches.category == k
-        each = weights[:, matches.image[of_category]]  # (n, D): how often the draw holds the detection
         for q, key in enumerate(keys):
-            n_instances = weights @ matches.instances[q, k]
-            precision, recall = np.empty((n, len(THRESHOLDS), len(RECALLS))), np.empty((n, len(THRESHOLDS)))
+            n_instances = int(matches.instances[q, k].sum())
+            precision, recall = np.empty((len(THRESHOLDS), len(RECALLS))), np.empty(len(THRESHOLDS))
             for t in range(len(THRESHOLDS)):
                 true, counted = matches.true[q, t, of_category], matches.counted[q, t, of_category]
-                precision[:, t], recall[:, t] = _precision_at_recalls(each, true, counted, n_instances)
-            values = {key: precision.reshape(n, -1).mean(axis=1), key.replace("AP", "AR"): recall.mean(axis=1)}
+                precision[t], recall[t] = _precision_at_recalls(true, counted, n_instances)
+            values = {key: precision.mean(), key.replace("AP", "AR"): recall.mean()}
             if key == "AP":
-                values |= {"AP50": precision[:, at50].mean(axis=1), "AP75": precision[:, at75].mean(axis=1)}
-                values |= {"AR50": recall[:, at50], "AR75": recall[:, at75]}
+                values |= {"AP50": precision[at50].mean(), "AP75": precision[at75].mean()}
+                values |= {"AR50": recall[at50], "AR75": recall[at75]}
             for name, value in values.items():
-                by_category.setdefault(name, []).append(np.where(n_instances > 0, value, np.nan))
-    result = {name: _mean_of_present(np.stack(values)) for name, values in by_category.items()}
-    for q, key in enumerate(("n", "n_M", "n_L")):
-        result[key] = weights @ matches.instances[q].sum(axis=0)
-    return result
+                by_category.setdefault(name, []).append(float(value) if n_instances else np.nan)
+    result = {name: _mean_of_present(np.array(values)) for name, values in by_category.items()}
+    return result | {key: float(matches.instances[q].sum()) for q, key in enumerate(("n", "n_M", "n_L"))}
 
 
-def _precision_at_recalls(
-    each: np.ndarray, true: np.ndarray, counted: np.ndarray, n_instances: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolated precision at the 101 recalls, (n, 101), and the recall reached, (n,).
+def _precision_at_recalls(true: np.ndarray, counted: np.ndarray, n_instances: int) -> tuple[np.ndarray, float]:
+    """Interpolated precision at the 101 recalls, (101,), and the recall reached.
 
     Precision at a recall is the best at this or any higher recall, 0 beyond the highest. It rises only with a true
     detection, so that the curve is needed at those alone.
 
     Args:
-        each: (n, D), how often each draw holds each detection, best first. true, counted: (D,) bool.
-        n_instances: (n,), the instances to be found in each draw.
+        true, counted: (D,) bool, the detections of one category, best first.
+        n_instances: the instances to be found.
     """
     index = np.flatnonzero(true)
     if not len(index):
-        return np.zeros((len(each), len(RECALLS))), np.zeros(len(each))
-    found = each[:, index].cumsum(axis=1)
-    recall = found / np.where(n_instances > 0, n_instances, 1)[:, None]
-    best = np.zeros((len(each), len(index) + 1))  # the 0 at the end: for recalls not reached
-    precision = found / ((each * counted).cumsum(axis=1)[:, index] + np.spacing(1))
-    np.maximum.accumulate(precision[:, ::-1], axis=1, out=best[:, -2::-1])
-    reached = np.full(best.shape, len(RECALLS))
-    reached[:, :-1] = RECALLS.searchsorted(recall, side="right")  # how many of the 101 lie at or below
-    lengths = reached.copy()
-    lengths[:, 1:] -= reached[:, :-1]
-    return best.ravel().repeat(lengths.ravel()).reshape(len(each), len(RECALLS)), recall[:, -1]
+        return np.zeros(len(RECALLS)), 0.0
+    found = np.arange(1, len(index) + 1)
+    recall = found / max(n_instances, 1)
+    precision = found / (counted.cumsum()[index] + np.spacing(1))
+    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)  # the 0: for recalls that aren't reached
+    return best[recall.searchsorted(RECALLS)], float(recall[-1])
 
 
-def _mean_of_present(values: np.ndarray) -> np.ndarray:
-    """The mean over the first axis (categories) of what is not nan; nan where all are."""
+def _mean_of_present(values: np.ndarray) -> float:
+    """The mean over the categories, (C,), of what is not nan; nan where all are."""
     present = ~np.isnan(values)
-    return np.where(present, values, 0.0).sum(axis=0) / np.where(present.any(axis=0), present.sum(axis=0), np.nan)
+    return float(values[present].sum() / present.sum()) if present.any() else float("nan")

@@ -1,4 +1,4 @@
-"""Figures over bootstrap draws of the validation images: those of `average_precision`, two to three times as fast.
+"""AP and its relatives over bootstrap draws of the validation images, with what `catpose.score.ap` has matched.
 
 A draw holds each image as often as it was drawn, n of n with replacement (Efron & Tibshirani 1993, An Introduction to
 the Bootstrap). All models are looked at on the same draws, so that what two of them have in common, the difficulty of
@@ -22,7 +22,10 @@ def image_weights(n_images: int, draws: int = 1000, seed: int = 0) -> np.ndarray
 
 
 def bootstrap(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The figures of every draw: `average_precision(matches, weights)` to 1e-12, without its counts "n", "n_M", "n_L".
+    """The metrics of every draw: those of `average_precision` but for its counts "n", "n_M", "n_L", (draws,) each.
+
+    A draw that holds an image m times has the value of a data set that holds it m times over (as images of their own).
+    Of detections with equal scores, all copies of the one that comes first come first.
 
     Args:
         weights: (draws, I) whole numbers, 0 or more, in the order of `Instances.image_ids`; see `image_weights`.
@@ -39,7 +42,7 @@ def bootstrap(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def bootstrap_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
-    """The AP of every draw, a fraction in 0..1: (draws,) float64, `average_precision(matches, weights)["AP"]` to 1e-12.
+    """The AP of every draw, a fraction in 0..1: (draws,) float64, the same as `bootstrap`'s "AP".
 
     nan where a draw holds no instance, which can only be where there are images without any.
 

@@ -43,12 +43,12 @@ def judge(
     return {key: float("nan") if value == -1 else float(value) for key, value in values.items()}
 
 
-def require_agreement(ours: Mapping[str, Any], judged: Mapping[str, float], tolerance: float = 1e-9) -> None:
-    """Raise RuntimeError where any figure of the judge's is missing in `ours`, or differs by more than `tolerance`."""
+def require_agreement(ours: Mapping[str, Any], judged: Mapping[str, float]) -> None:
+    """Raise RuntimeError where any figure of the judge's is missing in `ours`, or differs by more than 1e-9."""
     wrong = [
         f"{key} {float(ours.get(key, np.inf))!r} instead of {value!r}"
         for key, value in judged.items()
-        if not np.isclose(float(ours.get(key, np.inf)), value, rtol=0, atol=tolerance, equal_nan=True)
+        if not np.isclose(float(ours.get(key, np.inf)), value, rtol=0, atol=1e-9, equal_nan=True)
     ]
     if wrong:
         raise RuntimeError("the score differs from pycocotools', which is a bug of ours: " + ", ".join(wrong))

@@ -29,12 +29,12 @@ class Evaluation:
     rests_on: dict[str, int]  # of all that isn't a count: the number of instances that it rests on
 
 
-def evaluate(truth: Instances, detections: Detections, draws: int = 1000, seed: int = 0) -> Evaluation:
+def evaluate(truth: Instances, detections: Detections, draws: int = 1000) -> Evaluation:
     """Evaluate detections, and do so again on `draws` resamples of the images.
 
-    The resamples depend on the number of images, of draws and on the seed alone. So two models evaluated on the same
-    truth with the same `draws` and `seed` have been looked at on the same resamples, one by one: the difference of
-    their draws, `one.draws["AP"] - other.draws["AP"]`, is the paired bootstrap of their difference.
+    The resamples depend on the number of images and of draws alone. So two models evaluated on the same truth with the
+    same `draws` have been looked at on the same resamples, one by one: the difference of their draws,
+    `one.draws["AP"] - other.draws["AP"]`, is the paired bootstrap of their difference.
 
     Returns:
         in `values`
@@ -48,7 +48,7 @@ def evaluate(truth: Instances, detections: Detections, draws: int = 1000, seed: 
 
         In `draws` all of these but the counts.
     """
-    weights = image_weights(len(truth.image_ids), draws, seed)
+    weights = image_weights(len(truth.image_ids), draws)
     matches, distance = match(truth, detections), distances(truth, detections)
     measured = measures(truth, distance)
     values = average_precision(matches) | means(truth, measured)

@@ -97,8 +97,7 @@ class KeypointAP(Metric):
 
 def figures(truth: Instances, detections: Detections) -> dict[str, float]:
     """Those named in `keys`; nan where nothing counts."""
-    values = average_precision(match(truth, detections))
-    values |= means(truth, measures(truth, distances(truth, detections)))
+    values = average_precision(match(truth, detections)) | means(truth, measures(truth, distances(truth, detections)))
     return {key: float(values[key]) for key in keys(truth.skeleton)}
 
 

@@ -85,9 +85,8 @@ def oks_nms(
     score: Float[np.ndarray, " n"],
     area: Float[np.ndarray, " n"],
     sigmas: Float[np.ndarray, " k"],
-    max_oks: float = NMS_OKS,
 ) -> Bool[np.ndarray, " n"]:
-    """Which of one image's detections stay: the best first, each dropping those whose OKS to it is above `max_oks`.
+    """Which of one image's detections stay: the best first, each dropping those whose OKS to it is above 0.9.
 
     OKS here counts all keypoints and takes the mean of the two areas, as in MMPose's `oks_nms` (which HRNet's code
     brought in). Of equal scores the earlier detection comes first.
@@ -102,5 +101,5 @@ def oks_nms(
         kept[best] = True
         one = np.broadcast_to(keypoints[best], keypoints[left].shape)
         alike = similarity(keypoints[left], one, (area[best] + area[left]) / 2, sigmas)
-        left = left[alike.sum(axis=-1) / keypoints.shape[1] <= max_oks]
+        left = left[alike.sum(axis=-1) / keypoints.shape[1] <= NMS_OKS]
     return kept

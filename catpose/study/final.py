@@ -26,6 +26,8 @@ from catpose.study.directory import StudyDirectory
 from catpose.study.results import design_of, results_of
 from catpose.text import ends, fraction
 
+_BATCH_SIZE = 32
+
 if TYPE_CHECKING:
     from catpose.score.protocol import Score
     from catpose.study.file import Study
@@ -88,8 +90,6 @@ def final(
     out: Path,
     root: Path,
     area: AreaRule = "box",
-    accelerator: str = "auto",
-    batch_size: int = 32,
     trusted: tuple[str, ...] = (),
 ) -> Final:
     """Predict the test split with the last checkpoint of each of the winner's seeds; score it where it has labels.
@@ -102,7 +102,6 @@ def final(
         out: the study's folder.
         root: the data folder.
         area: whose area OKS takes.
-        accelerator, batch_size: as of `test`.
         trusted: modules outside of catpose whose classes a checkpoint may name.
 
     Raises:
@@ -118,7 +117,7 @@ def final(
     checkpoints = [_checkpoint(trial.run, out, best) for trial in best.finished]
     split = read_split(root, "test", area)
     require_writable(folder, "--out", folder=True)
-    found, scores = zip(*(_predict(path, split, accelerator, batch_size, trusted) for path in checkpoints), strict=True)
+    found, scores = zip(*(_predict(path, split, trusted) for path in checkpoints), strict=True)
     for seed, detections, score in zip(best.seeds, found, scores, strict=True):
         write_json(folder / f"results_seed{seed}.json", detections.to_results(), indent=None)
         if score:
@@ -200,9 +199,7 @@ def _checkpoint(run: str | None, out: Path, best: Configuration) -> Path:
     )
 
 
-def _predict(
-    checkpoint: Path, split: CocoSplit, accelerator: str, batch_size: int, trusted: tuple[str, ...]
-) -> tuple[Detections, Score | None]:
+def _predict(checkpoint: Path, split: CocoSplit, trusted: tuple[str, ...]) -> tuple[Detections, Score | None]:
     """The detections of one model; their score where the split has labels."""
     from catpose.run.checkpoint import load_model
     from catpose.run.evaluation import detect, score
@@ -210,7 +207,7 @@ def _predict(
     model, settings = load_model(checkpoint, trusted)
     width, height = settings["data"]["input_size"]
     scored = _has_labels(split)
-    detections, _ = detect(model, split, (width, height), batch_size, accelerator, labelled_only=scored)
+    detections, _ = detect(model, split, (width, height), _BATCH_SIZE, "auto", labelled_only=scored)
     return detections, score(split, detections, flip_test=model.flip_test) if scored else None
 
 

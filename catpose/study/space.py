@@ -78,6 +78,7 @@ class Range:
         return isinstance(self.low, int) and isinstance(self.high, int) and isinstance(self.step, int | None)
 
     def distribution(self) -> BaseDistribution:
+        """The same as Optuna's distribution."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if self.whole:
@@ -85,10 +86,12 @@ class Range:
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def has(self, value: Scalar) -> bool:
+        """Whether a value is a number of its kind that lies in it."""
         known = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
         return known and self.low <= value <= self.high  # type: ignore[operator]
 
     def args(self, value: Scalar) -> tuple[str, ...]:
+        """The command-line argument that sets a value."""
         return (argument(self.name, value),)
 
 

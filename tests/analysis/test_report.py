@@ -53,7 +53,7 @@ def made(study: Study, truth: CocoSplit, trials: Trials) -> Report:
 
 
 def configurations(study: Study, truth: CocoSplit, trials: Trials) -> list[Configuration]:
-    return resampled(design_of(study), results_of(trials.trials), trials.results, truth, draws=200)
+    return resampled(design_of(study), results_of(trials.trials), trials.results, truth)
 
 
 def records(report: Report) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from skeletons import KEYPOINTS
 
-from catpose.data.checks import all_findings, quick_findings
+from catpose.data.checks import all_findings, examine_folder
 from catpose.data.finding import Finding
 from catpose.errors import InputError
 
@@ -246,40 +246,40 @@ def test_box_off_the_image_and_over_its_edge(tmp_path: Path) -> None:
     root = made_up.data_set(tmp_path / "cats")
     edit("val", lambda c: c["annotations"][0].update(bbox=[97, 6, 60, 70]))(root)
     edit("test", lambda c: c["annotations"][0].update(bbox=[40, 6, 58, 70]))(root)
-    kinds = {(f.kind, f.severity, f.split, f.where) for f in quick_findings(root)}
+    kinds = {(f.kind, f.severity, f.split, f.where) for f in examine_folder(root).findings}
     assert ("box off the image", "error", "val", "annotation 990") in kinds
     assert ("box over the edge", "warning", "test", "annotation 984") in kinds
     edit("test", lambda c: c["annotations"][0].update(bbox=[37, 6, 60, 74.5]))(root)  # by 1 and 0.5 px: rounding
-    assert not [f for f in quick_findings(root) if f.kind == "box over the edge"]
+    assert not [f for f in examine_folder(root).findings if f.kind == "box over the edge"]
 
 
 def test_a_keypoint_a_little_outside_its_box_is_in_the_crop(tmp_path: Path) -> None:
     root = made_up.data_set(tmp_path / "cats")
     points("val", 0, left_front_paw=(71, 70, 2))(root)  # the crop reaches an eighth of 60 px beyond the box, to 71.5
-    assert quick_findings(root) == []
+    assert examine_folder(root).findings == []
 
 
 def test_a_crowd_is_not_looked_at(tmp_path: Path) -> None:
     root = made_up.data_set(tmp_path / "cats")
     exchange("val", 0, "left_eye", "right_eye")(root)
     points("val", 0, neck=(-50, 3, 2))(root)
-    assert len(quick_findings(root)) > 1
+    assert len(examine_folder(root).findings) > 1
     set_entry("val", "annotations", 0, iscrowd=1)(root)
-    assert quick_findings(root) == []
+    assert examine_folder(root).findings == []
 
 
 def test_training_data_must_have_keypoints(tmp_path: Path) -> None:
     root = made_up.data_set(tmp_path / "cats")
     for split in ("val", "test"):
         edit(split, lambda content: [entry.pop("keypoints") for entry in content["annotations"]])(root)
-    assert said(quick_findings(root)) == [("no keypoints", "error", "val", "val.json")]
+    assert said(examine_folder(root).findings) == [("no keypoints", "error", "val", "val.json")]
 
 
 def test_the_quick_part_opens_no_picture(tmp_path: Path) -> None:
     root = made_up.data_set(tmp_path / "cats")
     for file in (root / "images").iterdir():
         file.write_bytes(b"no picture")
-    assert quick_findings(root) == []
+    assert examine_folder(root).findings == []
     assert len(all_findings(root)) == 10
 
 
@@ -316,7 +316,7 @@ def test_all_is_told_at_once(tmp_path: Path) -> None:
 
 def test_a_folder_without_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no such folder or no \.json in it; make the data \(drawn cats"):
-        quick_findings(tmp_path)
+        examine_folder(tmp_path)
 
 
 @pytest.mark.realdata

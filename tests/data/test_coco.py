@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skeletons import KEYPOINTS
 
-from catpose.data.checks import quick_findings
+from catpose.data.checks import examine_folder
 from catpose.data.coco import read_coco, read_split
 from catpose.data.coco_split import split_hash
 from catpose.errors import InputError
@@ -240,7 +240,7 @@ def test_whatever_is_put_anywhere_it_is_read_or_told_in_one_line(
     root = tmp_path / "cats"
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     file = written(root / "annotations", content)
-    findings = quick_findings(root)  # the gate goes through all of it, whatever it is
+    findings = examine_folder(root).findings  # the gate goes through all of it, whatever it is
     errors = {finding.message for finding in findings if finding.severity == "error"}
     told = ""
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import made_up
 import pytest
 
-from catpose.data.checks import all_findings, quick_findings
+from catpose.data.checks import all_findings, examine_folder
 from catpose.data.coco import read_split
 from catpose.data.layout import annotation_files, split_file
 from catpose.errors import InputError
@@ -85,7 +85,7 @@ def test_a_picture_of_nearly_that_name_is_named_once(kind: str, tmp_path: Path) 
     files, entries, named = SPELLINGS[kind]
     rename_files(root, files)
     rename_entries(root, entries)
-    findings = quick_findings(root)
+    findings = examine_folder(root).findings
     assert [(finding.kind, finding.severity, finding.split) for finding in findings] == [
         ("misnamed image", "error", split) for split in ("train", "val", "test")
     ]
@@ -97,7 +97,7 @@ def test_a_picture_of_nearly_that_name_is_named_once(kind: str, tmp_path: Path) 
 def test_a_dot_before_the_name_is_the_same_file(tmp_path: Path) -> None:
     root = made_up.data_set(tmp_path / "cats")
     rename_entries(root, lambda name: f"./{name}")
-    assert quick_findings(root) == []
+    assert examine_folder(root).findings == []
     read_split(root, "train")
 
 
@@ -150,7 +150,7 @@ def test_another_layout_is_told_where_its_files_belong(kind: str, tmp_path: Path
     root = made_up.data_set(tmp_path / "cats")
     change, named = LAYOUTS[kind]
     change(root)
-    for call in (lambda: read_split(root, "train"), lambda: quick_findings(root)):
+    for call in (lambda: read_split(root, "train"), lambda: examine_folder(root).findings):
         with pytest.raises(InputError) as caught:
             call()
         assert named in str(caught.value)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from skeletons import FLIP
 
-from catpose.data.checks import quick_findings
+from catpose.data.checks import examine_folder
 from catpose.data.coco import read_coco
 from catpose.errors import InputError
 
@@ -160,7 +160,7 @@ def test_each_is_one_line_that_names_the_cause(kind: str, tmp_path: Path) -> Non
     entries = scattered()
     change(entries)
     root = written(entries, tmp_path)
-    findings = [finding for finding in quick_findings(root) if finding.severity == severity]
+    findings = [finding for finding in examine_folder(root).findings if finding.severity == severity]
     found = [finding for finding in findings if finding.kind == name]
     assert len(found) == 1
     assert found[0].where == "the whole file"
@@ -171,7 +171,7 @@ def test_each_is_one_line_that_names_the_cause(kind: str, tmp_path: Path) -> Non
         assert findings == found
         with pytest.raises(InputError, match=r"train\.json: the whole file: "):
             read_coco(root / "annotations" / "train.json", root / "images")
-    assert len(quick_findings(root)) <= 4  # and not one for each instance
+    assert len(examine_folder(root).findings) <= 4  # and not one for each instance
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -185,7 +185,7 @@ def test_nothing_is_found_in_sound_labels(seed: int, tmp_path: Path) -> None:
             entry["keypoints"][3 * k : 3 * k + 3] = [0, 0, 0]
         entry["num_keypoints"] = int((~gone).sum())
         entry["iscrowd"] = int(rng.random() < 0.1 and len(entries) > 1)
-    findings = quick_findings(written(entries, tmp_path))
+    findings = examine_folder(written(entries, tmp_path)).findings
     assert {finding.kind for finding in findings} <= {"no labelled keypoint"} or all(
         finding.kind == "all crowds" for finding in findings
     )
@@ -210,7 +210,7 @@ def test_what_all_files_share_is_told_once(sizes: tuple[int, int, int], kind: st
     entries = scattered(sum(sizes))
     change, severity, name, _ = FAULTS[kind]
     change(entries)
-    (finding,) = quick_findings(split_up(entries, sizes, tmp_path))
+    (finding,) = examine_folder(split_up(entries, sizes, tmp_path)).findings
     assert (finding.kind, finding.split) == (name, "train+val+test")
     assert finding.severity == severity or sizes == (2, 2, 2)
 
@@ -218,7 +218,7 @@ def test_what_all_files_share_is_told_once(sizes: tuple[int, int, int], kind: st
 def test_one_file_of_another_tool_is_told_alone(tmp_path: Path) -> None:
     entries = scattered(40)
     remade(entries[24:32], centre)
-    (finding,) = quick_findings(split_up(entries, (24, 8, 8), tmp_path))
+    (finding,) = examine_folder(split_up(entries, (24, 8, 8), tmp_path)).findings
     assert (finding.kind, finding.split) == ("another convention", "val")
 
 
@@ -226,5 +226,5 @@ def test_one_file_of_another_tool_is_told_alone(tmp_path: Path) -> None:
 def test_the_real_labels_are_of_coco(shared: Path) -> None:
     for file in ("cats17/annotations/train.json", "cats17/annotations/val.json", "animals17/annotations/all.json"):
         path = shared / "data" / file
-        findings = quick_findings(path.parent.parent)
+        findings = examine_folder(path.parent.parent).findings
         assert not [finding for finding in findings if finding.where == "the whole file"]

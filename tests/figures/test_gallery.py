@@ -57,8 +57,11 @@ def test_instances_are_the_splits_in_its_order(shown: Gallery, split: CocoSplit)
 
 
 @pytest.mark.parametrize("long_side", [64, LONG_SIDE])
-def test_coordinates_are_those_of_the_thumbnail(split: CocoSplit, long_side: int) -> None:
-    small = gallery(split, [], long_side=long_side)
+def test_coordinates_are_those_of_the_thumbnail(
+    split: CocoSplit, long_side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catpose.figures.gallery.LONG_SIDE", long_side)
+    small = gallery(split, [])
     for i, item in enumerate(small.items):
         image = split.images[split.image_index[i]]
         height, width = cv2.imdecode(np.frombuffer(small.pictures[item.picture], np.uint8), cv2.IMREAD_COLOR).shape[:2]

@@ -114,7 +114,7 @@ def test_any_size_of_picture(shape: tuple[int, int]) -> None:
 
 
 def test_a_box_is_its_four_edges() -> None:
-    picture = draw_box(canvas(), np.array([30.2, 20.4, 100.0, 60.0]), (255, 0, 0))
+    picture = draw_box(canvas(), np.array([30.2, 20.4, 100.0, 60.0]))
     rows, columns = (picture[..., 0] > 200).nonzero()
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 80, 30, 130)
     assert not changed(picture)[22:79, 32:129].any()

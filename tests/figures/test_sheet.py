@@ -18,6 +18,9 @@ from catpose.score.label_issues import LabelIssue
 
 COLUMN = TILE + 16
 
+#: Tiles at most, and how many stand side by side.
+INSTANCES, LABEL_ISSUES = "catpose.figures.sheet.INSTANCES", "catpose.figures.sheet.LABEL_ISSUES"
+
 
 def decoded(sheet: bytes) -> np.ndarray:
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(sheet, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
@@ -28,9 +31,12 @@ def close_to(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
 
 
 @pytest.mark.parametrize(("n", "columns", "rows"), [(1, 4, 1), (4, 4, 1), (9, 4, 3), (400, 8, 5)])
-def test_a_tile_for_each_instance_and_no_more_than_there_are(drawn: Path, n: int, columns: int, rows: int) -> None:
+def test_a_tile_for_each_instance_and_no_more_than_there_are(
+    drawn: Path, n: int, columns: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     splits = [read_split(drawn, "train"), read_split(drawn, "val")]
-    sheet = decoded(instances_sheet(splits, n, columns))
+    monkeypatch.setattr(INSTANCES, (n, columns))
+    sheet = decoded(instances_sheet(splits))
     there = sum(len(split) for split in splits)
     assert there > 32
     assert sheet.shape[1] == columns * COLUMN
@@ -45,10 +51,14 @@ def test_a_tile_for_each_instance_and_no_more_than_there_are(drawn: Path, n: int
             assert close_to(tile, MIDDLE) > 30
 
 
-def test_a_sheet_goes_through_all_splits(drawn: Path) -> None:
+def test_a_sheet_goes_through_all_splits(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sheet(splits: list[CocoSplit], n: int, columns: int) -> np.ndarray:
+        monkeypatch.setattr(INSTANCES, (n, columns))
+        return decoded(instances_sheet(splits))
+
     train, val = read_split(drawn, "train"), read_split(drawn, "val")
-    two = decoded(instances_sheet([train, val], 2, 2))[:COLUMN]
-    first, last = decoded(instances_sheet([train], 1, 1))[:COLUMN], decoded(instances_sheet([val], 99, 1))
+    two = sheet([train, val], 2, 2)[:COLUMN]
+    first, last = sheet([train], 1, 1)[:COLUMN], sheet([val], 99, 1)
     assert np.abs(two[:, :COLUMN].astype(int) - first).mean() < 1
     last = last[-(last.shape[0] // len(val)) :][:COLUMN]
     assert np.abs(two[:, COLUMN:].astype(int) - last).mean() < 4  # as JPEG has it at another place
@@ -87,15 +97,18 @@ def test_a_suspect_is_drawn_with_its_prediction(suspected: tuple[CocoSplit, Dete
 def test_a_keypoint_may_be_anywhere(far: float, suspected: tuple[CocoSplit, Detections]) -> None:
     split, detections = suspected
     detections.keypoints[0, 2] = far
-    assert decoded(label_issues_sheet(split, detections, [issue(detections, 0, "nose")], 24, 1)).shape[1] == COLUMN
+    assert decoded(label_issues_sheet(split, detections, [issue(detections, 0, "nose")])).shape[1] == 6 * COLUMN
 
 
-def test_no_more_suspects_than_asked_for(suspected: tuple[CocoSplit, Detections]) -> None:
+def test_no_more_label_issues_than_there_is_room_for(
+    suspected: tuple[CocoSplit, Detections], monkeypatch: pytest.MonkeyPatch
+) -> None:
     split, detections = suspected
     some = [issue(detections, row, "nose") for row in range(5)]
-    three = decoded(label_issues_sheet(split, detections, some, 3, 2))
+    monkeypatch.setattr(LABEL_ISSUES, (3, 2))
+    three = decoded(label_issues_sheet(split, detections, some))
     assert three.shape[1] == 2 * COLUMN
-    assert np.array_equal(three, decoded(label_issues_sheet(split, detections, some[:3], 24, 2)))
+    assert np.array_equal(three, decoded(label_issues_sheet(split, detections, some[:3])))
 
 
 def test_a_caption_is_never_wider_than_its_tile() -> None:

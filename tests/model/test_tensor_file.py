@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from catpose.errors import InputError
-from catpose.model.tensor_file import read_tensors
+from catpose.model.tensor_file import read_content, tensors_of
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2, dtype=torch.float16)}
 
@@ -69,6 +69,10 @@ PICKLED: dict[str, Callable[[object, Path], None]] = {
     "torch tar": save_tar,
     "npz": save_npz,
 }
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    return tensors_of(read_content(file), file)
 
 
 @pytest.mark.parametrize("hostile", [Hostile, HostileCode])

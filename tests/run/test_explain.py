@@ -8,8 +8,10 @@ import pytest
 
 from catpose.errors import InputError
 from catpose.run.cli import CLASSES, FitCLI
-from catpose.run.explain import SYNONYMS, WRITTEN_FOR, explain
+from catpose.run.explain import SYNONYMS, explain
 
+#: The first and the last version of jsonargparse whose messages the patterns are for.
+WRITTEN_FOR = ("4.51", "4.53")
 KNOWN = {"model.lr": 1e-4, "data.batch_size": 32, "data.num_workers": None, "data.input_size": (256, 256)}
 
 

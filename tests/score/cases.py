@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,12 @@ def random_case(seed: int, n_categories: int | None = None) -> tuple[dict[str, A
         ]
     categories = [{"id": i + 1} for i in range(n_categories)]
     return {"images": [{"id": i} for i in image_ids], "annotations": annotations, "categories": categories}, results
+
+
+def assert_agrees(ours: Mapping[str, Any], reference: Mapping[str, float], tolerance: float = 0.0) -> None:
+    """Every value of the reference is in `ours`, to the last digit or to within a tolerance."""
+    for key, value in reference.items():
+        np.testing.assert_allclose(float(ours[key]), value, rtol=0, atol=tolerance, equal_nan=True, err_msg=key)
 
 
 def _annotation(rng: np.random.Generator, number: int, image_id: int, category_id: int) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Figures over bootstrap draws: `average_precision` is the judge, on data sets full of hard cases."""
+"""AP over bootstrap draws: the reference is `average_precision` of each draw's repeated images, on hard cases."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +21,26 @@ def random_matches(seed: int, n_categories: int | None = None) -> Matches:
     return match(truth, Detections.from_results(results, truth))
 
 
+def drawn(matches: Matches, times: np.ndarray) -> Matches:
+    """Those of the data set that holds each image that many times, (I,)."""
+    copies = np.repeat(np.arange(len(matches.image)), times[matches.image])
+    return replace(
+        matches,
+        true=matches.true[..., copies],
+        counted=matches.counted[..., copies],
+        image=matches.image[copies],
+        category=matches.category[copies],
+        detection=matches.detection[copies],
+        instances=matches.instances * times,
+    )
+
+
+def one_by_one(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """`average_precision` of every draw, (draws,) each."""
+    each = [average_precision(drawn(matches, times)) for times in weights]
+    return {key: np.array([values[key] for values in each]) for key in each[0]}
+
+
 @pytest.mark.parametrize("n_categories", [1, 2])
 def test_equals_average_precision(n_categories: int):
     spread = []
@@ -26,7 +48,7 @@ def test_equals_average_precision(n_categories: int):
         matches = random_matches(seed, n_categories)
         weights = image_weights(matches.instances.shape[-1], 12, seed)
         ours = bootstrap_ap(matches, weights)
-        np.testing.assert_allclose(ours, average_precision(matches, weights)["AP"], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(ours, one_by_one(matches, weights)["AP"], rtol=0, atol=1e-12)
         spread.append(np.ptp(ours[~np.isnan(ours)]) if not np.isnan(ours).all() else 0.0)
     assert np.mean(np.array(spread) > 0.01) > 0.3  # the draws do differ, or the agreement would mean little
 
@@ -38,11 +60,11 @@ def test_every_question_equals_average_precision(n_categories: int):
         matches = random_matches(seed, n_categories)
         weights = image_weights(matches.instances.shape[-1], 12, seed)
         weights[5] = 0  # a draw of nothing
-        ours, judged = bootstrap(matches, weights), average_precision(matches, weights)
-        assert set(ours) == set(judged) - {"n", "n_M", "n_L"}
+        ours, reference = bootstrap(matches, weights), one_by_one(matches, weights)
+        assert set(ours) == set(reference) - {"n", "n_M", "n_L"}
         for key, value in ours.items():
             assert (value.shape, value.dtype) == ((12,), np.float64)
-            np.testing.assert_allclose(value, judged[key], rtol=0, atol=1e-12, err_msg=f"{key}, seed {seed}")
+            np.testing.assert_allclose(value, reference[key], rtol=0, atol=1e-12, err_msg=f"{key}, seed {seed}")
             spread[key] = spread.get(key, 0) + len(np.unique(value[~np.isnan(value)]).round(6)) - 1
         np.testing.assert_array_equal(bootstrap_ap(matches, weights), ours["AP"])
     assert min(spread.values()) >= 5, spread
@@ -63,7 +85,7 @@ def test_any_whole_weights():
     weights = np.random.default_rng(0).integers(0, 4, size=(600, matches.instances.shape[-1]))
     weights[17] = 0
     ours = bootstrap_ap(matches, weights)
-    np.testing.assert_allclose(ours, average_precision(matches, weights)["AP"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ours, one_by_one(matches, weights)["AP"], rtol=0, atol=1e-12)
     assert np.isnan(ours[17])
 
 

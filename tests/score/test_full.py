@@ -77,7 +77,7 @@ def test_a_draw_is_the_data_set_with_images_repeated():
     n_repeated = 0
     for seed in range(12):
         coco, results = case(seed)
-        whole, weights = run(coco, results, draws=4, seed=seed), image_weights(6, 4, seed)
+        whole, weights = run(coco, results, draws=4), image_weights(6, 4)
         for i, times in enumerate(weights):
             larger, more = repeated(coco, results, times)
             again = run(larger, more, draws=1)
@@ -86,7 +86,7 @@ def test_a_draw_is_the_data_set_with_images_repeated():
             for key, value in drawn.items():
                 assert value == pytest.approx(again.values[key], abs=1e-9, nan_ok=True), (seed, key)
                 seen.setdefault(key, set()).add(round(value, 6))
-            require_agreement(drawn, judge(larger, more, per_keypoint=seed < 2 and i == 0), tolerance=1e-9)
+            require_agreement(drawn, judge(larger, more, per_keypoint=seed < 2 and i == 0))
             n_repeated += (times > 1).any()
     assert n_repeated > 40
     assert min(len([v for v in values if not math.isnan(v)]) for values in seen.values()) > 5
@@ -145,7 +145,6 @@ def test_draws_are_paired_and_repeatable():
     coco, results = case(1)
     one, again = run(coco, results, draws=50), run(coco, results, draws=50)
     assert all(np.array_equal(value, again.draws[key], equal_nan=True) for key, value in one.draws.items())
-    assert (run(coco, results, draws=50, seed=1).draws["PCK@0.1"] != one.draws["PCK@0.1"]).any()
     # A model that differs on one image alone: the draws without this image don't differ.
     changed = [
         r | {"keypoints": [0.0, 0.0, 0.5] * 17} if r["image_id"] == results[0]["image_id"] else r for r in results

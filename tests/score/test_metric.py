@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
+from cases import assert_agrees
 from skeletons import KEYPOINTS
 from torch import Tensor
 
 from catpose.instances import Instances
-from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.cocoeval import judge
 from catpose.score.detections import Detections
 from catpose.score.full import evaluate
 from catpose.score.metric import KeypointAP, keys
@@ -76,7 +77,7 @@ def test_metric_results_and_pycocotools_agree_exactly():
     read = evaluate(truth, Detections.from_results(results, truth), draws=0).values
     assert all(values[key] == read[key] for key in keys(AP10K))
     judged = judge(coco, results)
-    require_agreement(read, judged, tolerance=0)
+    assert_agrees(read, judged)
     assert values["AP"] == judged["AP"]
     assert 0.2 < values["AP"] < 0.9
     assert tuple(values) == keys(AP10K)

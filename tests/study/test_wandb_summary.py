@@ -65,7 +65,7 @@ def made(rates: Study, tmp_path_factory: pytest.TempPathFactory) -> Report:
     truth = validation(tmp_path_factory.mktemp("data"))
     trials = Trials(truth, rates.configurations, rates.seeds, [12.0, 4.0, 6.0])
     design = design_of(rates)
-    return report(design, resampled(design, results_of(trials.trials), trials.results, truth, draws=50))
+    return report(design, resampled(design, results_of(trials.trials), trials.results, truth))
 
 
 @pytest.fixture

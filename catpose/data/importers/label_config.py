@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 
@@ -32,15 +31,15 @@ ORANGE, BLUE, GREEN = "#ff8c1e", "#2878ff", "#3cdc5a"  # the animal's left, its 
 
 
 def side_colour(name: str) -> str:
+    """The colour of a keypoint's side as "#rrggbb"."""
     return ORANGE if name.startswith("left_") else BLUE if name.startswith("right_") else GREEN
 
 
-def cvat_labels(points: np.ndarray, category: str = "cat") -> str:
+def cvat_labels(points: np.ndarray) -> str:
     """A skeleton for the "Raw" tab of CVAT's label constructor, as JSON.
 
     Args:
         points: (17, 2), where its points stand at first, in any unit.
-        category: the label's name.
     """
     low, side = points.min(axis=0), np.ptp(points, axis=0).max()
     places = np.round(5 + 90 * (points - low) / side, 1)  # the drawing is 100 wide and high
@@ -56,24 +55,24 @@ def cvat_labels(points: np.ndarray, category: str = "cat") -> str:
     ]
     sublabels = [{"name": name, "type": "points", "color": side_colour(name), "attributes": []} for name in AP10K.names]
     label = {
-        "name": category, "type": "skeleton", "color": "#808080", "attributes": [], "sublabels": sublabels,
+        "name": "cat", "type": "skeleton", "color": "#808080", "attributes": [], "sublabels": sublabels,
         "svg": "".join([*lines, *circles]),
     }  # fmt: skip
     return json.dumps([label], indent=1) + "\n"
 
 
-def label_studio_interface(names: Sequence[str] = AP10K.names, category: str = "cat") -> str:
+def label_studio_interface() -> str:
     """A labelling interface for Label Studio's "Code" view; its COCO export orders keypoints by `model_index`."""
     labels = [
         f'    <Label value={quoteattr(name)} background="{side_colour(name)}" model_index="{k}"/>'
-        for k, name in enumerate(names)
+        for k, name in enumerate(AP10K.names)
     ]
     return "\n".join(
         [
             "<View>",
             '  <Image name="image" value="$image" zoom="true" zoomControl="true"/>',
             '  <RectangleLabels name="box" toName="image">',
-            f"    <Label value={quoteattr(category)}/>",
+            '    <Label value="cat"/>',
             "  </RectangleLabels>",
             '  <KeyPointLabels name="keypoints" toName="image" strokeWidth="4">',
             *labels,
