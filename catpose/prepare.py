@@ -28,6 +28,7 @@ from catpose.data.coco import DEFAULT_ROOT
 from catpose.errors import InputError, Parser, command
 
 if TYPE_CHECKING:
+    from catpose.data.importers.labels import Labels
     from catpose.data.importers.release import Imported
     from catpose.data.sources import Release
 
@@ -180,13 +181,17 @@ def _prepare_labels(arguments: argparse.Namespace) -> None:
     from catpose.data.importers.yolo import read_yolo
 
     names = read_names(arguments.keypoints) if arguments.keypoints else None
-    beside = arguments.out.parent
+    if arguments.onto and arguments.split:
+        raise InputError("--split: with --onto the pictures stay in the splits that they are in; leave it out")
+    beside = arguments.onto or arguments.out.parent
     with unpacked(arguments.labels, beside) as place, scratch(beside) as frames:
         folder = place if place.is_dir() else place.parent
         finder = PictureFinder([arguments.images or (folder.parent if folder.name == "annotations" else folder)])
         try:
             if arguments.source == "coco":
                 labels = read_coco_labels(place, names)
+                if arguments.onto:
+                    return _bring_back(labels, arguments.onto, arguments.labels)
             elif arguments.source == "yolo":
                 labels = read_yolo(place, names, finder)
             elif arguments.source == "deeplabcut":
@@ -253,6 +258,19 @@ def _bring_in(arguments: argparse.Namespace, imported: Imported, files: list[Pat
         print(f"note: {note}")
 
 
+def _bring_back(labels: Labels, root: Path, source: Path) -> None:
+    from catpose.data.importers.corrections import apply_corrections, find_corrections
+
+    found = find_corrections(labels, root)
+    apply_corrections(found, root, source, hashlib.sha256("".join(_digests(labels.files)).encode()).hexdigest())
+    for line in found.changes:
+        print(line)
+    for note in found.notes:
+        print(f"note: {note}")
+    changed = f"{len(found.changes)} animals changed, {found.n_same} as they were"
+    print(f"{root}: {found.n_pictures} pictures came back; {changed}")
+
+
 def _write_label_config(arguments: argparse.Namespace) -> None:
     from catpose.data.importers.label_config import TOOLS, cvat_labels, label_studio_interface
     from catpose.figures.cat import CAT
@@ -310,6 +328,12 @@ def _parsers() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
         imported = sources.add_parser(name, help=tools)
         imported.add_argument("labels", type=Path, metavar="SOURCE", help=source)
         _add_import_options(imported)
+        imported.set_defaults(onto=None)
+        if name == "coco":
+            imported.add_argument(
+                "--onto", type=Path, metavar="ROOT",
+                help="bring corrected labels back onto this data folder's own pictures: only what was changed changes",
+            )  # fmt: skip
         _add_split(imported, f"; '{OWN}' for the source's", f"'{OWN}' where it has train and val, else 0.8 0.1 0.1")
     animal_pose = sources.add_parser("animal-pose", help="Animal-Pose's own release, 20 keypoints")
     animal_pose.add_argument("keypoints_json", type=Path, metavar="KEYPOINTS_JSON", help="the release's keypoints.json")

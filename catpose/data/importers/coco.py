@@ -63,6 +63,8 @@ def _add(labels: Labels, file: Path, content: dict[str, Any], names: Sequence[st
     if not any(entry.get("keypoints") for entry in entries):
         return
     labels.files.append(file)
+    info = content.get("info")
+    labels.only_seen |= isinstance(info, dict) and info.get("contributor") == "Label Studio"
     categories = _by_id(file, "categories", content["categories"])
     pictures = _pictures(file, content["images"], alone)
     for index, entry in enumerate(entries):

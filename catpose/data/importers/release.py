@@ -198,7 +198,7 @@ def _make_boxes(pictures: dict[Path, Picture], left_out: Counter[str]) -> list[s
 
     Where all boxes end at the outermost keypoints, the tool made them, and none of them is a box of the animal.
     """
-    tight = [_is_tight(a) for p in pictures.values() for a in p.animals if a.box and _labelled(a).shape[0] >= FEW]
+    tight = [is_tight(a) for p in pictures.values() for a in p.animals if a.box and _labelled(a).shape[0] >= FEW]
     all_tight = bool(tight) and all(tight)
     made: Counter[str] = Counter()
     for file, picture in pictures.items():
@@ -206,7 +206,7 @@ def _make_boxes(pictures: dict[Path, Picture], left_out: Counter[str]) -> list[s
         for animal in picture.animals:
             box = None if all_tight else animal.box
             if box is None:
-                box = _around(animal, picture.rectangles)
+                box = around(animal, picture.rectangles)
                 made["rectangles"] += box is not None
             if box is None:
                 box = _from_keypoints(animal, picture.size or picture_size(file))
@@ -234,16 +234,17 @@ def _labelled(animal: Animal) -> np.ndarray:
     return np.array([(x, y) for x, y, v in animal.points if v], dtype=np.float64).reshape(-1, 2)
 
 
-def _is_tight(animal: Animal) -> bool:
+def is_tight(animal: Animal) -> bool:
+    """Whether its box ends at its outermost keypoints."""
     points, (x, y, width, height) = _labelled(animal), animal.box or (0, 0, 0, 0)
     ends = np.concatenate([points.min(axis=0), points.max(axis=0)])
     return bool((np.abs(ends - (x, y, x + width, y + height)) <= TIGHT_PX).all())
 
 
-def _around(
+def around(
     animal: Animal, rectangles: Sequence[tuple[float, float, float, float]]
 ) -> tuple[float, float, float, float] | None:
-    """The one rectangle that holds all its keypoints; None where none or several do."""
+    """The one of some rectangles that holds all its keypoints; None where none or several do."""
     points = _labelled(animal)
     holding = [
         box
