@@ -8,30 +8,26 @@ bootstrap. With --out, the detections (COCO results), the score with its protoco
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from catpose.data.coco import DEFAULT_ROOT, read_split
 from catpose.errors import InputError, Parser, command, natural
 from catpose.run.options import add_model_options
 
+if TYPE_CHECKING:  # else torch would be loaded for --help
+    from catpose.analysis.diagnosis import Diagnosis
+    from catpose.data.coco_split import CocoSplit
+    from catpose.score.detections import Detections
+    from catpose.score.protocol import Score
+
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser(prog="python -m catpose.test", description=__doc__.splitlines()[0].split(":")[0] + ".")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", type=Path, help="a best.ckpt or last.ckpt of fit")
-    what.add_argument("--predictions", type=Path, help="a COCO results file")
-    parser.add_argument("--against", type=Path, metavar="FILE", help="another COCO results file, to be compared with")
-    parser.add_argument("--data", type=Path, default=Path(DEFAULT_ROOT), help="data folder (%(default)s)")
-    parser.add_argument("--split", default="val", help="val, test or another annotations/NAME.json (%(default)s)")
-    parser.add_argument("--area", choices=("box", "file"), default="box",
-                        help="an instance's area in OKS: its box's, or the file's own (%(default)s)")  # fmt: skip
-    parser.add_argument("--out", type=Path, help="folder for results_SPLIT.json, score_SPLIT.json, analysis_SPLIT.json")
-    parser.add_argument("--draws", type=natural, default=1000, help="resamples of the images (%(default)s)")
-    add_model_options(parser)
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
     split = read_split(arguments.data, arguments.split, arguments.area)
     if not split.has_keypoints:
         raise InputError(f"{split.file}: holds no keypoints to score against; use python -m catpose.predict")
@@ -41,32 +37,15 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.analysis.compare import judge
     from catpose.analysis.diagnosis import diagnose, parts_of
     from catpose.analysis.terminal import analysis_text, comparison_text
-    from catpose.data.slices import COPIED, conditions
-    from catpose.files import require_writable, write_json
-    from catpose.run.evaluation import detect, read_results, score
-    from catpose.run.table import score_table
+    from catpose.data.slices import conditions
+    from catpose.files import require_writable
+    from catpose.run.evaluation import read_results
     from catpose.score.ap import count
-    from catpose.text import metric
 
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
     other = read_results(arguments.against, split) if arguments.against else None
-    if arguments.checkpoint:
-        from catpose.run.checkpoint import load_model
-
-        model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
-        detections, _ = detect(
-            model,
-            split,
-            tuple(settings["data"]["input_size"]),
-            arguments.batch_size,
-            accelerator=arguments.accelerator,
-            labelled_only=True,
-        )
-        scored = score(split, detections, flip_test=model.flip_test)
-    else:
-        detections = read_results(arguments.predictions, split)
-        scored = score(split, detections, flip_test=None)
+    detections, scored = _scored(arguments, split)
     judged = judge(str(arguments.checkpoint or arguments.predictions), [detections], split, arguments.draws)
     scored = dataclasses.replace(scored, intervals=judged.intervals())
     try:
@@ -79,6 +58,57 @@ def main(argv: list[str] | None = None) -> None:
     for name, found_there in ((arguments.predictions, detections), (arguments.against, other)):
         if name is not None and found_there is not None:
             print(f"{name}: {count(split, found_there)}")
+    _print_score(split, scored, diagnosis)
+    print(analysis_text(diagnosis))
+    if other is not None:
+        print(comparison_text(judged, judge(str(arguments.against), [other], split, arguments.draws)))
+    if arguments.out:
+        _write(arguments, split, detections, scored, diagnosis)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m catpose.test", description=__doc__.splitlines()[0].split(":")[0] + ".")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, help="a best.ckpt or last.ckpt of fit")
+    what.add_argument("--predictions", type=Path, help="a COCO results file")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="another COCO results file, to be compared with")
+    parser.add_argument("--data", type=Path, default=Path(DEFAULT_ROOT), help="data folder (%(default)s)")
+    parser.add_argument("--split", default="val", help="val, test or another annotations/NAME.json (%(default)s)")
+    parser.add_argument("--area", choices=("box", "file"), default="box",
+                        help="an instance's area in OKS: its box's, or the file's own (%(default)s)")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="folder for results_SPLIT.json, score_SPLIT.json, analysis_SPLIT.json")
+    parser.add_argument("--draws", type=natural, default=1000, help="resamples of the images (%(default)s)")
+    add_model_options(parser)
+    return parser
+
+
+def _scored(arguments: argparse.Namespace, split: CocoSplit) -> tuple[Detections, Score]:
+    """The checkpoint's detections, or those of the results file, and their score."""
+    from catpose.run.evaluation import detect, read_results, score
+
+    if not arguments.checkpoint:
+        detections = read_results(arguments.predictions, split)
+        return detections, score(split, detections, flip_test=None)
+    from catpose.run.checkpoint import load_model
+
+    model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
+    detections, _ = detect(
+        model,
+        split,
+        tuple(settings["data"]["input_size"]),
+        arguments.batch_size,
+        accelerator=arguments.accelerator,
+        labelled_only=True,
+    )
+    return detections, score(split, detections, flip_test=model.flip_test)
+
+
+def _print_score(split: CocoSplit, scored: Score, diagnosis: Diagnosis) -> None:
+    """The table, its protocol, and the AP without pictures that have a copy in another split."""
+    from catpose.data.slices import COPIED
+    from catpose.run.table import score_table
+    from catpose.text import metric
+
     print(f"{split.file}: {split.count()}\n")
     print(score_table(scored.values, intervals=scored.intervals))
     protocol = scored.protocol
@@ -93,18 +123,21 @@ def main(argv: list[str] | None = None) -> None:
             f"{diagnosis.size(COPIED, 'yes')} of them are on pictures with a copy in another split (split.json): AP"
             f" {metric(scored.values['AP'])} with them, {metric(without.value)} without\n"
         )
-    print(analysis_text(diagnosis))
-    if other is not None:
-        print(comparison_text(judged, judge(str(arguments.against), [other], split, arguments.draws)))
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        names = ("results", "score", "analysis")
-        results, figures, analysis = (arguments.out / f"{name}_{split.file.stem}.json" for name in names)
-        if not results.exists() or not arguments.predictions or not results.samefile(arguments.predictions):
-            write_json(results, detections.to_results(), indent=None)
-        scored.write(figures)
-        write_json(analysis, diagnosis.content(split))
-        print(f"written: {results}, {figures}, {analysis}")
+
+
+def _write(
+    arguments: argparse.Namespace, split: CocoSplit, detections: Detections, scored: Score, diagnosis: Diagnosis
+) -> None:
+    from catpose.files import write_json
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    names = ("results", "score", "analysis")
+    results, figures, analysis = (arguments.out / f"{name}_{split.file.stem}.json" for name in names)
+    if not results.exists() or not arguments.predictions or not results.samefile(arguments.predictions):
+        write_json(results, detections.to_results(), indent=None)
+    scored.write(figures)
+    write_json(analysis, diagnosis.content(split))
+    print(f"written: {results}, {figures}, {analysis}")
 
 
 if __name__ == "__main__":

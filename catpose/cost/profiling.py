@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -110,20 +111,14 @@ def measure(
     predictions: list[Timing] = []
     if "training" not in skip:
         progress("training steps")
-        trainer = cli.config.trainer.as_dict()
         training, lines = _training(cli, model, datamodule, device, TRAINING_BUDGETS * seconds)
-        notes += lines
-        if device.type == "cuda":
-            progress("largest batch")
-            in_training = largest_training_batch(model, size, device, trainer)
-            in_prediction = largest_prediction_batch(model, size, device, trainer)
-        else:
-            notes.append("the largest batch that fits is looked for on CUDA devices only")
+        in_training, in_prediction, more = _largest_batches(cli, model, size, device, progress)
+        notes += lines + more
     if "predictions" not in skip:
-        for dtype in (torch.float32, half_of(device)) if half else (torch.float32,):
-            for by_compiler in (False, True) if compiled else (False,):
-                timed, lines = time_predictions(model, size, device, batch_sizes, seconds, dtype, by_compiler, progress)
-                predictions, notes = predictions + timed, notes + lines
+        dtypes = (torch.float32, half_of(device)) if half else (torch.float32,)
+        for dtype, by_compiler in product(dtypes, (False, True) if compiled else (False,)):
+            timed, lines = time_predictions(model, size, device, batch_sizes, seconds, dtype, by_compiler, progress)
+            predictions, notes = predictions + timed, notes + lines
     return Cost(
         type(model).__name__,
         settings,
@@ -150,6 +145,18 @@ def _training(
         if not is_out_of_memory(error):
             raise
         return None, [f"no room for training steps of {datamodule.batch_size} crops"]
+
+
+def _largest_batches(
+    cli: FitCLI, model: PoseModel, size: tuple[int, int], device: torch.device, progress: Callable[[str], object]
+) -> tuple[int | None, int | None, list[str]]:
+    """Of training and of prediction; a line where they aren't looked for."""
+    if device.type != "cuda":
+        return None, None, ["the largest batch that fits is looked for on CUDA devices only"]
+    progress("largest batch")
+    trainer = cli.config.trainer.as_dict()
+    in_training = largest_training_batch(model, size, device, trainer)
+    return in_training, largest_prediction_batch(model, size, device, trainer), []
 
 
 def busy() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -70,30 +70,18 @@ def examine(
     entries = [entry for entry in coco["annotations"] if isinstance(entry, dict)]
     has_keypoints = labels and any(entry.get("keypoints") not in (None, []) for entry in entries)
     used = {entry["category_id"] for entry in entries if type(entry.get("category_id")) is int}
-    skeletons: list[Skeleton] = []
+    skeletons: list[Skeleton] = []  # of the used categories, which must be one
 
     def category_faults(entry: dict[str, Any]) -> Iterator[Fault]:
         if entry["id"] in used and (has_keypoints or isinstance(entry.get("keypoints"), list)):
-            found = _skeleton(entry, stated)
-            if isinstance(found, Skeleton) and skeletons and found != skeletons[0]:
-                found = Fault(
-                    "keypoint names",
-                    f"has {found.difference(skeletons[0]) or 'other limbs'} than the category before it",
-                )
+            found = _skeleton(entry, stated, skeletons)
             if isinstance(found, Skeleton):
                 skeletons.append(found)
             elif has_keypoints:
                 yield found
 
     def annotation_faults(entry: dict[str, Any]) -> Iterator[Fault]:
-        for key, ids, what in (("image_id", image_ids, "image"), ("category_id", category_ids, "category")):
-            fault = id_fault(entry, key, ids, what)
-            if fault:
-                yield fault
-        yield from _box_faults(entry, area)
-        if entry.get("iscrowd") not in (None, 0, 1):
-            wrong = entry["iscrowd"]
-            yield Fault("wrong iscrowd", f"'iscrowd' is {shown(wrong)}, not 0 or 1{remedy(wrong)}")
+        yield from _annotation_faults(entry, image_ids, category_ids, area)
         if has_keypoints:
             yield from _keypoint_faults(entry, skeleton)
 
@@ -101,11 +89,8 @@ def examine(
     skeleton = skeletons[0] if skeletons else AP10K
     image_ids, images = _sound(coco["images"], "images", _image_faults, report)
     _, annotations = _sound(coco["annotations"], "annotations", annotation_faults, report)
-    shown_ids = {entry["image_id"] for entry in entries if type(entry.get("image_id")) is int}
-    for id_, entry in images.items() if shown_ids & images.keys() else ():  # else the ids themselves are at fault
-        if id_ not in shown_ids:
-            message = f"{entry['file_name']} has no instance, so it neither trains nor scores anything"
-            report(f"image {id_}", Fault("image without instance", message, "warning"))
+    for where, fault in _unused_images(images, entries):
+        report(where, fault)
     annotations = {
         id_: _plain(entry, has_keypoints) for id_, entry in annotations.items() if entry["image_id"] in images
     }
@@ -178,15 +163,20 @@ def _together(found: list[tuple[str, Fault]], n: int) -> Iterator[tuple[str, Fau
             yield f"{where} and {'all ' if of_all else ''}{others} other{'s' * (others > 1)}", fault
 
 
-def _skeleton(category: dict[str, Any], stated: Mapping[str, Any]) -> Skeleton | Fault:
+def _skeleton(category: dict[str, Any], stated: Mapping[str, Any], before: Sequence[Skeleton]) -> Skeleton | Fault:
+    """A category's, which is that of the used categories before it."""
     if not isinstance(category.get("keypoints"), list):
         return Fault(
             "keypoint names", f"has no list 'keypoints'; write the keypoints' names there, such as {AP10K.names[0]}"
         )
     try:
-        return skeleton_of_category(category, stated)
+        skeleton = skeleton_of_category(category, stated)
     except InputError as error:
         return Fault("keypoint names", str(error).removeprefix("skeleton: "))
+    if before and skeleton != before[0]:
+        difference = skeleton.difference(before[0]) or "other limbs"
+        return Fault("keypoint names", f"has {difference} than the category before it")
+    return skeleton
 
 
 def _image_faults(entry: dict[str, Any]) -> Iterator[Fault]:
@@ -202,6 +192,31 @@ def _image_faults(entry: dict[str, Any]) -> Iterator[Fault]:
     for key in ("width", "height"):
         if not is_number(entry.get(key)) or entry[key] != int(entry[key]) or not 1 <= entry[key] <= LARGEST_PX:
             yield absent_or_wrong(entry, key, f"a whole number of px from 1 to {LARGEST_PX}")
+
+
+def _unused_images(
+    images: dict[int, dict[str, Any]], annotations: Sequence[dict[str, Any]]
+) -> Iterator[tuple[str, Fault]]:
+    """Sound images that no annotation names."""
+    named = {entry["image_id"] for entry in annotations if type(entry.get("image_id")) is int}
+    for id_, entry in images.items() if named & images.keys() else ():  # else the ids themselves are at fault
+        if id_ not in named:
+            message = f"{entry['file_name']} has no instance, so it neither trains nor scores anything"
+            yield f"image {id_}", Fault("image without instance", message, "warning")
+
+
+def _annotation_faults(
+    entry: dict[str, Any], image_ids: set[int], category_ids: set[int], area: AreaRule
+) -> Iterator[Fault]:
+    """All but those of its keypoints."""
+    for key, ids, what in (("image_id", image_ids, "image"), ("category_id", category_ids, "category")):
+        fault = id_fault(entry, key, ids, what)
+        if fault:
+            yield fault
+    yield from _box_faults(entry, area)
+    if entry.get("iscrowd") not in (None, 0, 1):
+        wrong = entry["iscrowd"]
+        yield Fault("wrong iscrowd", f"'iscrowd' is {shown(wrong)}, not 0 or 1{remedy(wrong)}")
 
 
 def _box_faults(entry: dict[str, Any], rule: AreaRule) -> Iterator[Fault]:

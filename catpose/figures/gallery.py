@@ -10,7 +10,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -125,7 +125,7 @@ def gallery(
     thumbnails = {}
     for index, picture in zip(used, read_images([split.images[i].path for i in used]), strict=True):
         thumbnails[index] = _thumbnail(picture)
-    found = [(detections, kinds, *_scored(split, detections)) for _, detections, kinds in models]
+    matched = [_Matched(detections, kinds, *_scored(split, detections)) for _, detections, kinds in models]
     names = {category["id"]: str(category.get("name") or "animal") for category in split.coco["categories"]}
 
     items = []
@@ -135,21 +135,6 @@ def gallery(
         scale = np.array([width / image.width, height / image.height])
         mates = [j for j in shown if split.image_index[j] == index]
         which = f", {names[int(split.category_id[i])]} {mates.index(i) + 1} of {len(mates)}"
-        poses: list[Pose | None] = []
-        for detections, kinds, of, own, each in found:
-            m = int(of[i])
-            if m < 0:
-                poses.append(None)
-                continue
-            pose = Pose(
-                keypoints=(detections.keypoints[m] + 0.5) * scale,
-                confidence=detections.confidence[m],
-                oks=None if np.isnan(own[i]) else float(own[i]),
-                kinds=kinds[i],
-                score=float(detections.score[m]),
-                similarity=each[i],
-            )
-            poses.append(pose)
         x, y, w, h = np.concatenate([(split.boxes[i, :2] + 0.5) * scale, split.boxes[i, 2:] * scale]).tolist()
         items.append(
             Item(
@@ -160,11 +145,35 @@ def gallery(
                 box=(x, y, w, h),
                 truth=(split.keypoints[i] + 0.5) * scale,
                 conditions={name: str(values[i]) for name, values in (conditions or {}).items() if str(values[i])},
-                poses=tuple(poses),
+                poses=tuple(each.pose(i, scale) for each in matched),
             )
         )
     pictures = {str(split.images[index].id): data for index, (data, _, _) in thumbnails.items()}
     return Gallery(tuple(label for label, _, _ in models), pictures, split.skeleton, tuple(items))
+
+
+class _Matched(NamedTuple):
+    """A model's detections beside the N instances of the truth."""
+
+    detections: Detections
+    kinds: np.ndarray  # (N, K) int8, index into `KINDS`
+    of: np.ndarray  # (N,): the detection that is an instance's own, -1 where there is none
+    oks: np.ndarray  # (N,); nan where nothing is labelled or detected
+    similarity: np.ndarray  # (N, K), the parts of the OKS
+
+    def pose(self, i: int, scale: np.ndarray) -> Pose | None:
+        """What it says of instance i, in px of a thumbnail whose sides are `scale` (2,) times the picture's."""
+        m = int(self.of[i])
+        if m < 0:
+            return None
+        return Pose(
+            keypoints=(self.detections.keypoints[m] + 0.5) * scale,
+            confidence=self.detections.confidence[m],
+            oks=None if np.isnan(self.oks[i]) else float(self.oks[i]),
+            kinds=self.kinds[i],
+            score=float(self.detections.score[m]),
+            similarity=self.similarity[i],
+        )
 
 
 def _scored(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

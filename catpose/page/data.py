@@ -12,7 +12,7 @@ import numpy as np
 from catpose.data.coco_split import CocoSplit
 from catpose.data.slices import PARTS
 from catpose.data.statistics import PUBLISHED, DataStatistics, Statistics
-from catpose.figures import data as data_figures
+from catpose.figures import data as draw
 from catpose.figures.sheet import instances_sheet, label_issues_sheet
 from catpose.page.html import Block, Figure, Picture, Table, Text
 from catpose.score.detections import Detections
@@ -28,34 +28,9 @@ Conditions = Mapping[str, Mapping[str, np.ndarray]]
 def data_blocks(statistics: DataStatistics, conditions: Conditions) -> list[Block]:
     """Numbers and figures of some splits, without a photograph."""
     all_ = statistics.together
-    crops = f"{statistics.input_size[0]} × {statistics.input_size[1]} px"
-    kept = "" if np.isnan(all_.beyond) else f", {all_.beyond:.0%} of the crops' pixels"
-    channels = Table(
-        f"Red, green, blue of {statistics.name}, 0 to 1",
-        ("of", "mean", "standard deviation"),
-        [(name, _three(mean), _three(std)) for name, mean, std in data_figures.channel_rows(statistics)],
-        "Each by itself: the mean over pictures of each picture's figures, as the published ones were reckoned. All "
-        "pixels: of all taken together, which also holds how pictures differ from one another. Crops are the padded "
-        f"boxes at {crops}, as a model sees them, unaugmented: what lies beyond the image{kept}, is black and counts; "
-        "within the image it does not. A model scales its input by its backbone's figures, mostly ImageNet's.",
-        highlight=(2,),
-    )
-    means = _three(all_.images.per_picture[0])
-    mean_pose = (
-        "Mean pose: keypoints in the box, in its long sides from its centre, with ellipses of one standard deviation. "
-        "Instances whose face is to the right of the rest are mirrored, left and right exchanged. Each keypoint's mean "
-        "is of those instances that have it labelled."
-    )
-    draw = data_figures
     return [
         _counts(statistics),
-        Figure(
-            "channels",
-            "Mean and standard deviation of the channels, in each way of reckoning.",
-            f"Red, green and blue: the images' means are {means}, Animal-Pose's published {_three(PUBLISHED[0])}",
-            draw.draw_channels(statistics),
-            channels,
-        ),
+        _channels(statistics),
         Figure(
             "brightness",
             "How often each value is in the images (solid), and in the crops within the image (dotted).",
@@ -96,7 +71,9 @@ def data_blocks(statistics: DataStatistics, conditions: Conditions) -> list[Bloc
         ),
         Figure(
             "mean_pose",
-            mean_pose,
+            "Mean pose: keypoints in the box, in its long sides from its centre, with ellipses of one standard"
+            " deviation. Instances whose face is to the right of the rest are mirrored, left and right exchanged. Each"
+            " keypoint's mean is of those instances that have it labelled.",
             "A cat's mean pose facing left, with an ellipse round each keypoint",
             draw.draw_mean_pose(all_),
         ),
@@ -211,6 +188,31 @@ def _counts(statistics: DataStatistics) -> Table:
     ]
     header = ("split", "images", "instances", "per image", "images with several", "keypoints labelled per instance")
     return Table("What there is", header, rows, "Instances without a labelled keypoint, and crowds, are not counted.")
+
+
+def _channels(statistics: DataStatistics) -> Figure:
+    """Mean and deviation of red, green and blue, in each way that they are reckoned, beside the published ones."""
+    crops = f"{statistics.input_size[0]} × {statistics.input_size[1]} px"
+    beyond = statistics.together.beyond
+    kept = "" if np.isnan(beyond) else f", {beyond:.0%} of the crops' pixels"
+    table = Table(
+        f"Red, green, blue of {statistics.name}, 0 to 1",
+        ("of", "mean", "standard deviation"),
+        [(name, _three(mean), _three(std)) for name, mean, std in draw.channel_rows(statistics)],
+        "Each by itself: the mean over pictures of each picture's figures, as the published ones were reckoned. All "
+        "pixels: of all taken together, which also holds how pictures differ from one another. Crops are the padded "
+        f"boxes at {crops}, as a model sees them, unaugmented: what lies beyond the image{kept}, is black and counts; "
+        "within the image it does not. A model scales its input by its backbone's figures, mostly ImageNet's.",
+        highlight=(2,),
+    )
+    means = _three(statistics.together.images.per_picture[0])
+    return Figure(
+        "channels",
+        "Mean and standard deviation of the channels, in each way of reckoning.",
+        f"Red, green and blue: the images' means are {means}, Animal-Pose's published {_three(PUBLISHED[0])}",
+        draw.draw_channels(statistics),
+        table,
+    )
 
 
 def _sizes(statistics: Statistics) -> Table:

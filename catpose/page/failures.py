@@ -46,29 +46,35 @@ def where_does_it_fail(diagnosis: Diagnosis) -> Answer:
 def failures(diagnoses: Sequence[Diagnosis], truth: Instances) -> Section:
     """The best model first; figures of one model are about that one."""
     best = diagnoses[0]
-    names = [each.judged.label for each in diagnoses]
     values = [best.judged.value(f"AP/{name}") for name in best.skeleton.names]
-    gains = {error: [each.gain(error) for each in diagnoses] for error in best.errors}
-    rows = {
-        condition: [
-            Row(name, best.size(condition, name), tuple(each.part(condition, name) for each in diagnoses))
-            for name in parts
-        ]
-        for condition, parts in best.parts.items()
-    }
+    keypoints = Figure(
+        "keypoints",
+        f"AP of {best.judged.label} with one keypoint at a time",
+        "AP of each keypoint",
+        draw_keypoint_values(best.skeleton, values, "AP with this keypoint alone"),
+        _keypoint_table(best.judged, best.skeleton),
+    )
     blocks: list[Block] = [
         Text(
             "Kinds of error after Ronchi & Perona (ICCV 2017): a keypoint is good or jitters about its place, was taken"
             " for its left or right counterpart (inversion), for one of another animal (swap), or is near nothing"
             " (miss). What a kind costs is the AP regained were it put right."
         ),
-        Figure(
-            "keypoints",
-            f"AP of {best.judged.label} with one keypoint at a time",
-            "AP of each keypoint",
-            draw_keypoint_values(best.skeleton, values, "AP with this keypoint alone"),
-            _keypoint_table(best.judged, best.skeleton),
-        ),
+        keypoints,
+        *_error_types(diagnoses),
+        _gained_table(best),
+        *_slices(diagnoses),
+        *_confidence(best.judged, truth),
+    ]
+    return Section("failures", "Where they fail", blocks)
+
+
+def _error_types(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
+    """How frequent each kind of error is, and what it costs."""
+    best = diagnoses[0]
+    names = [each.judged.label for each in diagnoses]
+    gains = {error: [each.gain(error) for each in diagnoses] for error in best.errors}
+    return [
         Figure(
             "kinds",
             f"What becomes of each keypoint, {best.judged.label}",
@@ -93,27 +99,33 @@ def failures(diagnoses: Sequence[Diagnosis], truth: Instances) -> Section:
                 " its truth.",
             ),
         ),
-        _gained_table(best),
     ]
-    if rows:
-        blocks.append(
-            Figure(
-                "conditions",
-                "AP by condition",
-                "AP on parts of the data, with 95 % intervals",
-                draw_slices(names, rows),
-                Table(
-                    "AP on parts of the data",
-                    ("condition", "instances", *names),
-                    [
-                        (f"{condition}: {row.label}", str(row.n), *(_cell(each) for each in row.estimates))
-                        for condition, some in rows.items()
-                        for row in some
-                    ],
-                ),
-            )
-        )
-    return Section("failures", "Where they fail", [*blocks, *_confidence(best.judged, truth)])
+
+
+def _slices(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
+    """AP on parts of the data; nothing where no condition parts them."""
+    best = diagnoses[0]
+    names = [each.judged.label for each in diagnoses]
+    rows = {
+        condition: [
+            Row(name, best.size(condition, name), tuple(each.part(condition, name) for each in diagnoses))
+            for name in parts
+        ]
+        for condition, parts in best.parts.items()
+    }
+    if not rows:
+        return []
+    table = Table(
+        "AP on parts of the data",
+        ("condition", "instances", *names),
+        [
+            (f"{condition}: {row.label}", str(row.n), *(_cell(each) for each in row.estimates))
+            for condition, some in rows.items()
+            for row in some
+        ],
+    )
+    alt = "AP on parts of the data, with 95 % intervals"
+    return [Figure("conditions", "AP by condition", alt, draw_slices(names, rows), table)]
 
 
 def _confidence(judged: Judged, truth: Instances) -> list[Figure]:

@@ -72,17 +72,7 @@ def detect(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # between this Lightning and this torch
-        try:
-            trainer = Trainer(
-                accelerator=accelerator,
-                devices=1,
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                callbacks=[_Shown(split, show)] if show else [],
-            )
-        except (MisconfigurationException, ValueError) as error:
-            raise InputError(f"--accelerator {accelerator}: {one_line(error)[:200]}") from None
+        trainer = _trainer(accelerator, [_Shown(split, show)] if show else [])
         workers = default_workers(trainer.strategy.root_device.type) if num_workers is None else num_workers
         pictures = PictureDataset(crops, keep=show is not None)
         loader = DataLoader(pictures, batch_size=None, collate_fn=as_it_is, **for_workers(workers))  # type: ignore[arg-type]
@@ -96,6 +86,21 @@ def detect(
     values = metric.compute()
     assert metric.detections is not None
     return metric.detections, values
+
+
+def _trainer(accelerator: str, callbacks: list[Callback]) -> Trainer:
+    """A trainer that leaves no file."""
+    try:
+        return Trainer(
+            accelerator=accelerator,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            callbacks=callbacks,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise InputError(f"--accelerator {accelerator}: {one_line(error)[:200]}") from None
 
 
 def _require_skeleton(split: CocoSplit, trained: Skeleton) -> None:

@@ -14,7 +14,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from catpose.analysis.rendering import csv_text, decision, markdown
 from catpose.errors import InputError, one_line
@@ -32,8 +32,11 @@ from catpose.run.wandb import (
 )
 
 if TYPE_CHECKING:
+    from wandb import Run
+    from wandb_workspaces.reports.v2 import BarPlot, LinePlot
     from wandb_workspaces.reports.v2 import Report as Page
 
+    from catpose.analysis.configurations import Design
     from catpose.analysis.report import Report
 
 SUMMARY = "summary"  # the job type of a study's summary run
@@ -86,39 +89,58 @@ def log_summary(
     design, figure = report.design, folder / "report.png"
     if not figure.is_file():
         raise InputError(f"{figure}: no such figure; write the report with --report first")
+    with closed_wandb():
+        run = _summary_run(design, study_id, folder, wandb_project(project), entity, [*tags, SUMMARY], way)
+        _log(run, report, figure)
+        return run.url if way == "online" else str(Path(run.dir).parent)
+
+
+def _summary_run(
+    design: Design,
+    study_id: str,
+    folder: Path,
+    project: str,
+    entity: str | None,
+    tags: Sequence[str],
+    mode: Literal["online", "offline"],
+) -> Run:
+    """The study's one summary run, begun or resumed."""
     import wandb
 
-    with closed_wandb():
-        # An argument may hold a storage's password: neither the command line nor the source goes to W&B.
-        settings = wandb.Settings(
-            console="off",
-            silent=True,
-            x_disable_meta=True,
-            x_disable_stats=True,
-            save_code=False,
-            disable_git=True,
-            init_timeout=BEGIN_S,
-        )
-        run = wandb.init(
-            project=wandb_project(project),
-            entity=entity,
-            dir=os.environ.get("WANDB_DIR") or folder,
-            id=summary_id(study_id),
-            name=design.name,
-            notes=design.question,
-            tags=[*tags, SUMMARY],
-            group=design.name,
-            job_type=SUMMARY,
-            config={"study": design.name, "question": design.question},
-            resume="allow",
-            mode=way,
-            settings=settings,
-        )
-        columns, rows = _table(csv_text(report))
-        table, picture = wandb.Table(columns=columns, data=rows), wandb.Image(str(figure), caption=design.question)
-        run.log({TABLE: table, FIGURE: picture})
-        run.summary.update(dataclasses.asdict(decision(report)))
-        return run.url if way == "online" else str(Path(run.dir).parent)
+    # An argument may hold a storage's password: neither the command line nor the source goes to W&B.
+    settings = wandb.Settings(
+        console="off",
+        silent=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        save_code=False,
+        disable_git=True,
+        init_timeout=BEGIN_S,
+    )
+    return wandb.init(
+        project=project,
+        entity=entity,
+        dir=os.environ.get("WANDB_DIR") or folder,
+        id=summary_id(study_id),
+        name=design.name,
+        notes=design.question,
+        tags=tags,
+        group=design.name,
+        job_type=SUMMARY,
+        config={"study": design.name, "question": design.question},
+        resume="allow",
+        mode=mode,
+        settings=settings,
+    )
+
+
+def _log(run: Run, report: Report, figure: Path) -> None:
+    import wandb
+
+    columns, rows = _table(csv_text(report))
+    picture = wandb.Image(str(figure), caption=report.design.question)
+    run.log({TABLE: wandb.Table(columns=columns, data=rows), FIGURE: picture})
+    run.summary.update(dataclasses.asdict(decision(report)))
 
 
 def report_page(report: Report, project: str | None = None, entity: str | None = None) -> Page:
@@ -149,38 +171,10 @@ def report_page(report: Report, project: str | None = None, entity: str | None =
         return wr.Runset(name=name, filters=filters, entity=entity or "", project=project if entity else "")
 
     metric = next((name for name in design.metrics if name.startswith("val/")), "val/AP")
-    grouped: dict[str, Any] = {
-        "groupby": wr.Metric("JobType"),
-        "groupby_aggfunc": "mean",
-        "groupby_rangefunc": "minmax",
-    }
-    half = {"w": 12, "h": 9}  # of 24 columns
     trials = (
         [runs(label, f"Metric('JobType') == {_literal(job_type(label))}") for label in labels]
         if 0 < len(labels) <= RUN_SETS
         else [runs("all configurations", f"Metric('JobType') != {_literal(SUMMARY)}")]
-    )
-    curves = [
-        wr.LinePlot(
-            title=title,
-            x="epoch",
-            title_x="epoch",
-            y=[y],
-            title_y=y,
-            layout=wr.Layout(x, 0, **half),
-            **grouped,
-        )
-        for x, y, title in [
-            (0, metric, f"{metric}: mean and range over seeds"),
-            (12, "train/loss", "train/loss: mean and range over seeds"),
-        ]
-    ]
-    bars = wr.BarPlot(
-        title=f"{metric} of the last epoch: mean and range over seeds",
-        metrics=[metric],
-        orientation="h",
-        layout=wr.Layout(0, 9, 24, 9),
-        **grouped,
     )
     figure = wr.MediaBrowser(title="Configurations", media_keys=[FIGURE], num_columns=1, layout=wr.Layout(0, 0, 24, 14))
     return wr.Report(
@@ -197,9 +191,42 @@ def report_page(report: Report, project: str | None = None, entity: str | None =
                 hide_run_sets=True,
             ),
             wr.H2("Configurations"),
-            wr.PanelGrid(runsets=trials, panels=[*curves, bars]),
+            wr.PanelGrid(runsets=trials, panels=[*_panels(metric)]),
         ],
     )
+
+
+def _panels(metric: str) -> list[LinePlot | BarPlot]:
+    """Curves of a metric and of the loss, and bars of the metric's last epoch; a configuration's seeds are one line
+    with its range."""
+    import wandb_workspaces.reports.v2 as wr
+
+    grouped: dict[str, Any] = {
+        "groupby": wr.Metric("JobType"),
+        "groupby_aggfunc": "mean",
+        "groupby_rangefunc": "minmax",
+    }
+    half = {"w": 12, "h": 9}  # of 24 columns
+    curves = [
+        wr.LinePlot(
+            title=f"{y}: mean and range over seeds",
+            x="epoch",
+            title_x="epoch",
+            y=[y],
+            title_y=y,
+            layout=wr.Layout(x, 0, **half),
+            **grouped,
+        )
+        for x, y in [(0, metric), (12, "train/loss")]
+    ]
+    bars = wr.BarPlot(
+        title=f"{metric} of the last epoch: mean and range over seeds",
+        metrics=[metric],
+        orientation="h",
+        layout=wr.Layout(0, 9, 24, 9),
+        **grouped,
+    )
+    return [*curves, bars]
 
 
 def require_report() -> None:
