@@ -6,7 +6,9 @@ at, since real data have some and can be trained on: warnings alone leave the ex
 
 With --report DIR it also shows what the data are like (of train and val, where they are there): report.md with tables,
 figures, the mean pose and a contact sheet, and data.json with all numbers. With a model's results for one split beside
-it (--predictions), the labels that the model disagrees with most are listed in label_issues.csv and shown.
+it (--predictions), the labels that the model disagrees with most are listed in label_issues.csv and shown, and their
+pictures' labels written for CVAT and Label Studio (label_issues/), where the model is fit to judge: its own PCK@0.1 on
+that split, which is printed, is at least 0.7. Below, most of what it disagrees with is its own error.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ from catpose.files import read_json
 from catpose.skeleton import AP10K
 
 if TYPE_CHECKING:
+    from catpose.data.coco_split import CocoSplit
     from catpose.data.finding import Finding
 
 SHOWN = 5  # findings of a kind that are listed, unless all are asked for
 EXAMPLES = 3  # places named in the table
+FIT_PCK = 0.7  # PCK@0.1 from which a model may say which labels look wrong
 
 
 @command
@@ -88,8 +92,10 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
     from catpose.data.statistics import measure
     from catpose.files import atomic_write
     from catpose.page import data as data_report
+    from catpose.page.html import Text
     from catpose.score.ap import count
     from catpose.score.detections import Detections
+    from catpose.score.distances import distances, means, measures
     from catpose.score.label_issues import label_issues
 
     labelled = None
@@ -101,6 +107,11 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
             )
         detections = Detections.from_results(results, labelled, str(arguments.predictions))
         print(f"{arguments.predictions}: {count(labelled, detections)}")
+        pck = float(means(labelled, measures(labelled, distances(labelled, detections)))["PCK@0.1"])
+        fit = pck >= FIT_PCK
+        verdict = "fit to judge labels" if fit else "not fit to judge labels: no label issue is ranked"
+        verdict = f"PCK@0.1 {pck:.3f} ({FIT_PCK:g} or more is needed): {verdict}"
+        print(verdict)
     there = [file.stem for file in annotation_files(arguments.data)[0]]
     names = [name for name in ("train", "val") if name in there] or there
     splits = [read_split(arguments.data, name, arguments.area) for name in names]
@@ -108,9 +119,12 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
     parts = {split.file.stem: conditions(split) for split in splits}
     blocks = [*data_report.data_blocks(statistics, parts), data_report.sheet_block(splits)]
     content = {"data": str(arguments.data), "conditions": data_report.condition_counts(parts), **statistics.summary()}
-    files = {}
-    if labelled is not None:
+    files: dict[str, bytes] = {}
+    if labelled is not None and not fit:
+        blocks.append(Text(f"Label issues: {verdict}."))
+    elif labelled is not None:
         found = label_issues(labelled, detections)
+        files |= _for_tools(labelled, {issue.image_id for issue in found})
         blocks += data_report.label_issue_blocks(labelled, detections, found)
         files["label_issues.csv"] = data_report.label_issues_csv(labelled, found).encode()
     files["data.json"] = (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
@@ -119,6 +133,21 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
         with atomic_write(arguments.report / name) as temporary:
             temporary.write_bytes(data)
     print(f"written: {arguments.report / 'report.md'} and {len(files) - 1} files that it shows")
+
+
+def _for_tools(split: CocoSplit, image_ids: set[int]) -> dict[str, bytes]:
+    """The labels of some images as files for labelling tools."""
+    import numpy as np
+
+    from catpose.data.labelling import Pose, tool_files
+
+    images = [image for image in split.images if image.id in image_ids]
+    rows = [row for row in range(len(split)) if split.used[row] and int(split.image_id[row]) in image_ids]
+    points = np.concatenate([np.nan_to_num(split.keypoints), split.visibility[..., None]], axis=-1)
+    poses = [Pose(int(split.image_id[row]), tuple(split.boxes[row].tolist()), points[row]) for row in rows]
+    category = split.coco["categories"][0]["name"]
+    made = tool_files(images, poses, split.skeleton, category)
+    return {f"label_issues/{name}": content for name, content in made.items()}
 
 
 def _print_table(kinds: dict[tuple[str, str, str], list[Finding]]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
     from catpose.data.coco_split import CocoSplit
     from catpose.data.whole_pictures import LeftOut
     from catpose.score.detections import Detections
+    from catpose.skeleton import Skeleton
 
 
 @command
@@ -30,8 +31,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, help="where the COCO file's pictures are (../images beside the file)")
     parser.add_argument("--out", type=Path, default=Path("predictions.json"), help="COCO results file (%(default)s)")
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="folder for pictures with the poses drawn")
+    parser.add_argument("--pre-labels", type=Path, metavar="DIR",
+                        help="folder for COCO files that CVAT and Label Studio import")  # fmt: skip
     parser.add_argument("--shown-above", type=float, default=0.2, metavar="CONFIDENCE",
-                        help="draw keypoints of more than this confidence (%(default)s)")  # fmt: skip
+                        help="draw and pre-label keypoints of more than this confidence (%(default)s)")  # fmt: skip
     parser.add_argument("--num-workers", type=whole, metavar="N",
                         help="processes that decode (none on the CPU, else one a free core, at most 8)")  # fmt: skip
     add_model_options(parser)
@@ -39,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     split, left_out = read_sources(arguments.sources, arguments.images)
 
     from catpose.data.whole_pictures import LeftOut, left_out_lines
-    from catpose.files import require_writable, write_json
+    from catpose.files import refuse_owned, require_writable, write_json
     from catpose.run.checkpoint import load_model
     from catpose.run.directory import refuse_run_file
     from catpose.run.evaluation import detect
@@ -47,6 +50,9 @@ def main(argv: list[str] | None = None) -> None:
 
     require_writable(arguments.out, "--out")
     refuse_run_file(arguments.out, "--out")
+    if arguments.pre_labels:
+        require_writable(arguments.pre_labels, "--pre-labels", folder=True)
+        refuse_owned(arguments.pre_labels, "--pre-labels", "run", "study")
     for line in left_out_lines(left_out):
         print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
     read = [arguments.checkpoint, split.file, *(image.path for image in split.images)]
@@ -93,9 +99,39 @@ def main(argv: list[str] | None = None) -> None:
         results = [entry | {"file_name": names[entry["image_id"]]} for entry in results]
     write_json(arguments.out, results, indent=None)
     print(_summary(detections, len(split.images), len(left_out) + len(damaged), arguments.shown_above, arguments.out))
+    if arguments.pre_labels:
+        write_pre_labels(split, detections, model.skeleton, arguments.shown_above, arguments.pre_labels)
     if arguments.overlays:
         n_drawn = len(set(split.image_index.tolist())) - len(damaged)
         print(f"{_counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
+
+
+def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleton, above: float, folder: Path) -> None:
+    """cvat.json and label_studio.json with the keypoints of more confidence than `above`; animals without one are
+    left out."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from catpose.data.labelling import Pose, tool_files
+    from catpose.files import atomic_write
+
+    images = split.images
+    if split.file.suffix.lower() != ".json":  # tools know pictures by their names
+        images = tuple(replace(image, file_name=image.path.name) for image in images)
+    boxes = dict(zip(split.ids.tolist(), split.boxes.tolist(), strict=True))
+    poses = [
+        Pose(image_id, tuple(boxes[id_]), np.column_stack([points, 2 * (confidence > above)]), score)
+        for image_id, id_, points, confidence, score in zip(
+            detections.image_id.tolist(), detections.annotation_id.tolist(), detections.keypoints,
+            detections.confidence, detections.score.tolist(), strict=True,
+        )
+        if (confidence > above).any()
+    ]  # fmt: skip
+    for name, content in tool_files(images, poses, skeleton).items():
+        with atomic_write(folder / name) as temporary:
+            temporary.write_bytes(content)
+    print(f"pre-labels of {_counted(len(poses), 'animal')}: {folder}/cvat.json, {folder}/label_studio.json")
 
 
 def read_sources(sources: list[Path], images: Path | None) -> tuple[CocoSplit, list[LeftOut]]:

@@ -16,6 +16,7 @@ from refused import refused, says
 
 from catpose.check import main
 from catpose.data.coco import read_split
+from catpose.prepare import main as prepare
 from catpose.score.detections import Detections
 
 
@@ -125,6 +126,27 @@ def test_suspects_of_a_split_without_torch(tmp_path: Path) -> None:
     assert [(row["annotation_id"], row["kind"], row["keypoints"]) for row in rows] == [(str(first), "far off", "nose")]
     assert "1 of 1 suspected instances in train" in (out / "report.md").read_text()
     assert (out / "label_issues.jpg").stat().st_size > 1000
+    split = read_split(root, "train")
+    for name in ("cvat.json", "label_studio.json"):
+        written = json.loads((out / "label_issues" / name).read_text())
+        image = split.images[split.image_index[4]]
+        assert [entry["file_name"] for entry in written["images"]] == [image.file_name]
+    before = (root / "annotations" / "train.json").read_bytes()
+    prepare(["coco", str(out / "label_issues" / "cvat.json"), "--onto", str(root)])  # as they were: nothing changes
+    assert (root / "annotations" / "train.json").read_bytes() == before
+
+
+def test_a_model_that_is_mostly_wrong_judges_no_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = made_up.data_set(tmp_path / "cats", (30, 3, 3)), tmp_path / "report"
+    predictions = results(root, "train", tmp_path / "r.json")
+    content = json.loads(predictions.read_text())
+    for n, entry in enumerate(content):
+        entry["keypoints"] = [value + 30 * (n % 2) * (k % 3 == 0) for k, value in enumerate(entry["keypoints"])]
+    predictions.write_text(json.dumps(content))
+    _, printed, _ = checked(capsys, "--data", root, "--report", out, "--predictions", predictions, "--split", "train")
+    assert "PCK@0.1 0.500 (0.7 or more is needed): not fit to judge labels: no label issue is ranked" in printed
+    assert "not fit to judge labels" in (out / "report.md").read_text()
+    assert not [path for path in out.rglob("*") if "label_issues" in path.name]
 
 
 def test_a_report_that_cannot_be_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

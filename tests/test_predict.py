@@ -276,3 +276,30 @@ def test_an_empty_folder_and_a_stray_coco_file_are_refused(
     assert error.count("\n") == 1
     assert "val.json: a COCO file is predicted alone" in error
     assert not (tmp_path / "r.json").exists()
+
+
+def test_pre_labels_are_what_was_predicted_surely_enough(
+    trained: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, labels, checkpoint = tmp_path / "r.json", tmp_path / "labels", trained / "last.ckpt"
+    args = ("--checkpoint", checkpoint, "--out", out, "--pre-labels", labels, "--shown-above", 0.1)
+    assert predict(pictures, *args) == 0
+    assert "pre-labels of " in capsys.readouterr().out
+    written = json.loads((labels / "cvat.json").read_text())
+    assert sorted(image["file_name"] for image in written["images"]) == [
+        "Cat.PNG",
+        "cat_1.jpg",
+        "cat_2.jpg",
+        "cat_3.jpg",
+    ]
+    ours = {entry["image_id"]: np.array(entry["keypoints"]).reshape(17, 3) for entry in written["annotations"]}
+    for entry in results(out):
+        points = np.array(entry["keypoints"]).reshape(17, 3)
+        sure = points[:, 2] > 0.1
+        if sure.any():
+            assert np.array_equal(ours[entry["image_id"]][:, 2] == 2, sure)
+            assert np.allclose(ours[entry["image_id"]][sure, :2], points[sure, :2], atol=0.006)
+        else:
+            assert entry["image_id"] not in ours
+    assert (labels / "label_studio.json").is_file()
+    says(refused(main, [pictures, *args[:4], "--pre-labels", trained], capsys, tmp_path), "--pre-labels")

@@ -62,7 +62,8 @@ def cvat_labels(points: np.ndarray) -> str:
 
 
 def label_studio_interface() -> str:
-    """A labelling interface for Label Studio's "Code" view; its COCO export orders keypoints by `model_index`."""
+    """A labelling interface for Label Studio's "Code" view; its COCO export orders keypoints by `model_index`, and its
+    importer of COCO files calls the two controls as they are called here."""
     labels = [
         f'    <Label value={quoteattr(name)} background="{side_colour(name)}" model_index="{k}"/>'
         for k, name in enumerate(AP10K.names)
@@ -71,10 +72,10 @@ def label_studio_interface() -> str:
         [
             "<View>",
             '  <Image name="image" value="$image" zoom="true" zoomControl="true"/>',
-            '  <RectangleLabels name="box" toName="image">',
+            '  <RectangleLabels name="label_rectangles" toName="image">',
             '    <Label value="cat"/>',
             "  </RectangleLabels>",
-            '  <KeyPointLabels name="keypoints" toName="image" strokeWidth="4">',
+            '  <KeyPointLabels name="label_keypoints" toName="image" strokeWidth="4">',
             *labels,
             "  </KeyPointLabels>",
             "</View>",
