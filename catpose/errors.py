@@ -36,7 +36,7 @@ class InputError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`" Did you mean X?"` for the known word closest to `word`, or nothing where none is close.
+    """`" Did you mean X?"`, in one line, for the known name closest to `name`, or nothing where none is close.
 
     Of dotted keys the last parts are compared, then the wholes: that is the part that people half remember.
     """
@@ -49,7 +49,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return tail + 0.2 * difflib.SequenceMatcher(None, name, key).ratio()
 
     best = max(known, key=likeness, default="")
-    return f" Did you mean {best}?" if best and likeness(best) >= 0.7 else ""
+    return f" Did you mean {one_line(best)}?" if best and likeness(best) >= 0.7 else ""
 
 
 def printable(text: object) -> str:

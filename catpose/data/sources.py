@@ -170,7 +170,7 @@ def _pick_species(file: Path, categories: list[Any], species: Sequence[str]) -> 
     names = [category["name"] for category in categories]
     for name in species:
         if name not in names and name != "all":
-            hint = nearest(name, names) or f" There are: {', '.join(names)}"
+            hint = nearest(name, names) or f" There are: {one_line(', '.join(names))}"
             raise InputError(f"{file}: has no species '{name}'.{hint}")
     return {category["id"]: category for category in categories if "all" in species or category["name"] in species}
 

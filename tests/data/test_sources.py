@@ -124,6 +124,8 @@ def _entry(index: int, key: str, value: object) -> Callable[[dict[str, Any]], No
         (lambda c: c.update(categories=None), "no list 'categories'"),
         (lambda c: c["categories"].append(3), "categories[3]"),
         (lambda c: c["categories"][1].update(id=[2]), "categories[1]"),
+        (lambda c: c["categories"][1].update(name="ca\nt"), "has no species 'cat'. Did you mean ca t?"),
+        (lambda c: c["categories"][1].update(name="\n\x1b["), "has no species 'cat'. There are: "),
         (lambda c: c["categories"][1].pop("keypoints"), "category 'cat' has no keypoint 'left_eye'"),
         (lambda c: c["categories"][1].update(keypoints=list(KEYPOINTS)), "category 'cat' has no keypoint 'throat'"),
         (_entry(0, "image_id", "1"), "annotations[0]: 'image_id' is '1', not a whole number"),
