@@ -37,7 +37,7 @@ def model(label: str, runs: list[Detections], finished: Path) -> Model:
 def test_the_better_one_is_found_and_told_from_the_others(truth: Instances, finished: Path) -> None:
     spreads = {"bad": 0.12, "good": 0.03, "middling": 0.06}
     models = [model(k, [shaken(truth, s, i) for i in range(3)], finished) for k, s in spreads.items()]
-    made = compare(models, truth, draws=300)
+    made = compare(models, truth, draws=100)
     assert made.judged[made.best].label == "good"
     assert set(made.differences) == set(made.p) == {0, 2}
     assert made.differences[0].value > made.differences[2].value > 0

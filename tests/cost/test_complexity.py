@@ -44,8 +44,8 @@ class Functional(nn.Module):
     ("model", "arguments", "flops", "params"),
     [
         (ResNet, {"depth": 50}, "7.28", "34.0"),  # the report's two, word for word
-        (ResNet, {"depth": 152}, "17.02", "68.64"),
-        (HRNet, {"width": 32}, "10.27", "28.54"),
+        pytest.param(ResNet, {"depth": 152}, "17.02", "68.64", marks=pytest.mark.slow),
+        pytest.param(HRNet, {"width": 32}, "10.27", "28.54", marks=pytest.mark.slow),
         pytest.param(ResNet, {"depth": 101}, "12.15", "52.99", marks=pytest.mark.slow),
         pytest.param(ResNeSt, {"depth": 50}, "8.97", "35.93", marks=pytest.mark.slow),
         pytest.param(HRNet, {"width": 48}, "21.03", "63.6", marks=pytest.mark.slow),

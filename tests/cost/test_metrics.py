@@ -27,11 +27,20 @@ def small() -> FeaturePyramid:
     ("backbone", "arguments", "expected_gmacs", "expected_m"),
     [
         (ResNet, {"depth": 50}, 7.27, 34.00),  # the published report's baseline: 7.28 with ReLU, pooling and bias
-        pytest.param(ResNet, {"depth": 101}, 12.13, 52.99, marks=pytest.mark.slow),
-        pytest.param(ResNet, {"depth": 152}, 16.99, 68.64, marks=pytest.mark.slow),
-        (ResNeSt, {"depth": 50}, 8.95, 35.93),
-        (HRNet, {"width": 32}, 10.25, 28.54),
-        pytest.param(HRNet, {"width": 48}, 20.99, 63.60, marks=pytest.mark.slow),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (ResNet, {"depth": 101}, 12.13, 52.99),
+                (ResNet, {"depth": 152}, 16.99, 68.64),
+                (ResNeSt, {"depth": 50}, 8.95, 35.93),
+                (ResNeSt, {"depth": 101}, 15.28, 56.72),
+                (HRNet, {"width": 32}, 10.25, 28.54),
+                (HRNet, {"width": 48}, 20.99, 63.60),
+                (ViT, {"name": "vit_small_patch16_224"}, 7.04, 24.32),
+                (ViT, {"name": "vit_small_patch14_dinov2"}, 7.04, 24.32),
+                (ViT, {"name": "vit_base_patch16_224.mae"}, 23.90, 90.04),
+            )
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -125,6 +125,7 @@ def test_a_bug_is_no_lack_of_memory(small: FeaturePyramid) -> None:
         time_predictions(small, SIZE, CPU, [1], seconds=0)
 
 
+@pytest.mark.slow
 def test_where_there_is_no_compiler_a_line_says_so(
     small: FeaturePyramid, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -41,7 +41,7 @@ def draw(kind: str, marks: list[Mark]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ["arms", "pareto"])
-@pytest.mark.parametrize(("n", "seeds", "label"), [(2, 1, "a"), (3, 3, "b"), (12, 10, "c"), (6, 3, ODD)])
+@pytest.mark.parametrize(("n", "seeds", "label"), [(2, 1, "a"), (12, 10, "b"), (6, 3, ODD)])
 def test_a_figure_is_a_picture_and_a_drawing_on_white(kind: str, n: int, seeds: int, label: str) -> None:
     made = draw(kind, marks(n, seeds, label))
     picture = decoded(made["png"])

@@ -25,6 +25,7 @@ from catpose.score.protocol import Score
 fit = functools.partial(exit_code, main)
 BATCHES = 4  # in an epoch of the tiny configuration's 26 instances, the last batch with 2
 VALIDATION = 9  # instances, in two batches
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -56,9 +57,9 @@ def same_weights(a: Path, b: Path) -> bool:
     [
         (["--trainer.val_check_interval=0.5"], [2, 4, 6, 8]),
         (["--trainer.val_check_interval=3"], [3, 7]),  # none at an epoch's end
-        (["--trainer.val_check_interval=1"], [1, 2, 3, 4, 5, 6, 7, 8]),
-        (["--trainer.val_check_interval=3", "--trainer.check_val_every_n_epoch=null"], [3, 6]),
-        (["--trainer.check_val_every_n_epoch=2"], [8]),
+        slow(["--trainer.val_check_interval=1"], [1, 2, 3, 4, 5, 6, 7, 8]),
+        slow(["--trainer.val_check_interval=3", "--trainer.check_val_every_n_epoch=null"], [3, 6]),
+        slow(["--trainer.check_val_every_n_epoch=2"], [8]),
         (["--trainer.val_check_interval=2", "--trainer.accumulate_grad_batches=4"], [0, 1, 1, 2]),
     ],
     ids=lambda option: " ".join(map(str, option)),
@@ -92,7 +93,7 @@ def found_by(checkpoint: Path, config: Path) -> dict[str, float]:
     return detect(model, split, tuple(settings["data"]["input_size"]), 8, "cpu", labelled_only=True)[1]
 
 
-@pytest.mark.parametrize("best_step", [2, 4, 6])
+@pytest.mark.parametrize("best_step", [slow(2), slow(4), 6])
 def test_the_best_checkpoint_has_the_weights_of_its_step(
     best_step: int, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +115,7 @@ PARTIAL = {
 }
 
 
-@pytest.mark.parametrize("kind", PARTIAL)
+@pytest.mark.parametrize("kind", ["limit_val_batches 1", *map(slow, [*PARTIAL][1:])])
 def test_a_part_of_the_split_has_no_ap_of_the_split(
     kind: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_partial_ap_is_that_of_the_instances_seen(tiny: Path, tmp_path: Path) 
     assert Score.read(out / "val_score.json").values == pytest.approx(values, abs=1e-6, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_a_sanity_check_is_no_validation(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither of a new run nor of one that is finished."""
     options = ["--config", tiny, "--wandb.mode=disabled", "--trainer.num_sanity_val_steps=1"]
@@ -186,10 +188,10 @@ def closing(stdout: str) -> str:
     ("options", "moment"),
     [
         ([], "epoch 1, step 8 of 8"),
-        (["--trainer.max_steps=6", "--trainer.max_epochs=-1"], "epoch 0, step 4 of 6"),
-        (["--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2"], "epoch 1, step 8 of 12"),
-        (["--trainer.max_steps=2", "--trainer.max_epochs=-1"], "nothing was validated"),
-        (["--trainer.limit_val_batches=0"], "nothing was validated"),
+        slow(["--trainer.max_steps=6", "--trainer.max_epochs=-1"], "epoch 0, step 4 of 6"),
+        slow(["--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2"], "epoch 1, step 8 of 12"),
+        slow(["--trainer.max_steps=2", "--trainer.max_epochs=-1"], "nothing was validated"),
+        slow(["--trainer.limit_val_batches=0"], "nothing was validated"),
     ],
 )
 def test_a_finished_run_repeated_says_the_same(
@@ -221,11 +223,11 @@ class Interrupt(pl.Callback):
     "options",
     [
         ["--trainer.max_steps=14", "--trainer.max_epochs=-1"],
-        ["--trainer.max_epochs=4", "--trainer.val_check_interval=2"],
-        ["--trainer.max_epochs=4", "--trainer.val_check_interval=3", "--trainer.check_val_every_n_epoch=null"],
-        ["--trainer.max_epochs=4", "--trainer.accumulate_grad_batches=3", "--trainer.limit_train_batches=3"],
-        ["--trainer.max_epochs=4", "--trainer.overfit_batches=2"],
-        ["--trainer.max_epochs=4", "--trainer.num_sanity_val_steps=1", "--model.schedule=cosine"],
+        slow(["--trainer.max_epochs=4", "--trainer.val_check_interval=2"]),
+        slow(["--trainer.max_epochs=4", "--trainer.val_check_interval=3", "--trainer.check_val_every_n_epoch=null"]),
+        slow(["--trainer.max_epochs=4", "--trainer.accumulate_grad_batches=3", "--trainer.limit_train_batches=3"]),
+        slow(["--trainer.max_epochs=4", "--trainer.overfit_batches=2"]),
+        slow(["--trainer.max_epochs=4", "--trainer.num_sanity_val_steps=1", "--model.schedule=cosine"]),
     ],
     ids=lambda options: " ".join(options),
 )
