@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -19,6 +20,8 @@ os.environ["WANDB_MODE"] = "offline"
 _cache = tempfile.TemporaryDirectory(prefix="catpose-tests-")
 os.environ["XDG_CACHE_HOME"] = _cache.name  # decoded pictures of tests are nobody's
 
+gc.disable()  # until all is imported
+
 import hypothesis
 import pytest
 from hypothesis import HealthCheck
@@ -26,6 +29,10 @@ from jaxtyping import install_import_hook
 
 # The array shapes in these modules' signatures are checked while the tests run.
 install_import_hook(["catpose.geometry", "catpose.score.oks", "catpose.model.codec"], "beartype.beartype")
+
+import catpose.figures.canvas
+
+catpose.figures.canvas.DPI = 60  # a tenth of the pixels: what is drawn is the same
 
 # Properties: the same few examples each time, or with --hypothesis-profile=thorough, as in .ci/run, many new ones.
 # A slow machine fails neither.
@@ -40,7 +47,16 @@ hypothesis.settings.load_profile("quick")
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
 #: Files that are begun first, where xdist leaves the order as it is, so that none keeps one process busy at the end.
-LONGEST = ("test_chaos.py", "test_slurm.py", "test_process.py", "test_freeze.py", "test_resume.py")
+LONGEST = (
+    *("test_process.py", "test_resume.py", "test_freeze.py", "test_sweeps.py", "test_lineage.py"),
+    *("test_experiments.py", "test_rehearsing.py", "test_sweep.py", "test_kills.py", "test_page_browser.py"),
+)
+
+
+def pytest_collection_finish() -> None:
+    """What collecting has imported lives to the end: no garbage collection is to go through it again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,9 @@ import functools
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -16,6 +18,9 @@ from refused import exit_code
 from catpose.report import main
 from catpose.score.protocol import Score
 from catpose.test import main as score_command
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 report = functools.partial(exit_code, main)
 
@@ -40,6 +45,15 @@ def made(finished: Path, worse: Path, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("report") / "page"
     assert report(finished, worse, "--out", out, "--draws", 100) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    pytest.importorskip("playwright", reason="playwright isn't installed (catpose[dev])")
+    with chromium() as started:
+        yield started
 
 
 def text(html: str) -> str:
@@ -87,22 +101,19 @@ def test_the_same_report_is_the_same_page(made: Path, finished: Path, worse: Pat
     assert again.replace(str(tmp_path), "") == (made / "index.html").read_text(encoding="utf-8").replace(str(made), "")
 
 
-@pytest.mark.servers
+@pytest.mark.browser
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_answers_are_read_in_a_browser_on_the_first_screen_or_one_click_away(
-    size: tuple[int, int], theme: str, made: Path
+    size: tuple[int, int], theme: str, browser: Browser, made: Path
 ) -> None:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    pytest.importorskip("playwright", reason="playwright isn't installed (catpose[dev])")
     expected = {
         "Which model is better?": ("finished", "results", r"finished\s+1\s+0\.\d{3}"),
         "Is the difference real?": (r"Yes|Not significant", "results", r"to the best"),
         "Where does it fail?": (r"Miss|Jitter|Inversion", "failures", r"AP regained"),
         "What does it cost?": (r"0\.\d\d G multiply–adds", "cost", r"parameters, M"),
     }
-    with chromium() as browser, opened(browser, made / "index.html", size, theme) as page:
+    with opened(browser, made / "index.html", size, theme) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         cards = page.locator(".answers article")
         assert cards.count() == 4
@@ -143,15 +154,17 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "page").exists()
 
 
-def test_somebody_elses_page_is_left_alone_and_a_report_made_new_of_one_run_alone(
-    made: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_somebody_elses_page_is_left_alone(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "index.html"
     page.write_text("<p>mine")
     assert report(finished, "--out", tmp_path, "--draws", 20) == 2
     assert "index.html: is no report; move it away" in capsys.readouterr().err
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("index.html", "<p>mine")]
-    shutil.copy(made / "index.html", page)
+
+
+@pytest.mark.slow
+def test_a_report_is_made_new_of_one_run_alone(made: Path, finished: Path, tmp_path: Path) -> None:
+    page = Path(shutil.copy(made / "index.html", tmp_path))
     assert report(finished, "--out", tmp_path, "--draws", 20) == 0
     assert "worse &amp; worse" not in page.read_text()
     assert "Nothing to compare with" in text(page.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from page.made_up_page import HOSTILE, made_up_gallery, made_up_page
 from page.page_browser import CHROMIUM, DESK, PHONE, chromium, opened
 
 pytestmark = [
-    pytest.mark.servers,
+    pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
 pytest.importorskip("playwright", reason="playwright isn't installed (catpose[dev])")
