@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="folder for pictures with the poses drawn")
     parser.add_argument("--pre-labels", type=Path, metavar="DIR",
                         help="folder for COCO files that CVAT and Label Studio import")  # fmt: skip
+    parser.add_argument("--rank", type=Path, metavar="FILE",
+                        help="CSV of the pictures to label next, the least certain first")  # fmt: skip
     parser.add_argument("--shown-above", type=float, default=0.2, metavar="CONFIDENCE",
                         help="draw and pre-label keypoints of more than this confidence (%(default)s)")  # fmt: skip
     parser.add_argument("--num-workers", type=whole, metavar="N",
@@ -50,6 +52,9 @@ def main(argv: list[str] | None = None) -> None:
 
     require_writable(arguments.out, "--out")
     refuse_run_file(arguments.out, "--out")
+    if arguments.rank:
+        require_writable(arguments.rank, "--rank")
+        refuse_run_file(arguments.rank, "--rank")
     if arguments.pre_labels:
         require_writable(arguments.pre_labels, "--pre-labels", folder=True)
         refuse_owned(arguments.pre_labels, "--pre-labels", "run", "study")
@@ -99,11 +104,36 @@ def main(argv: list[str] | None = None) -> None:
         results = [entry | {"file_name": names[entry["image_id"]]} for entry in results]
     write_json(arguments.out, results, indent=None)
     print(_summary(detections, len(split.images), len(left_out) + len(damaged), arguments.shown_above, arguments.out))
+    if arguments.rank:
+        model.flip_test = False
+        plain, _ = detect(
+            model,
+            split,
+            tuple(settings["data"]["input_size"]),
+            arguments.batch_size,
+            accelerator=arguments.accelerator,
+            num_workers=arguments.num_workers,
+            unreadable=lambda index, reason: None,
+        )
+        write_ranking(split, detections, plain, arguments.rank)
     if arguments.pre_labels:
         write_pre_labels(split, detections, model.skeleton, arguments.shown_above, arguments.pre_labels)
     if arguments.overlays:
         n_drawn = len(set(split.image_index.tolist())) - len(damaged)
         print(f"{_counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
+
+
+def write_ranking(split: CocoSplit, flipped: Detections, plain: Detections, file: Path) -> None:
+    """A CSV of the pictures to label next, by the detections with and without the flip test."""
+    from catpose.files import atomic_write
+    from catpose.run.ranking import rank_pictures, ranking_csv
+
+    ranked, n_copies = rank_pictures(split, flipped, plain)
+    with atomic_write(file) as temporary:
+        temporary.write_text(ranking_csv(ranked), encoding="utf-8")
+    print(
+        f"{_counted(len(ranked), 'picture')} to label, the least certain first, {n_copies} near-copies left out: {file}"
+    )
 
 
 def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleton, above: float, folder: Path) -> None:

@@ -283,8 +283,12 @@ def test_pre_labels_are_what_was_predicted_surely_enough(
 ) -> None:
     out, labels, checkpoint = tmp_path / "r.json", tmp_path / "labels", trained / "last.ckpt"
     args = ("--checkpoint", checkpoint, "--out", out, "--pre-labels", labels, "--shown-above", 0.1)
+    args += ("--rank", tmp_path / "next.csv")
     assert predict(pictures, *args) == 0
-    assert "pre-labels of " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "pre-labels of " in printed
+    assert "4 pictures to label, the least certain first, 0 near-copies left out" in printed
+    assert len((tmp_path / "next.csv").read_text().splitlines()) == 5
     written = json.loads((labels / "cvat.json").read_text())
     assert sorted(image["file_name"] for image in written["images"]) == [
         "Cat.PNG",
