@@ -88,7 +88,7 @@ def _asked(arguments: argparse.Namespace) -> Any:
 
 
 def _report(arguments: argparse.Namespace, results: Any) -> None:
-    from catpose.data.slices import conditions
+    from catpose.data.slices import slices
     from catpose.data.statistics import measure
     from catpose.files import atomic_write
     from catpose.page import data as data_report
@@ -116,9 +116,9 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
     names = [name for name in ("train", "val") if name in there] or there
     splits = [read_split(arguments.data, name, arguments.area) for name in names]
     statistics = measure(splits)
-    parts = {split.file.stem: conditions(split) for split in splits}
-    blocks = [*data_report.data_blocks(statistics, parts), data_report.sheet_block(splits)]
-    content = {"data": str(arguments.data), "conditions": data_report.condition_counts(parts), **statistics.summary()}
+    by_split = {split.file.stem: slices(split) for split in splits}
+    blocks = [*data_report.data_blocks(statistics, by_split), data_report.sheet_block(splits)]
+    content = {"data": str(arguments.data), "slices": data_report.slice_counts(by_split), **statistics.summary()}
     files: dict[str, bytes] = {}
     if labelled is not None and not fit:
         blocks.append(Text(f"Label issues: {verdict}."))

@@ -1,7 +1,7 @@
 """Score a checkpoint or a results file on a labelled split: `python -m catpose.test --checkpoint runs/x/best.ckpt`.
 
 Prints AP and its family, PCK, AUC, NME, EPE with 95 % intervals from a bootstrap over the images, each keypoint's own,
-what kinds of error cost, and AP on parts of the data. pycocotools scores the same detections beside it; where the two
+the ΔAP of error types, and AP on slices of the data. pycocotools scores the same detections beside it; where the two
 differed by more than 1e-9, the command would fail. With --against, a second results file is compared by a paired
 bootstrap. With --out, the detections (COCO results), the score with its protocol and the analysis are written.
 """
@@ -34,10 +34,10 @@ def main(argv: list[str] | None = None) -> None:
     if not split.visibility[~split.crowd].any():
         raise InputError(f"{split.file}: no instance has a labelled keypoint to score; see python -m catpose.check")
 
-    from catpose.analysis.compare import judge
-    from catpose.analysis.diagnosis import diagnose, parts_of
+    from catpose.analysis.compare import evaluate_runs
+    from catpose.analysis.diagnosis import diagnose, varied
     from catpose.analysis.terminal import analysis_text, comparison_text
-    from catpose.data.slices import conditions
+    from catpose.data.slices import slices
     from catpose.files import require_writable
     from catpose.run.evaluation import read_results
     from catpose.score.ap import count
@@ -46,14 +46,14 @@ def main(argv: list[str] | None = None) -> None:
         require_writable(arguments.out, "--out", folder=True)
     other = read_results(arguments.against, split) if arguments.against else None
     detections, scored = _scored(arguments, split)
-    judged = judge(str(arguments.checkpoint or arguments.predictions), [detections], split, arguments.draws)
-    scored = dataclasses.replace(scored, intervals=judged.intervals())
+    evaluated = evaluate_runs(str(arguments.checkpoint or arguments.predictions), [detections], split, arguments.draws)
+    scored = dataclasses.replace(scored, intervals=evaluated.intervals())
     try:
-        found = conditions(split)
+        found = slices(split)
     except InputError as error:  # a score needs no pictures
         print(f"catpose.test: AP isn't looked at by colour: {error}", file=sys.stderr)
-        found = conditions(split, pictures=False)
-    diagnosis = diagnose(judged, split, parts_of(found), arguments.draws)
+        found = slices(split, pictures=False)
+    diagnosis = diagnose(evaluated, split, varied(found), arguments.draws)
 
     for name, found_there in ((arguments.predictions, detections), (arguments.against, other)):
         if name is not None and found_there is not None:
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     _print_score(split, scored, diagnosis)
     print(analysis_text(diagnosis))
     if other is not None:
-        print(comparison_text(judged, judge(str(arguments.against), [other], split, arguments.draws)))
+        print(comparison_text(evaluated, evaluate_runs(str(arguments.against), [other], split, arguments.draws)))
     if arguments.out:
         _write(arguments, split, detections, scored, diagnosis)
 
@@ -117,8 +117,8 @@ def _print_score(split: CocoSplit, scored: Score, diagnosis: Diagnosis) -> None:
         f" {protocol.box_source}, flip test: {protocol.flip}, area: {protocol.area_rule}, score:"
         f" {protocol.score_rule}; pycocotools agrees to 1e-9\n"
     )
-    if COPIED in diagnosis.parts:
-        without = diagnosis.part(COPIED, "no")
+    if COPIED in diagnosis.slices:
+        without = diagnosis.slice_ap(COPIED, "no")
         print(
             f"{diagnosis.size(COPIED, 'yes')} of them are on pictures with a copy in another split (split.json): AP"
             f" {metric(scored.values['AP'])} with them, {metric(without.value)} without\n"

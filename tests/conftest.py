@@ -129,7 +129,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, trained: Path, drawn: Pat
     from made_up import shaken
 
     from catpose.data.coco import read_split
-    from catpose.score.metric import figures
+    from catpose.score.metric import metric_values
     from catpose.score.protocol import Score
 
     run = tmp_path_factory.mktemp("runs") / "finished"
@@ -138,7 +138,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, trained: Path, drawn: Pat
     detections = shaken(truth, 0.06, 0)
     (run / "val_results.json").write_text(json.dumps(detections.to_results()))
     score = Score.read(run / "val_score.json")
-    dataclasses.replace(score, values=figures(truth, detections)).write(run / "val_score.json")
+    dataclasses.replace(score, values=metric_values(truth, detections)).write(run / "val_score.json")
     return run
 
 

@@ -112,7 +112,7 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = json.loads((out / "data.json").read_text())
     assert list(data["splits"]) == ["train", "val"]
     assert data["together"]["images"] == 12
-    assert data["conditions"]["several cats"] == {"yes": {"train": 6, "val": 2}, "no": {"train": 6, "val": 2}}
+    assert data["slices"]["several cats"] == {"yes": {"train": 6, "val": 2}, "no": {"train": 6, "val": 2}}
 
 
 def test_suspects_of_a_split_without_torch(tmp_path: Path) -> None:

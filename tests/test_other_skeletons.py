@@ -53,7 +53,7 @@ def test_from_check_to_report(
     assert commands["test"]("--checkpoint", run / "last.ckpt", *scored) == 0
     assert "pycocotools agrees" in capsys.readouterr().out
     analysis = json.loads((tmp_path / "test" / "analysis_val.json").read_text())
-    assert list(analysis["AP_regained_by_keypoint"]) == list(skeleton.names)
+    assert list(analysis["delta_AP_by_keypoint"]) == list(skeleton.names)
 
     found = tmp_path / "found.json"
     for source in (data / "annotations" / "test.json", drawn / "images"):  # boxes, whole pictures

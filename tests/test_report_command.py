@@ -67,7 +67,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(made: Path) -> None:
     assert len(html) < 4e6
     figures = {file.name for file in (made / "figures").iterdir()}
     assert {
-        f"{name}.{kind}" for name in ("models", "keypoints", "kinds", "pareto") for kind in ("png", "svg")
+        f"{name}.{kind}" for name in ("models", "keypoints", "error_types", "pareto") for kind in ("png", "svg")
     } <= figures
 
 
@@ -110,7 +110,7 @@ def test_the_answers_are_read_in_a_browser_on_the_first_screen_or_one_click_away
     expected = {
         "Which model is better?": ("finished", "results", r"finished\s+1\s+0\.\d{3}"),
         "Is the difference real?": (r"Yes|Not significant", "results", r"to the best"),
-        "Where does it fail?": (r"Miss|Jitter|Inversion", "failures", r"AP regained"),
+        "Where does it fail?": (r"Miss|Jitter|Inversion", "failures", r"ΔAP"),
         "What does it cost?": (r"0\.\d\d G multiply–adds", "cost", r"parameters, M"),
     }
     with opened(browser, made / "index.html", size, theme) as page:

@@ -1,4 +1,4 @@
-"""Several models on the same images: every figure with its interval, and which of them is better."""
+"""Several models on the same images: every metric with its interval, and which of them is better."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from catpose.score.full import Evaluation, evaluate
 ENOUGH = 10
 #: Of the bootstrap.
 MOST_DRAWS = 100_000
-#: Figures that are distances rather than fractions of 0..1, the lower the better.
+#: Metrics that are distances rather than fractions of 0..1, the lower the better.
 DISTANCES = ("EPE", "NME", "NMEh")
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class EvaluatedRuns:
     """A model's detections, of each of its S runs, with their evaluations."""
 
     label: str
@@ -41,27 +41,27 @@ class Judged:
         return float(np.mean([evaluation.values[key] for evaluation in self.evaluations]))
 
     def estimate(self, key: str) -> Estimate:
-        """With its 95 % interval: an AP's (`study.statistics`) but for two kinds of figures, and none on few instances.
+        """With its 95 % interval: an AP's (`analysis.statistics`) but for two metrics, and none on few instances.
 
         Distances are many small ones and a few large ones: the interval is that of the mean's logarithm. ECE is above
         0 by noise alone, and its draws more so (`calibration_error`): as much as they are above it, it may be above
         what it would be on endless data, and the interval's lower end is as much lower.
         """
         of = sample(self.evaluations, key)
-        made = estimate(of, fraction=is_fraction(key))
+        estimated = estimate(of, fraction=is_fraction(key))
         known = of.draws[~np.isnan(of.draws).any(axis=1)]
         if key == "ECE" and len(known):
             less = replace(of, ap=of.ap - (known.mean() - of.ap.mean()))
-            made = replace(made, low=estimate(less, fraction=False).low)
-        if not is_fraction(key) and made.value > 0:
-            times = math.exp((made.high - made.value) / made.value)
-            made = replace(made, low=made.value / times, high=made.value * times)
-        return trusted(made, min(evaluation.rests_on[key] for evaluation in self.evaluations))
+            estimated = replace(estimated, low=estimate(less, fraction=False).low)
+        if not is_fraction(key) and estimated.value > 0:
+            times = math.exp((estimated.high - estimated.value) / estimated.value)
+            estimated = replace(estimated, low=estimated.value / times, high=estimated.value * times)
+        return trusted(estimated, min(evaluation.rests_on[key] for evaluation in self.evaluations))
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 %, of every figure that has one."""
-        made = {key: self.estimate(key) for key in self.evaluations[0].draws}
-        return {key: (each.low, each.high) for key, each in made.items()}
+        """95 %, of every metric that has one."""
+        estimated = {key: self.estimate(key) for key in self.evaluations[0].draws}
+        return {key: (each.low, each.high) for key, each in estimated.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Comparison:
     """Models in the order given; differences and corrected p are the best one's to each other, by the other's place."""
 
     models: tuple[Model, ...]
-    judged: tuple[Judged, ...]
+    evaluated: tuple[EvaluatedRuns, ...]
     best: int  # of the highest mean AP; the first of equals
     differences: dict[int, Difference]
     p: dict[int, float]
@@ -77,13 +77,13 @@ class Comparison:
 
 def compare(models: Sequence[Model], truth: Instances, draws: int = 1000) -> Comparison:
     """Evaluate all runs on the same resamples of the images, and hold the best model against each other one."""
-    judged = [judge(model.label, [run.detections for run in model.runs], truth, draws) for model in models]
-    best = max(range(len(judged)), key=lambda i: judged[i].value("AP"))
-    differences, p = against([sample(each.evaluations, "AP") for each in judged], best)
-    return Comparison(tuple(models), tuple(judged), best, differences, p)
+    evaluated = [evaluate_runs(model.label, [run.detections for run in model.runs], truth, draws) for model in models]
+    best = max(range(len(evaluated)), key=lambda i: evaluated[i].value("AP"))
+    differences, p = against([sample(each.evaluations, "AP") for each in evaluated], best)
+    return Comparison(tuple(models), tuple(evaluated), best, differences, p)
 
 
-def judge(label: str, detections: Sequence[Detections], truth: Instances, draws: int = 1000) -> Judged:
+def evaluate_runs(label: str, detections: Sequence[Detections], truth: Instances, draws: int = 1000) -> EvaluatedRuns:
     """A model's detections, of each of its runs, evaluated.
 
     Raises:
@@ -91,12 +91,12 @@ def judge(label: str, detections: Sequence[Detections], truth: Instances, draws:
     """
     if draws > MOST_DRAWS:
         raise InputError(f"--draws {str(draws)[:12]}: give {MOST_DRAWS} at most; 1000 are enough for an interval")
-    return Judged(label, tuple(detections), tuple(evaluate(truth, each, draws) for each in detections))
+    return EvaluatedRuns(label, tuple(detections), tuple(evaluate(truth, each, draws) for each in detections))
 
 
-def trusted(made: Estimate, n_instances: int) -> Estimate:
+def trusted(estimated: Estimate, n_instances: int) -> Estimate:
     """The same without its interval where it rests on too few instances."""
-    return made if n_instances >= ENOUGH else replace(made, low=math.nan, high=math.nan)
+    return estimated if n_instances >= ENOUGH else replace(estimated, low=math.nan, high=math.nan)
 
 
 def is_fraction(key: str) -> bool:
@@ -105,7 +105,7 @@ def is_fraction(key: str) -> bool:
 
 
 def sample(evaluations: Sequence[Evaluation], key: str) -> Sample:
-    """One figure of a model's runs, with its draws; of no more images than it rests on instances."""
+    """One metric of a model's runs, with its draws; of no more images than it rests on instances."""
     n = min(evaluations[0].n_images, *(evaluation.rests_on[key] for evaluation in evaluations))
     return Sample(
         np.array([evaluation.values[key] for evaluation in evaluations]),
@@ -115,7 +115,7 @@ def sample(evaluations: Sequence[Evaluation], key: str) -> Sample:
 
 
 def paired(ours: Evaluation, theirs: Evaluation, key: str) -> Difference:
-    """One figure of two models, ours minus theirs, from the same draws of the images."""
+    """One metric of two models, ours minus theirs, from the same draws of the images."""
     samples = [sample([evaluation], key) for evaluation in (ours, theirs)]
     n = min(each.n_images for each in samples)  # of distances there may be more of one than of the other
     one, other = (replace(each, n_images=n) for each in samples)

@@ -1,4 +1,4 @@
-"""What goes wrong with a model: kinds of error, what they cost, and on which part of the data."""
+"""What goes wrong with a model: error types, their ΔAP, and the AP on slices of the data."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from catpose.analysis.compare import Judged, trusted
+from catpose.analysis.compare import EvaluatedRuns, trusted
 from catpose.analysis.statistics import Estimate, Sample, estimate
-from catpose.data.slices import PARTS
+from catpose.data.slices import SLICES
 from catpose.instances import Instances
 from catpose.score.bootstrap import image_weights
-from catpose.score.by_slice import Part, by_condition
+from catpose.score.by_slice import SliceAP, ap_by_slice
 from catpose.score.calibration import reliability, threshold_curves
-from catpose.score.error_types import ERRORS, KINDS, Regained, kinds, regained
+from catpose.score.error_types import ERROR_TYPES, ERRORS, DeltaAP, delta_ap, error_types
 from catpose.skeleton import Skeleton
 
-#: The figures that are told of each keypoint.
+#: The metrics that are told of each keypoint.
 PER_KEYPOINT = ("AP", "AR", "PCK@0.1", "EPE")
 
 
@@ -27,64 +27,64 @@ PER_KEYPOINT = ("AP", "AR", "PCK@0.1", "EPE")
 class Diagnosis:
     """What goes wrong with one model, over all of its runs."""
 
-    judged: Judged
+    evaluated: EvaluatedRuns
     skeleton: Skeleton  # of the K keypoints
-    kinds: np.ndarray  # (S * N, K) int8, index into KINDS: the runs one below the other
-    regained: tuple[Regained, ...]  # one a run
-    parts: dict[str, dict[str, tuple[Part, ...]]]  # condition -> part of the data -> one a run
+    error_types: np.ndarray  # (S * N, K) int8, index into ERROR_TYPES: the runs one below the other
+    delta_aps: tuple[DeltaAP, ...]  # one a run
+    slices: dict[str, dict[str, tuple[SliceAP, ...]]]  # attribute -> slice -> one a run
 
     @property
     def shares(self) -> np.ndarray:
-        """(5,), by KINDS: the fraction of labelled keypoints of detected instances; nan where there are none."""
-        count = np.bincount(self.kinds[self.kinds >= 0], minlength=len(KINDS))
-        return count / count.sum() if count.any() else np.full(len(KINDS), np.nan)
+        """(5,), by ERROR_TYPES: the fraction of labelled keypoints of detected instances; nan where there are none."""
+        count = np.bincount(self.error_types[self.error_types >= 0], minlength=len(ERROR_TYPES))
+        return count / count.sum() if count.any() else np.full(len(ERROR_TYPES), np.nan)
 
     @property
     def errors(self) -> tuple[str, ...]:
         """The ERRORS to speak of. Where every box was the truth's own, none is false and none was missed."""
-        own = all((each.annotation_id >= 0).all() for each in self.judged.detections)
+        own = all((each.annotation_id >= 0).all() for each in self.evaluated.detections)
         return ERRORS[:-2] if own else ERRORS
 
-    def gain(self, error: str) -> Estimate:
-        """AP regained where this kind alone were corrected; without an interval where it is negative, as where a
+    def delta_ap(self, error: str) -> Estimate:
+        """ΔAP where errors of this type alone are corrected; without an interval where it is negative, as where a
         duplicate is dropped at OKS 0.5 that was the better match at 0.75."""
-        values = np.array([run.gained[error] for run in self.regained])
-        draws = np.stack([run.gained_draws[error] for run in self.regained], axis=1)
-        made = estimate(Sample(values, draws, self.judged.n_images))
-        return made if made.value >= 0 else replace(made, low=math.nan, high=math.nan)
+        values = np.array([run.values[error] for run in self.delta_aps])
+        draws = np.stack([run.draws[error] for run in self.delta_aps], axis=1)
+        gain = estimate(Sample(values, draws, self.evaluated.n_images))
+        return gain if gain.value >= 0 else replace(gain, low=math.nan, high=math.nan)
 
     @property
-    def gained_by_keypoint(self) -> np.ndarray:
-        """(K, 4), by KINDS but the good: AP regained where one keypoint's errors of one kind were corrected."""
-        return np.mean([run.by_keypoint for run in self.regained], axis=0)
+    def delta_ap_by_keypoint(self) -> np.ndarray:
+        """(K, 4), by ERROR_TYPES but the good: ΔAP where one keypoint's errors of one type are corrected."""
+        return np.mean([run.by_keypoint for run in self.delta_aps], axis=0)
 
-    def part(self, condition: str, name: str) -> Estimate:
-        """AP on a part of the data."""
-        parts = self.parts[condition][name]
-        draws = np.stack([part.draws for part in parts], axis=1)
-        n = self.size(condition, name)  # which may be in fewer images than there are
-        made = estimate(Sample(np.array([part.ap for part in parts]), draws, max(min(self.judged.n_images, n), 1)))
-        return trusted(made, n)
+    def slice_ap(self, attribute: str, name: str) -> Estimate:
+        """AP on a slice of the data."""
+        runs = self.slices[attribute][name]
+        draws = np.stack([run.draws for run in runs], axis=1)
+        n = self.size(attribute, name)  # which may be in fewer images than there are
+        values = np.array([run.ap for run in runs])
+        return trusted(estimate(Sample(values, draws, max(min(self.evaluated.n_images, n), 1))), n)
 
-    def size(self, condition: str, name: str) -> int:
+    def size(self, attribute: str, name: str) -> int:
         """How many instances of it count."""
-        return self.parts[condition][name][0].n
+        return self.slices[attribute][name][0].n
 
     def content(self, truth: Instances) -> dict[str, Any]:
         """Everything as numbers for JSON, None where there is none; confidence is the first run's."""
-        of = self.judged.detections[0]
+        of = self.evaluated.detections[0]
         content = {
-            "keypoints_by_kind": dict(zip(KINDS, self.shares.tolist(), strict=True)),
-            "AP_regained": {error: _numbers(self.gain(error)) for error in self.errors},
-            "AP_regained_by_keypoint": {
-                name: dict(zip(KINDS[1:], row, strict=True))
-                for name, row in zip(self.skeleton.names, self.gained_by_keypoint.tolist(), strict=True)
+            "keypoints_by_error_type": dict(zip(ERROR_TYPES, self.shares.tolist(), strict=True)),
+            "delta_AP": {error: _numbers(self.delta_ap(error)) for error in self.errors},
+            "delta_AP_by_keypoint": {
+                name: dict(zip(ERROR_TYPES[1:], row, strict=True))
+                for name, row in zip(self.skeleton.names, self.delta_ap_by_keypoint.tolist(), strict=True)
             },
-            "AP_by_condition": {
-                condition: {
-                    name: {"n": self.size(condition, name)} | _numbers(self.part(condition, name)) for name in names
+            "AP_by_slice": {
+                attribute: {
+                    name: {"n": self.size(attribute, name)} | _numbers(self.slice_ap(attribute, name)) for name in names
                 }
-                for condition, names in self.parts.items()
+                for attribute, names in self.slices.items()
             },
             "reliability": {key: value.tolist() for key, value in vars(reliability(truth, of)).items()},
             "thresholds": {key: value.tolist() for key, value in vars(threshold_curves(truth, of)).items()},
@@ -92,31 +92,31 @@ class Diagnosis:
         return _known(content)
 
 
-def parts_of(conditions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Each condition's part of every instance, (N,); conditions that part nothing are left out.
+def varied(slices: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The attributes with several slices, and the slice (N,) that each instance is in.
 
     Args:
-        conditions: those of the split, as `catpose.data.slices` gives them.
+        slices: those of the split, as `catpose.data.slices` gives them.
     """
-    return {name: values for name, values in conditions.items() if len(set(values.tolist()) - {""}) > 1}
+    return {name: values for name, values in slices.items() if len(set(values.tolist()) - {""}) > 1}
 
 
-def diagnose(judged: Judged, truth: Instances, parts: dict[str, np.ndarray], draws: int) -> Diagnosis:
-    """Look for what goes wrong, on `draws` resamples of the images; `parts`, (N,) each, as of `parts_of`."""
-    runs = judged.detections
+def diagnose(evaluated: EvaluatedRuns, truth: Instances, slices: dict[str, np.ndarray], draws: int) -> Diagnosis:
+    """Look for what goes wrong, on `draws` resamples of the images; `slices`, (N,) each, as of `varied`."""
+    runs = evaluated.detections
     weights = image_weights(len(truth.image_ids), draws)
-    split_up = {}
-    for condition, values in parts.items():
-        made = [by_condition(truth, run, values, draws) for run in runs]
-        order = PARTS.get(condition, ())
-        names = [*(name for name in order if name in made[0]), *sorted(made[0].keys() - {"", *order})]
-        split_up[condition] = {name: tuple(each[name] for each in made) for name in names}
+    sliced = {}
+    for attribute, values in slices.items():
+        by_run = [ap_by_slice(truth, run, values, draws) for run in runs]
+        order = SLICES.get(attribute, ())
+        names = [*(name for name in order if name in by_run[0]), *sorted(by_run[0].keys() - {"", *order})]
+        sliced[attribute] = {name: tuple(each[name] for each in by_run) for name in names}
     return Diagnosis(
-        judged,
+        evaluated,
         truth.skeleton,
-        np.concatenate([kinds(truth, run) for run in runs]),
-        tuple(regained(truth, run, weights) for run in runs),
-        split_up,
+        np.concatenate([error_types(truth, run) for run in runs]),
+        tuple(delta_ap(truth, run, weights) for run in runs),
+        sliced,
     )
 
 

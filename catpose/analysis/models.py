@@ -124,19 +124,19 @@ def read_models(paths: Sequence[Path], root: Path | None = None) -> tuple[list[M
 def unfinished(paths: Sequence[Path]) -> list[str]:
     """A sentence for each study with trials that `read_models` leaves out, each run that ended early, and each of
     several lineages."""
-    said = []
+    sentences = []
     for path in paths:
         if (path / "run.json").exists() and _run(path).lineages > 1:
-            said.append(f"{path.resolve().name} went on under other settings, and is grouped with no other run.")
+            sentences.append(f"{path.resolve().name} went on under other settings, and is grouped with no other run.")
         short = _lacking(path) if (path / "run.json").exists() else None
         if short:
-            said.append(f"{path.resolve().name} has {short}, and is compared with no other run.")
-        there = len(newest_claims(file.parent for file in (path / "trials").glob("*/run.json")))
+            sentences.append(f"{path.resolve().name} has {short}, and is compared with no other run.")
+        started = len(newest_claims(file.parent for file in (path / "trials").glob("*/run.json")))
         done = len(_folders(path))
-        if there > done and not (path / "run.json").exists():
-            few = "1 trial is" if there - done == 1 else f"{there - done} trials are"
-            said.append(f"{few} left out of {path.resolve().name}, not finished, or gone on under other settings.")
-    return said
+        if started > done and not (path / "run.json").exists():
+            few = "1 trial is" if started - done == 1 else f"{started - done} trials are"
+            sentences.append(f"{few} left out of {path.resolve().name}, not finished, or gone on under other settings.")
+    return sentences
 
 
 def _folders(path: Path) -> list[tuple[Path, str | None]]:
@@ -286,7 +286,7 @@ def _models(runs: Sequence[Run]) -> list[Model]:
             else:
                 free[run.seed] = run
     several = len({run.study for run in runs}) > 1
-    made: list[Model] = []
+    labelled: list[Model] = []
     for by_seed in (model for models in groups.values() for model in models):
         first = next(iter(by_seed.values()))
         label = _shared([run.label for run in by_seed.values()])
@@ -295,10 +295,10 @@ def _models(runs: Sequence[Run]) -> list[Model]:
             label = " ".join([*([first.study] if several else []), *([varied] if varied else []), label])
         if first.lineages > 1:
             label += f" ({first.lineages} lineages)"
-        taken = {model.label for model in made}
+        taken = {model.label for model in labelled}
         label = label if label not in taken else f"{label} ({first.path})"
-        made.append(Model(label, tuple(by_seed[seed] for seed in sorted(by_seed))))
-    return made
+        labelled.append(Model(label, tuple(by_seed[seed] for seed in sorted(by_seed))))
+    return labelled
 
 
 def _shared(names: Sequence[str]) -> str:
@@ -319,6 +319,6 @@ def _same(run: Run, other: Run) -> bool:
 
 def _varied(runs: Sequence[Run]) -> str:
     """What a study varies where that is one setting: its arms are named by the value alone."""
-    kept = [_kept(run) for run in runs]
-    keys = [key for key in kept[0] if len({repr(settings.get(key)) for settings in kept}) > 1]
+    settings_of = [_kept(run) for run in runs]
+    keys = [key for key in settings_of[0] if len({repr(settings.get(key)) for settings in settings_of}) > 1]
     return keys[0].removesuffix(".class_path").rsplit(".", 1)[-1] if len(keys) == 1 else ""

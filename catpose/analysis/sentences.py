@@ -79,13 +79,13 @@ def _winner_against(report: Report, winner: Row) -> list[str]:
     different = [others[i] for i, p in report.pairs.items() if p < ALPHA]
     alike = [others[i] for i, p in report.pairs.items() if not p < ALPHA]
     if different:
-        said = f"It is significantly different from {listed(different)}"
-        said += f", but not from {listed(alike)}" if alike else ""
+        result = f"It is significantly different from {listed(different)}"
+        result += f", but not from {listed(alike)}" if alike else ""
     else:
-        said = f"It is not significantly different from {listed(alike)}"
+        result = f"It is not significantly different from {listed(alike)}"
     planned = winner.is_reference or all(report.rows[i].is_reference for i in report.pairs)
     why = " (p corrected for all pairs of configurations, since these very numbers chose the winner)"
-    return [f"{said}{'' if planned else why}."]
+    return [f"{result}{'' if planned else why}."]
 
 
 def _differences(report: Report) -> list[str]:

@@ -1,7 +1,7 @@
 """Confidence intervals, differences with p-values, and the difference that a study could have detected.
 
 The estimand is an arm's expected AP over training seeds and over sets of as many images like these. Its two sources of
-chance are crossed: all models are judged on the same images. With AP of seed s = mean + image part + seed part +
+chance are crossed: all models are evaluated on the same images. With AP of seed s = mean + image part + seed part +
 seed-by-image part, the mean over S seeds has the variance
 
     V = images + max(s²/S - noise, 0)
@@ -43,7 +43,7 @@ _NOTHING = 1e-10  # a standard error or a difference of this size is rounding
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The AP of one arm's models, all judged on the same n images; the same draws in the same order for all arms."""
+    """The AP of one arm's models, all evaluated on the same n images; the same draws in the same order for all arms."""
 
     ap: np.ndarray  # (S,), a model for each seed
     draws: np.ndarray  # (B, S), over bootstrap draws of the images
@@ -86,7 +86,7 @@ def estimate(sample: Sample, fraction: bool = True) -> Estimate:
     """The expected AP of an arm; with one seed, of this model on other images.
 
     Args:
-        fraction: of a figure that is no fraction, a distance in pixels, the interval is value ± t·se, 0 or more.
+        fraction: of a metric that is no fraction, a distance in pixels, the interval is value ± t·se, 0 or more.
 
     The interval is Wilson's (1927) with t for z and value·(1 - value) / se² for the sample size: all AP from which the
     value is at most t standard errors away, these being se·sqrt(AP·(1 - AP) / (value·(1 - value))). At middling AP it

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from catpose.analysis.compare import Judged, paired
+from catpose.analysis.compare import EvaluatedRuns, paired
 from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
 from catpose.analysis.statistics import ALPHA, Difference, Estimate
 from catpose.errors import one_line
-from catpose.score.error_types import KINDS
+from catpose.score.error_types import ERROR_TYPES
 from catpose.text import interval, metric, p_value, signed, table
 
 #: What two models are compared in.
@@ -16,42 +16,41 @@ COMPARED = ("AP", "AP50", "AP75", "AR", "PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC",
 
 
 def analysis_text(diagnosis: Diagnosis) -> str:
-    """Tables: each keypoint, the kinds of error, and parts of the data."""
-    judged = diagnosis.judged
+    """Tables: each keypoint, the error types, and slices of the data."""
+    evaluated = diagnosis.evaluated
     keypoints = [
-        (name.replace("_", " "), *(_both(judged.estimate(f"{key}/{name}")) for key in PER_KEYPOINT))
+        (name.replace("_", " "), *(_both(evaluated.estimate(f"{key}/{name}")) for key in PER_KEYPOINT))
         for name in diagnosis.skeleton.names
     ]
-    shares = dict(zip(KINDS, diagnosis.shares, strict=True))
-    kinds = [("good", f"{100 * shares['good']:.1f} %", "")] if not np.isnan(shares["good"]) else []
+    shares = dict(zip(ERROR_TYPES, diagnosis.shares, strict=True))
+    types = [("good", f"{100 * shares['good']:.1f} %", "")] if not np.isnan(shares["good"]) else []
     for error in diagnosis.errors:
         share = shares.get(error, np.nan)
-        kinds.append((error, "" if np.isnan(share) else f"{100 * share:.1f} %", _both(diagnosis.gain(error))))
-    parts = [
-        (f"{condition}: {name}", str(diagnosis.size(condition, name)), _both(diagnosis.part(condition, name)))
-        for condition, names in diagnosis.parts.items()
+        types.append((error, "" if np.isnan(share) else f"{100 * share:.1f} %", _both(diagnosis.delta_ap(error))))
+    slices = [
+        (f"{attribute}: {name}", str(diagnosis.size(attribute, name)), _both(diagnosis.slice_ap(attribute, name)))
+        for attribute, names in diagnosis.slices.items()
         for name in names
     ]
     tables = [
         table(keypoints, ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px")),
-        "Kinds of error (Ronchi & Perona 2017) of labelled keypoints, and the AP regained were one kind corrected:",
-        table(kinds, ("kind", "keypoints", "AP regained")),
-        *([table(parts, ("part of the data", "instances", "AP"))] if parts else []),
+        "Error types (Ronchi & Perona 2017) of labelled keypoints, and ΔAP, what AP gains with one type corrected:",
+        table(types, ("error type", "keypoints", "ΔAP")),
+        *([table(slices, ("slice", "instances", "AP"))] if slices else []),
     ]
     return "\n\n".join(tables) + "\n"
 
 
-def comparison_text(ours: Judged, theirs: Judged) -> str:
+def comparison_text(ours: EvaluatedRuns, theirs: EvaluatedRuns) -> str:
     """Two models on the same resamples of the images, and in a sentence which is better."""
     rows = []
-    made = {key: paired(ours.evaluations[0], theirs.evaluations[0], key) for key in COMPARED}
-    for key, each in made.items():
+    differences = {key: paired(ours.evaluations[0], theirs.evaluations[0], key) for key in COMPARED}
+    for key, each in differences.items():
         compared = (signed(each.value), interval(each, signed), p_value(each.p))
         rows.append((key, metric(ours.value(key)), metric(theirs.value(key)), *compared))
     header = ("", "this", "against", "difference", "95 % interval", "p")
-    return (
-        f"{one_line(ours.label)} against {one_line(theirs.label)}:\n\n{table(rows, header)}\n\n{_verdict(made['AP'])}\n"
-    )
+    title = f"{one_line(ours.label)} against {one_line(theirs.label)}"
+    return f"{title}:\n\n{table(rows, header)}\n\n{_verdict(differences['AP'])}\n"
 
 
 def _verdict(ap: Difference) -> str:

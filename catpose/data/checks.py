@@ -116,19 +116,19 @@ def _skeleton_findings(splits: dict[str, CocoSplit]) -> Iterator[Finding]:
 
 def _joined(splits: dict[str, CocoSplit], findings: list[Finding]) -> list[Finding]:
     """The findings with one for what all files share, which small files may give away only together."""
-    there = {name: Labels.of(split) for name, split in splits.items() if len(split) and not _pool(name, splits)}
+    labels = {name: Labels.of(split) for name, split in splits.items() if len(split) and not _pool(name, splits)}
     told = {finding.split for finding in findings if finding.kind in GEOMETRY}
     other = {finding.split for finding in findings if finding.where == WHOLE and finding.kind not in GEOMETRY}
-    if len({splits[name].skeleton.names for name in there}) > 1:
+    if len({splits[name].skeleton.names for name in labels}) > 1:
         return findings
-    if len(there) < 2 or other & there.keys() or any(len(there[name].ids) >= FEW for name in there.keys() - told):
+    if len(labels) < 2 or other & labels.keys() or any(len(labels[name].ids) >= FEW for name in labels.keys() - told):
         return findings
     joint = [
-        Finding(fault.kind, fault.severity, "+".join(there), WHOLE, fault.message)
-        for fault in geometry_faults(reduce(Labels.joined, there.values()))
+        Finding(fault.kind, fault.severity, "+".join(labels), WHOLE, fault.message)
+        for fault in geometry_faults(reduce(Labels.joined, labels.values()))
     ]
-    kept = [finding for finding in findings if finding.kind not in GEOMETRY or finding.split not in there]
-    return kept + joint if joint else findings
+    others = [finding for finding in findings if finding.kind not in GEOMETRY or finding.split not in labels]
+    return others + joint if joint else findings
 
 
 def _missing_pictures(split: CocoSplit, image_dir: Path, unused: set[str]) -> Iterator[Finding]:
@@ -147,9 +147,9 @@ def _missing_pictures(split: CocoSplit, image_dir: Path, unused: set[str]) -> It
             where = f"image {image.id}{others if difference or of_all else ''}"
             message = f"{image.file_name} is not in images/; restore it or drop its entry"
             if difference:
-                there = spellings[image.file_name][0]
+                present = spellings[image.file_name][0]
                 message = (
-                    f"{image.file_name} is not in images/, but {there} is, which differs in {difference}; name it so"
+                    f"{image.file_name} is not in images/, but {present} is, which differs in {difference}; name it so"
                 )
             yield Finding("misnamed image" if difference else "missing image", severity, name, where, message)
 

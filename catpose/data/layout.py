@@ -56,7 +56,7 @@ def _json_files(folder: Path) -> list[Path]:
 
 
 def _remedy(root: Path) -> str:
-    """How to get data to ROOT, judged by what it holds; InputError if it is a file."""
+    """How to get data to ROOT, by what it holds; InputError if it is a file."""
     make = (
         f"make the data (drawn cats: `python -m catpose.prepare drawn --out {root}`, other sources:"
         " `python -m catpose.prepare --help`) or name the folder that holds annotations/"

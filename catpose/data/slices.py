@@ -1,8 +1,8 @@
-"""What each instance's picture was like, as a few plain words: the conditions under which a score can be looked at.
+"""Slices of a split by what its pictures are like: box size, colour, source and other attributes.
 
-Every condition splits the instances into named parts by borders that are the same for every data set, so that two data
-sets or models can be compared part by part. An instance that counts for no score (a crowd, nothing labelled) is in no
-part: its word is empty.
+Every attribute splits the instances into named slices by borders that are the same for every data set, so that two data
+sets or models can be compared slice by slice. An instance that counts for no score (a crowd, nothing labelled) is in no
+slice: its name is empty.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ BORDER_PX = 2
 #: Distance of colours (see `colour_distance`) up to which cat and background are "alike", and above which "apart":
 #: close to the terciles of the cats of Animal-Pose (0.47, 0.60), but the same for every data set.
 COLOUR_BORDERS = (0.45, 0.60)
-#: The parts of each condition in their order; the sources of a data set are its own.
 COPIED = "copy in another split"
-PARTS: dict[str, tuple[str, ...]] = {
+#: The slices of each attribute in their order; the sources of a data set are its own.
+SLICES: dict[str, tuple[str, ...]] = {
     "box size": ("up to 128 px", "129 to 256 px", "over 256 px"),
     "labelled keypoints": ("1 to 5", "6 to 10", "11 to 17"),
     "cut off at the border": ("yes", "no"),
@@ -53,8 +53,8 @@ _HEAD = _FACE | np.array([name == "neck" for name in AP10K.names])
 _HIND = np.array([name.endswith(("_hip", "_knee", "_back_paw")) for name in AP10K.names])
 
 
-def conditions(split: CocoSplit, pictures: bool = True) -> dict[str, np.ndarray]:
-    """For each condition, the part that each instance is in.
+def slices(split: CocoSplit, pictures: bool = True) -> dict[str, np.ndarray]:
+    """For each attribute, the slice that each instance is in.
 
     - "box size": the box's long side "up to 128 px", "129 to 256 px" (all above 128), "over 256 px"
     - "labelled keypoints": "1 to 5", "6 to 10", "11 to 17" ("over 10" of another number than 17)
@@ -68,10 +68,10 @@ def conditions(split: CocoSplit, pictures: bool = True) -> dict[str, np.ndarray]
 
     Args:
         split: N instances.
-        pictures: open the pictures too, for the colour; without them that condition is left out.
+        pictures: open the pictures too, for the colour; without them that attribute is left out.
 
     Returns:
-        by the condition's name (N,) str in the order of `split`; "" in no part.
+        by the attribute's name (N,) str in the order of `split`; "" in no slice.
 
     Raises:
         InputError: a picture that can't be read.
@@ -81,19 +81,19 @@ def conditions(split: CocoSplit, pictures: bool = True) -> dict[str, np.ndarray]
     start, end = split.boxes[:, :2], split.boxes[:, :2] + split.boxes[:, 2:]
     gap = np.minimum(start, sizes - end).min(axis=1)
     in_picture = np.bincount(split.image_index, minlength=len(split.images))[split.image_index]
-    parts = {
+    found = {
         "box size": _graded("box size", split.boxes[:, 2:].max(axis=1), SIZE_BORDERS_PX),
         "labelled keypoints": _n_labelled(split),
         "cut off at the border": np.where(gap <= BORDER_PX, "yes", "no"),
         "several cats": np.where(in_picture > 1, "yes", "no"),
-        "part of the cat": _part(split),
+        "part of the cat": _part_of_the_cat(split),
         COPIED: np.where(copied(split), "yes", "no"),
         "source": _sources(split),
     }
     if pictures:
         distance = colour_distances(split, counted)
-        parts["colour"] = np.where(np.isnan(distance), "", _graded("colour", distance, COLOUR_BORDERS))
-    return {name: np.where(counted, parts[name], "") for name in PARTS if name in parts}
+        found["colour"] = np.where(np.isnan(distance), "", _graded("colour", distance, COLOUR_BORDERS))
+    return {name: np.where(counted, found[name], "") for name in SLICES if name in found}
 
 
 def copied(split: CocoSplit) -> np.ndarray:
@@ -201,18 +201,18 @@ def _whole(points: np.ndarray) -> list[tuple[int, int]]:
     return [(int(x), int(y)) for x, y in np.nan_to_num(points).round().clip(-1e4, 1e4)]
 
 
-def _graded(condition: str, values: np.ndarray, borders: tuple[float, float]) -> np.ndarray:
-    """(N,) parts by value; a border belongs to the part below it, nan to the last."""
-    return np.array(PARTS[condition])[np.searchsorted(borders, values)]
+def _graded(attribute: str, values: np.ndarray, borders: tuple[float, float]) -> np.ndarray:
+    """(N,) slices by value; a border belongs to the slice below it, nan to the last."""
+    return np.array(SLICES[attribute])[np.searchsorted(borders, values)]
 
 
 def _n_labelled(split: CocoSplit) -> np.ndarray:
-    parts = _graded("labelled keypoints", split.labelled.sum(axis=1), LABELLED_BORDERS)
-    last = PARTS["labelled keypoints"][-1]
-    return parts if len(split.skeleton) == len(AP10K) else np.where(parts == last, "over 10", parts)
+    names = _graded("labelled keypoints", split.labelled.sum(axis=1), LABELLED_BORDERS)
+    last = SLICES["labelled keypoints"][-1]
+    return names if len(split.skeleton) == len(AP10K) else np.where(names == last, "over 10", names)
 
 
-def _part(split: CocoSplit) -> np.ndarray:
+def _part_of_the_cat(split: CocoSplit) -> np.ndarray:
     _, visibility = in_ap10k_order(split.keypoints, split.visibility, split.skeleton)
     labelled = visibility > 0
     rules = [~labelled[:, ~_HEAD].any(axis=1), ~labelled[:, _FACE].any(axis=1), ~labelled[:, _HIND].any(axis=1)]
@@ -221,14 +221,14 @@ def _part(split: CocoSplit) -> np.ndarray:
 
 def _sources(split: CocoSplit) -> np.ndarray:
     """(N,) str."""
-    said_of_image = _said(split.coco.get("images"))
-    said_of_annotation = _said(split.coco.get("annotations"))
+    of_image = _stated_sources(split.coco.get("images"))
+    of_annotation = _stated_sources(split.coco.get("annotations"))
     families = [_family(image.file_name) for image in split.images]
     often = {name for name, n in Counter(families).items() if n >= SOURCE_SHARE * len(families)}
     return np.array(
         [
-            said_of_image.get(split.images[image].id)
-            or said_of_annotation.get(id_)
+            of_image.get(split.images[image].id)
+            or of_annotation.get(id_)
             or (families[image] if families[image] in often else "other")
             for image, id_ in zip(split.image_index.tolist(), split.ids.tolist(), strict=True)
         ],
@@ -236,7 +236,7 @@ def _sources(split: CocoSplit) -> np.ndarray:
     )
 
 
-def _said(entries: Any) -> dict[int, str]:
+def _stated_sources(entries: Any) -> dict[int, str]:
     return {
         entry["id"]: entry["source"].strip()
         for entry in entries or []

@@ -61,17 +61,17 @@ def read_animal_pose(keypoints_json: Path, image_dir: Path, species: Sequence[st
     """
     file = keypoints_json
     release = _top_level(file, {"images": dict, "annotations": list, "categories": list})
-    kept = _pick_species(file, release["categories"], species)
-    places = {id_: _places(file, category, own) for id_, category in kept.items()}
-    new_ids = {id_: i for i, id_ in enumerate(kept, start=1)}
+    wanted = _pick_species(file, release["categories"], species)
+    places = {id_: _places(file, category, own) for id_, category in wanted.items()}
+    new_ids = {id_: i for i, id_ in enumerate(wanted, start=1)}
     annotations = []
     labelled: Counter[int] = Counter()
-    ours, left_out = _of_species(file, release, kept)
+    ours, left_out = _of_species(file, release, wanted)
     for index, entry in ours:
         number, where = index + 1, f"{file}: annotations[{index}]"
         x0, y0, x1, y1 = _numbers(entry.get("bbox"), 4, f"{where}: 'bbox'")
         points = entry.get("keypoints")
-        names = kept[entry["category_id"]]["keypoints"]
+        names = wanted[entry["category_id"]]["keypoints"]
         if not isinstance(points, list) or len(points) != len(names):
             raise InputError(f"{where}: 'keypoints' is not a list of {len(names)} points x, y, v")
         points = [_numbers(point, 3, f"{where}: 'keypoints'") for point in points]
@@ -85,8 +85,8 @@ def read_animal_pose(keypoints_json: Path, image_dir: Path, species: Sequence[st
         for id_, name in release["images"].items()
         if id_.isdecimal() and int(id_) in used
     ]
-    skeleton = _own_skeleton(file, kept, places) if own else AP10K
-    categories = [category_entry(new_ids[id_], category["name"], skeleton) for id_, category in kept.items()]
+    skeleton = _own_skeleton(file, wanted, places) if own else AP10K
+    categories = [category_entry(new_ids[id_], category["name"], skeleton) for id_, category in wanted.items()]
     if annotations:
         _sound_entries(file, {"images": images, "annotations": annotations, "categories": categories})
     withheld = frozenset(id_ for id_ in used if not labelled[id_])
@@ -117,15 +117,15 @@ def read_ap10k(folder: Path, species: Sequence[str]) -> Release:
     for name in AP10K_FILES:
         file = folder / "annotations" / name
         coco = _top_level(file, {"images": list, "annotations": list, "categories": list})
-        kept = _pick_species(file, coco["categories"], species)
-        numbered, others = _of_species(file, coco, kept)
+        wanted = _pick_species(file, coco["categories"], species)
+        numbered, others = _of_species(file, coco, wanted)
         ours = [entry for _, entry in numbered]
         left_out.update(others)
         used = {entry["image_id"] for entry in ours}
         part = {
             "images": [entry for entry in coco["images"] if _id(entry, "id") in used],
             "annotations": ours,
-            "categories": list(kept.values()),
+            "categories": list(wanted.values()),
         }
         if not ours:
             continue
@@ -138,7 +138,7 @@ def read_ap10k(folder: Path, species: Sequence[str]) -> Release:
             raise InputError(f"{file}: id {min(repeated)} is in another split file too; take all three of one release")
         annotations |= entries.annotations
         images |= entries.images
-    new_ids = {id_: i for i, id_ in enumerate(kept, start=1)}
+    new_ids = {id_: i for i, id_ in enumerate(wanted, start=1)}
     return _with_pictures(
         folder,
         "AP-10K",
@@ -155,7 +155,7 @@ def read_ap10k(folder: Path, species: Sequence[str]) -> Release:
             )
             for id_, entry in annotations.items()
         ],
-        [category_entry(new_ids[id_], category["name"]) for id_, category in kept.items()],
+        [category_entry(new_ids[id_], category["name"]) for id_, category in wanted.items()],
         left_out,
     )
 
@@ -176,9 +176,9 @@ def _pick_species(file: Path, categories: list[Any], species: Sequence[str]) -> 
 
 
 def _of_species(
-    file: Path, release: dict[str, Any], kept: Mapping[int, Any]
+    file: Path, release: dict[str, Any], wanted: Mapping[int, Any]
 ) -> tuple[list[tuple[int, dict[str, Any]]], Counter[str]]:
-    """The annotations of the categories `kept` with their places in the file, and why the others are left out.
+    """The annotations of the categories `wanted` with their places in the file, and why the others are left out.
 
     Raises:
         InputError: an annotation that doesn't say what it belongs to: it may well be one of those that are wanted.
@@ -195,20 +195,20 @@ def _of_species(
                     " correct it or leave that annotation out"
                 )
         category = entry["category_id"]
-        if category in kept:
+        if category in wanted:
             ours.append((index, entry))
         else:
             left_out["of " + names.get(category, f"category {category}, which the file doesn't list")] += 1
     return ours, left_out
 
 
-def _own_skeleton(file: Path, kept: Mapping[int, Any], places: Mapping[int, list[int]]) -> Skeleton:
-    """Animal-Pose's 20, as the first of the categories `kept` orders them.
+def _own_skeleton(file: Path, wanted: Mapping[int, Any], places: Mapping[int, list[int]]) -> Skeleton:
+    """Animal-Pose's 20, as the first of the categories `wanted` orders them.
 
     Raises:
         InputError: another one has other names.
     """
-    lists = [[category["keypoints"][k] for k in places[id_]] for id_, category in kept.items()]
+    lists = [[category["keypoints"][k] for k in places[id_]] for id_, category in wanted.items()]
     if any(names != lists[0] for names in lists):
         raise InputError(f"{file}: its categories have different keypoints; is it the release's own?")
     names = lists[0]

@@ -135,17 +135,17 @@ def draw_split(
         for each split, its image ids in rising order.
     """
     order = sorted(file_names, key=lambda id_: hashlib.sha256(f"{seed}/{file_names[id_]}".encode()).digest())
-    given = [id_ for id_ in order if id_ in test][: sizes[2]]
-    groups: dict[int, list[int]] = {copy_of[id_]: [] for id_ in given}  # first of all the copies of test images
+    named = [id_ for id_ in order if id_ in test][: sizes[2]]
+    groups: dict[int, list[int]] = {copy_of[id_]: [] for id_ in named}  # first of all the copies of test images
     for id_ in order:
         groups.setdefault(copy_of[id_], [])
-        if id_ not in given:
+        if id_ not in named:
             groups[copy_of[id_]].append(id_)
-    drawn, left = _take([group for group in groups.values() if group], sizes[2] - len(given), whole)
+    drawn, left = _take([group for group in groups.values() if group], sizes[2] - len(named), whole)
     val, left = _take(left, sizes[1], whole)
-    if whole and sizes[1] and not val and not given:  # too few groups for three splits: training needs val, not test
+    if whole and sizes[1] and not val and not named:  # too few groups for three splits: training needs val, not test
         val, drawn = drawn, []
-    return {"train": sorted(id_ for group in left for id_ in group), "val": sorted(val), "test": sorted(given + drawn)}
+    return {"train": sorted(id_ for group in left for id_ in group), "val": sorted(val), "test": sorted(named + drawn)}
 
 
 def _take(groups: list[list[int]], size: int, whole: bool) -> tuple[list[int], list[list[int]]]:

@@ -19,7 +19,7 @@ from catpose.skeleton import Skeleton
 #: Mean and standard deviation of R, G, B in 0..1: ImageNet's, by which most backbones scale their input (timm's
 #: constants, held against timm's own by a test, since timm takes seconds to import), ...
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-#: ... and those published for these cats (train and validation), which are means over images of each image's figures.
+#: ... and those published for these cats (train and validation), which are means over images of each image's values.
 PUBLISHED = ((0.489, 0.446, 0.402), (0.235, 0.235, 0.237))
 
 _LEVELS = np.arange(256)
@@ -85,16 +85,16 @@ class Statistics:
 
         Each keypoint's are those of the instances that have it labelled, which are others from keypoint to keypoint.
         """
-        there = ~np.isnan(self.poses[..., 0])  # as mirrored
+        labelled = ~np.isnan(self.poses[..., 0])  # as mirrored
         n = len(self.skeleton)
         mean, covariance = np.full((n, 2), np.nan), np.full((n, 2, 2), np.nan)
         for k in range(n):
-            points = self.poses[there[:, k], k]
+            points = self.poses[labelled[:, k], k]
             if len(points):
                 mean[k] = points.mean(axis=0)
             if len(points) > 1:
                 covariance[k] = np.cov(points.T)
-        return mean, covariance, there.sum(axis=0)
+        return mean, covariance, labelled.sum(axis=0)
 
     def summary(self) -> dict[str, Any]:
         """All of it as plain numbers for JSON; None where there is no number."""
@@ -154,7 +154,7 @@ class DataStatistics:
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     def summary(self) -> dict[str, Any]:
-        """All of it for JSON, each split's and that of all, beside ImageNet's and the published figures."""
+        """All of it for JSON, each split's and that of all, beside ImageNet's and the published values."""
         names = {name: statistics.summary() for name, statistics in self.splits.items()}
         references = {"imagenet": _plain(IMAGENET), "published": _plain(PUBLISHED)}
         size = list(self.input_size)
@@ -183,8 +183,8 @@ def _measured(split: CocoSplit, input_size: tuple[int, int]) -> Statistics:
     sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.int64).reshape(-1, 2)
     images, crops, inside = _Tally(), _Tally(), _Tally()
     used = set(split.image_index.tolist())  # a picture that nobody uses may be missing
-    there = [i for i, image in enumerate(split.images) if i in used or image.path.is_file()]
-    for index, picture in zip(there, read_images([split.images[i].path for i in there]), strict=True):
+    present = [i for i, image in enumerate(split.images) if i in used or image.path.is_file()]
+    for index, picture in zip(present, read_images([split.images[i].path for i in present]), strict=True):
         images.add(picture)
         for i in np.flatnonzero(counted & (split.image_index == index)):
             crop, seen = _crop(picture, split.boxes[i], input_size)
@@ -211,19 +211,19 @@ class _Tally:
     """Channels while they are counted."""
 
     def __init__(self) -> None:
-        self.figures: list[tuple[np.ndarray, np.ndarray]] = []
+        self.moments: list[tuple[np.ndarray, np.ndarray]] = []
         self.histogram = np.zeros((3, 256), np.int64)
 
     def add(self, picture: np.ndarray) -> None:
         if picture.size:
             histogram = _histogram(picture)
-            self.figures.append(_mean_std(histogram))
+            self.moments.append(_mean_std(histogram))
             self.histogram += histogram
 
     def channels(self) -> Channels:
         """Of all pictures so far."""
-        figures = np.array(self.figures).reshape(-1, 2, 3)
-        return Channels(figures[:, 0], figures[:, 1], self.histogram)
+        moments = np.array(self.moments).reshape(-1, 2, 3)
+        return Channels(moments[:, 0], moments[:, 1], self.histogram)
 
 
 def _crop(picture: np.ndarray, box: np.ndarray, input_size: tuple[int, int]) -> tuple[np.ndarray, tuple[slice, slice]]:
@@ -247,10 +247,10 @@ def _pose(box: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton) -> tuple[n
     keypoints, the pose is mirrored, left and right exchanged. With one of the two missing it stays as it is.
     """
     pose = (keypoints - box[:2] - box[2:] / 2) / box[2:].max()
-    there = ~np.isnan(pose[:, 0])
+    labelled = ~np.isnan(pose[:, 0])
     face = skeleton.indices("left_eye", "right_eye", "nose")
     rest = [k for k in range(len(skeleton)) if k not in face]
-    face, rest = ([k for k in group if there[k]] for group in (face, rest))
+    face, rest = ([k for k in group if labelled[k]] for group in (face, rest))
     if face and rest and pose[face, 0].mean() > pose[rest, 0].mean():
         return pose[list(skeleton.flip)] * (-1, 1), True
     return pose, False

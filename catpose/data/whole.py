@@ -301,8 +301,8 @@ def sure_of(n: int) -> float:
 
 def _mean(points: np.ndarray) -> np.ndarray:
     """(N, 2): the mean of the labelled ones of (N, K, 2); nan where there is none."""
-    there = ~np.isnan(points[..., :1])
-    return np.where(there, points, 0).sum(axis=1) / there.sum(axis=1)
+    labelled = ~np.isnan(points[..., :1])
+    return np.where(labelled, points, 0).sum(axis=1) / labelled.sum(axis=1)
 
 
 def _one_pose(labels: Labels) -> Iterator[Fault]:

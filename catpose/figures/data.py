@@ -56,7 +56,7 @@ def draw_image_sizes(statistics: Statistics) -> dict[str, bytes]:
 
 
 def draw_box_sizes(statistics: Statistics) -> dict[str, bytes]:
-    """How long the longer sides of the boxes are, with the borders of the condition "box size"."""
+    """How long the longer sides of the boxes are, with the borders of the slices by box size."""
     long = statistics.boxes[:, 2:].max(axis=1, initial=0)
     with plain():
         figure, axes = canvas(HEIGHT, f"Longer side of {len(long)} boxes")

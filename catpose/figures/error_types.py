@@ -1,4 +1,4 @@
-"""Figures of errors: what kinds there are at each keypoint, what each kind costs, and AP by condition."""
+"""Figures of errors: the error types of each keypoint, the ΔAP of each type, and AP by slice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from catpose.figures.canvas import (
     limits,
     plain,
 )
-from catpose.score.error_types import KINDS
+from catpose.score.error_types import ERROR_TYPES
 from catpose.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ GROUPS = {
     ),
     "hind legs": (*("left_hip", "right_hip", "left_knee", "right_knee", "left_back_paw", "right_back_paw"),),
 }
-COLOURS = dict(zip(KINDS, (GRID, SKY, ORANGE, PURPLE, VERMILION), strict=True))
+COLOURS = dict(zip(ERROR_TYPES, (GRID, SKY, ORANGE, PURPLE, VERMILION), strict=True))
 #: In words, below the name.
 MEANING = {
     "miss": "near nothing",
@@ -71,7 +71,7 @@ class Estimate(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """A part of the instances."""
+    """A slice of the instances."""
 
     label: str
     n: int  # instances
@@ -85,17 +85,18 @@ def groups_of(skeleton: Skeleton) -> dict[str, tuple[str, ...]]:
     return {heading: names for heading, names in {**known, "others": others}.items() if names}
 
 
-def draw_error_types(kinds: np.ndarray, skeleton: Skeleton) -> dict[str, bytes]:
+def draw_error_types(error_types: np.ndarray, skeleton: Skeleton) -> dict[str, bytes]:
     """What part of each keypoint's predictions is good, jitter, inversion, swap, miss, as bars; their number beside.
 
     Args:
-        kinds: (N, K) int8, as of `error_types.kinds`.
+        error_types: (N, K) int8, as of `catpose.score.error_types`.
 
     Returns:
         "png" and "svg": the files' contents.
     """
     columns = {"": np.arange(len(skeleton))} | {name: np.array([k]) for k, name in enumerate(skeleton.names)}
-    counts = {name: np.bincount(kinds[:, at][kinds[:, at] >= 0], minlength=len(KINDS)) for name, at in columns.items()}
+    each = {name: error_types[:, at] for name, at in columns.items()}
+    counts = {name: np.bincount(types[types >= 0], minlength=len(ERROR_TYPES)) for name, types in each.items()}
     with plain():
         blocks = {"": ("",), **groups_of(skeleton)}
         places = _places({heading: len(names) for heading, names in blocks.items()})
@@ -104,34 +105,34 @@ def draw_error_types(kinds: np.ndarray, skeleton: Skeleton) -> dict[str, bytes]:
         for y, name in zip(places.at, order, strict=True):
             total = max(1, counts[name].sum())
             left = 0.0
-            for kind, count in zip(KINDS, counts[name].tolist(), strict=True):
+            for kind, count in zip(ERROR_TYPES, counts[name].tolist(), strict=True):
                 share = 100 * count / total
                 axes.barh(y, share, 0.78, left, color=COLOURS[kind], edgecolor=PAPER, linewidth=0.6)
                 left += share
-        for kind in KINDS:
+        for kind in ERROR_TYPES:
             axes.barh(math.nan, 0, color=COLOURS[kind], label=kind)
         labels = [f"{name.replace('_', ' ') or 'all'} ({counts[name].sum()})" for name in order]
         _rows(axes, places, labels)
         axes.set_xlim(0, 100)
         axes.set_xlabel("% of the labelled keypoints", fontsize=SIZE)
         figure.legend(
-            loc="outside lower center", ncols=len(KINDS), frameon=False, fontsize=SIZE, handlelength=1.0,
+            loc="outside lower center", ncols=len(ERROR_TYPES), frameon=False, fontsize=SIZE, handlelength=1.0,
             columnspacing=1.0, handletextpad=0.4,
         )  # fmt: skip
         return encoded(figure)
 
 
-def draw_ap_gains(models: Sequence[str], errors: Mapping[str, Sequence[Estimate]]) -> dict[str, bytes]:
-    """AP regained where each kind of error is corrected: dots with intervals.
+def draw_delta_ap(models: Sequence[str], errors: Mapping[str, Sequence[Estimate]]) -> dict[str, bytes]:
+    """ΔAP of each error type: dots with intervals.
 
     Args:
-        errors: by `error_kinds.ERRORS`, or those of them to show: one estimate for each model.
+        errors: by `catpose.score.error_types.ERRORS`, or those of them to show: one estimate for each model.
 
     Returns:
         "png" and "svg": the files' contents.
     """
     rows = [(f"{error}\n({MEANING[error]})", tuple(estimates)) for error, estimates in errors.items()]
-    return _dots(models, {"": rows}, "AP regained, were this kind corrected", zero=True)
+    return _dots(models, {"": rows}, "ΔAP, were this error type corrected", zero=True)
 
 
 def draw_slices(models: Sequence[str], slices: Mapping[str, Sequence[Row]]) -> dict[str, bytes]:

@@ -20,7 +20,7 @@ from catpose.data.images import read_images
 from catpose.figures.overlay import LEFT, MIDDLE, RIGHT
 from catpose.instances import Instances
 from catpose.score.detections import Detections
-from catpose.score.error_types import KINDS
+from catpose.score.error_types import ERROR_TYPES
 from catpose.score.oks import MIN_CONFIDENCE, oks, similarity
 from catpose.score.pairs import detection_of
 from catpose.skeleton import Skeleton
@@ -37,7 +37,7 @@ class Pose:
     keypoints: np.ndarray  # (K, 2), thumbnail px
     confidence: np.ndarray  # (K,)
     oks: float | None  # in 0..1; None where the instance has no labelled keypoint
-    kinds: np.ndarray  # (K,) int8, index into `KINDS`, -1 where not labelled
+    error_types: np.ndarray  # (K,) int8, index into `ERROR_TYPES`, -1 where not labelled
     score: float
     similarity: np.ndarray  # (K,), each keypoint's part of the OKS, in 0..1; nan where not labelled
 
@@ -52,7 +52,7 @@ class Item:
     title: str
     box: tuple[float, float, float, float]  # x, y, width, height, thumbnail px
     truth: np.ndarray  # (K, 2), thumbnail px; nan where not labelled
-    conditions: dict[str, str]
+    slices: dict[str, str]
     poses: tuple[Pose | None, ...]  # one per model; None where it has no detection of it
 
 
@@ -66,11 +66,11 @@ class Gallery:
     items: tuple[Item, ...]
 
     @property
-    def conditions(self) -> dict[str, list[str]]:
-        """The values of each condition, in the order of their names; numbers in them count as such."""
-        names = dict.fromkeys(name for item in self.items for name in item.conditions)
+    def slices(self) -> dict[str, list[str]]:
+        """The slices of each attribute, in the order of their names; numbers in them count as such."""
+        names = dict.fromkeys(name for item in self.items for name in item.slices)
         return {
-            name: sorted({item.conditions[name] for item in self.items if name in item.conditions}, key=_natural)
+            name: sorted({item.slices[name] for item in self.items if name in item.slices}, key=_natural)
             for name in names
         }
 
@@ -87,7 +87,7 @@ class Gallery:
             "keypoints": [name.replace("_", " ") for name in self.skeleton.names],
             "sides": list(sides),
             "limbs": [[a, b, b if sides[b] != "middle" else a] for a, b in self.skeleton.limbs],
-            "kinds": list(KINDS),
+            "error_types": list(ERROR_TYPES),
             "confident": MIN_CONFIDENCE,
             "pictures": {key: data_uri(picture) for key, picture in self.pictures.items()},
             "items": [
@@ -97,7 +97,7 @@ class Gallery:
                     "title": item.title,
                     "box": _rounded(np.array(item.box), 1),
                     "truth": _rounded(item.truth, 1),
-                    "conditions": item.conditions,
+                    "slices": item.slices,
                     "poses": [None if pose is None else _pose_data(pose) for pose in item.poses],
                 }
                 for item in self.items
@@ -108,14 +108,14 @@ class Gallery:
 def gallery(
     split: CocoSplit,
     models: Sequence[tuple[str, Detections, np.ndarray]],
-    conditions: Mapping[str, np.ndarray] | None = None,
+    slices: Mapping[str, np.ndarray] | None = None,
 ) -> Gallery:
     """Every instance of a split but crowds, in its order.
 
     Args:
         split: whose pictures are shown.
-        models: of each its label, its detections, and its keypoints' kinds of error, (N, K).
-        conditions: of each its values as text, (N,) in the split's order; "" where it says nothing of an instance.
+        models: of each its label, its detections, and its keypoints' error types, (N, K).
+        slices: by attribute, (N,) in the split's order; "" for an instance in none.
 
     Raises:
         InputError: a picture can't be read.
@@ -125,7 +125,7 @@ def gallery(
     thumbnails = {}
     for index, picture in zip(used, read_images([split.images[i].path for i in used]), strict=True):
         thumbnails[index] = _thumbnail(picture)
-    matched = [_Matched(detections, kinds, *_scored(split, detections)) for _, detections, kinds in models]
+    matched = [_Matched(detections, types, *_scored(split, detections)) for _, detections, types in models]
     names = {category["id"]: str(category.get("name") or "animal") for category in split.coco["categories"]}
 
     items = []
@@ -144,7 +144,7 @@ def gallery(
                 title=image.file_name + (which if len(mates) > 1 else ""),
                 box=(x, y, w, h),
                 truth=(split.keypoints[i] + 0.5) * scale,
-                conditions={name: str(values[i]) for name, values in (conditions or {}).items() if str(values[i])},
+                slices={name: str(values[i]) for name, values in (slices or {}).items() if str(values[i])},
                 poses=tuple(each.pose(i, scale) for each in matched),
             )
         )
@@ -156,7 +156,7 @@ class _Matched(NamedTuple):
     """A model's detections beside the N instances of the truth."""
 
     detections: Detections
-    kinds: np.ndarray  # (N, K) int8, index into `KINDS`
+    error_types: np.ndarray  # (N, K) int8, index into `ERROR_TYPES`
     of: np.ndarray  # (N,): the detection that is an instance's own, -1 where there is none
     oks: np.ndarray  # (N,); nan where nothing is labelled or detected
     similarity: np.ndarray  # (N, K), the parts of the OKS
@@ -170,7 +170,7 @@ class _Matched(NamedTuple):
             keypoints=(self.detections.keypoints[m] + 0.5) * scale,
             confidence=self.detections.confidence[m],
             oks=None if np.isnan(self.oks[i]) else float(self.oks[i]),
-            kinds=self.kinds[i],
+            error_types=self.error_types[i],
             score=float(self.detections.score[m]),
             similarity=self.similarity[i],
         )
@@ -205,7 +205,7 @@ def _pose_data(pose: Pose) -> dict[str, Any]:
         "keypoints": _rounded(pose.keypoints, 1),
         "confidence": _rounded(pose.confidence, 3),
         "oks": None if pose.oks is None else round(pose.oks, 4),
-        "kinds": pose.kinds.tolist(),
+        "error_types": pose.error_types.tolist(),
         "score": round(pose.score, 3),
         "similarity": _rounded(pose.similarity, 3),
     }

@@ -91,7 +91,7 @@ def what_does_it_cost(comparison: Comparison, prices: Sequence[Price], profiles:
     cheaper = [i for i, p in comparison.p.items() if prices[i].gmacs < mine.gmacs and not p < ALPHA]
     if cheaper:
         cheapest = min(cheaper, key=lambda i: prices[i].gmacs)
-        said.append(f"cheaper, and not significantly different: {comparison.judged[cheapest].label}")
+        said.append(f"cheaper, and not significantly different: {comparison.evaluated[cheapest].label}")
     return Answer("What does it cost?", answer, "; ".join(said), "cost")
 
 
@@ -115,14 +115,14 @@ def cost(comparison: Comparison, prices: Sequence[Price], profiles: Sequence[Pro
         )
     rows = [
         (
-            judged.label,
+            evaluated.label,
             model.network,
             f"{each.params_m:.2f}" if each.complexity else "",
             f"{each.gmacs:.3f}" if each.complexity else "",
             f"{each.complexity.published_macs / 1e9:.3f}" if each.complexity else "",
-            f"{fraction(judged.value('AP'))} {interval(judged.estimate('AP'))}",
+            f"{fraction(evaluated.value('AP'))} {interval(evaluated.estimate('AP'))}",
         )
-        for model, judged, each in zip(comparison.models, comparison.judged, prices, strict=True)
+        for model, evaluated, each in zip(comparison.models, comparison.evaluated, prices, strict=True)
     ]
     note = "" if all(each.complexity for each in prices) else "Blank where a model can't be built here: not counted."
     header = ("model", "network and input size", "parameters, M", "G multiply–adds", "published convention", "AP")
@@ -135,12 +135,12 @@ def cost(comparison: Comparison, prices: Sequence[Price], profiles: Sequence[Pro
 
 
 def _marks(comparison: Comparison, prices: Sequence[Price]) -> list[Mark]:
-    points = [(judged.value("AP"), each.gmacs) for judged, each in zip(comparison.judged, prices, strict=True)]
+    points = [(evaluated.value("AP"), each.gmacs) for evaluated, each in zip(comparison.evaluated, prices, strict=True)]
     on_front = pareto_front(np.array([(value, -gmacs) for value, gmacs in points]))
     marks = []
-    for judged, (value, gmacs), front in zip(comparison.judged, points, on_front, strict=True):
-        interval_of = judged.estimate("AP")
-        marks.append(Mark(judged.label, value, interval_of.low, interval_of.high, cost=gmacs, front=bool(front)))
+    for evaluated, (value, gmacs), front in zip(comparison.evaluated, points, on_front, strict=True):
+        interval_of = evaluated.estimate("AP")
+        marks.append(Mark(evaluated.label, value, interval_of.low, interval_of.high, cost=gmacs, front=bool(front)))
     return marks
 
 
@@ -170,12 +170,12 @@ def published_figures(counted: Complexity) -> tuple[str, str]:
 
 def _run_times(comparison: Comparison, prices: Sequence[Price]) -> list[Table]:
     rows = []
-    for judged, each in zip(comparison.judged, prices, strict=True):
+    for evaluated, each in zip(comparison.evaluated, prices, strict=True):
         for seed, time in each.times.items():
             epoch, step = time.epoch, time.iteration
             rows.append(
                 (
-                    judged.label + (f", seed {seed}" if len(each.times) > 1 else ""),
+                    evaluated.label + (f", seed {seed}" if len(each.times) > 1 else ""),
                     f"{epoch.mean_s:.1f}",
                     "" if epoch.std_s is None else f"{epoch.std_s:.1f}",
                     f"{epoch.slowest_s:.1f} ({epoch.slowest_epoch})",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from catpose.data.coco_split import CocoSplit
-from catpose.data.slices import PARTS
+from catpose.data.slices import SLICES
 from catpose.data.statistics import PUBLISHED, DataStatistics, Statistics
 from catpose.figures import data as draw
 from catpose.figures.sheet import instances_sheet, label_issues_sheet
@@ -21,11 +21,11 @@ from catpose.text import markdown_escaped
 
 #: Suspected instances that are shown.
 SHOWN = 24
-#: Of each split, by its name, what `catpose.data.slices.conditions` gives.
-Conditions = Mapping[str, Mapping[str, np.ndarray]]
+#: Of each split, by its name, what `catpose.data.slices.slices` gives.
+Slices = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def data_blocks(statistics: DataStatistics, conditions: Conditions) -> list[Block]:
+def data_blocks(statistics: DataStatistics, slices: Slices) -> list[Block]:
     """Numbers and figures of some splits, without a photograph."""
     all_ = statistics.together
     return [
@@ -46,7 +46,7 @@ def data_blocks(statistics: DataStatistics, conditions: Conditions) -> list[Bloc
         ),
         Figure(
             "box_sizes",
-            "Longer side of the boxes; dashed, the borders of the condition “box size”.",
+            "Longer side of the boxes; dashed, the borders of the slices by box size.",
             "Histogram of the boxes' longer sides",
             draw.draw_box_sizes(all_),
         ),
@@ -77,7 +77,7 @@ def data_blocks(statistics: DataStatistics, conditions: Conditions) -> list[Bloc
             "A cat's mean pose facing left, with an ellipse round each keypoint",
             draw.draw_mean_pose(all_),
         ),
-        _parts(conditions),
+        _slice_table(slices),
     ]
 
 
@@ -158,15 +158,15 @@ def as_files(title: str, blocks: Sequence[Block]) -> dict[str, bytes]:
     return {**files, "report.md": ("\n".join(lines).rstrip() + "\n").encode()}
 
 
-def condition_counts(conditions: Conditions) -> dict[str, dict[str, dict[str, int]]]:
-    """Instances by condition, part and split; those in no part are left out."""
+def slice_counts(slices: Slices) -> dict[str, dict[str, dict[str, int]]]:
+    """Instances by attribute, slice and split; those in no slice are left out."""
     counts: dict[str, dict[str, dict[str, int]]] = {}
-    for name in dict.fromkeys(name for parts in conditions.values() for name in parts):
-        words = {split: parts[name] for split, parts in conditions.items() if name in parts}
-        own = sorted({str(word) for column in words.values() for word in column} - {"", *PARTS[name]})
+    for name in dict.fromkeys(name for names in slices.values() for name in names):
+        columns = {split: of_split[name] for split, of_split in slices.items() if name in of_split}
+        own = sorted({str(each) for column in columns.values() for each in column} - {"", *SLICES[name]})
         counts[name] = {
-            part: {split: int((column == part).sum()) for split, column in words.items()}
-            for part in (*PARTS[name], *own)
+            each: {split: int((column == each).sum()) for split, column in columns.items()}
+            for each in (*SLICES[name], *own)
         }
     return counts
 
@@ -248,14 +248,14 @@ def _keypoints(statistics: Statistics) -> Table:
     return Table("Keypoints", header, rows, note)
 
 
-def _parts(conditions: Conditions) -> Table:
-    splits = list(conditions)
+def _slice_table(slices: Slices) -> Table:
+    splits = list(slices)
     rows = [
-        (name if first else "", part, *(str(by_split.get(split, "")) for split in splits))
-        for name, parts in condition_counts(conditions).items()
-        for first, (part, by_split) in zip([True] + [False] * len(parts), parts.items(), strict=False)
+        (name if first else "", each, *(str(by_split.get(split, "")) for split in splits))
+        for name, counts in slice_counts(slices).items()
+        for first, (each, by_split) in zip([True] + [False] * len(counts), counts.items(), strict=False)
     ]
-    return Table("Conditions: instances in each part", ("condition", "part", *splits), rows)
+    return Table("Slices: instances in each", ("attribute", "slice", *splits), rows)
 
 
 def _three(values: Any) -> str:

@@ -1,4 +1,4 @@
-"""The report's sections on where models fail: by keypoint, by kind of error, by condition, by confidence."""
+"""The report's sections on where models fail: by keypoint, by error type, by slice, by confidence."""
 
 from __future__ import annotations
 
@@ -6,94 +6,94 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from catpose.analysis.compare import ENOUGH, Judged
+from catpose.analysis.compare import ENOUGH, EvaluatedRuns
 from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
 from catpose.figures.calibration import draw_reliability, draw_thresholds
 from catpose.figures.cat import draw_keypoint_values
-from catpose.figures.error_types import MEANING, Estimate, Row, draw_ap_gains, draw_error_types, draw_slices
+from catpose.figures.error_types import MEANING, Estimate, Row, draw_delta_ap, draw_error_types, draw_slices
 from catpose.instances import Instances
 from catpose.page.html import Answer, Block, Figure, Section, Table, Text
 from catpose.page.results import written
 from catpose.score.calibration import reliability, threshold_curves
-from catpose.score.error_types import KINDS
+from catpose.score.error_types import ERROR_TYPES
 from catpose.skeleton import Skeleton
 from catpose.text import fraction, interval
 
 
 def where_does_it_fail(diagnosis: Diagnosis) -> Answer:
     """About the best model."""
-    judged = diagnosis.judged
-    gains = {error: diagnosis.gain(error).value for error in diagnosis.errors}
+    evaluated = diagnosis.evaluated
+    gains = {error: diagnosis.delta_ap(error).value for error in diagnosis.errors}
     worst = max(gains, key=lambda error: gains[error])
-    by_keypoint = {name: judged.value(f"AP/{name}") for name in diagnosis.skeleton.names}
+    by_keypoint = {name: evaluated.value(f"AP/{name}") for name in diagnosis.skeleton.names}
     known = sorted((value, name) for name, value in by_keypoint.items() if not np.isnan(value))
     lowest = ", ".join(f"{name.replace('_', ' ')} ({fraction(value)})" for value, name in known[:2])
     if not gains[worst] > 0:
-        return Answer("Where does it fail?", "Nowhere", "no kind of error costs AP here", "failures")
+        return Answer("Where does it fail?", "Nowhere", "no error type costs AP here", "failures")
     detail = f"corrected, AP would be {fraction(gains[worst])} higher; hardest keypoints: {lowest}"
     hard = [
-        (diagnosis.part(condition, name).value, f"{condition}: {name}", diagnosis.size(condition, name))
-        for condition, parts in diagnosis.parts.items()
-        for name in parts
-        if diagnosis.size(condition, name) >= ENOUGH
+        (diagnosis.slice_ap(attribute, name).value, f"{attribute}: {name}", diagnosis.size(attribute, name))
+        for attribute, names in diagnosis.slices.items()
+        for name in names
+        if diagnosis.size(attribute, name) >= ENOUGH
     ]
     if hard:
         value, name, n = min(hard)
-        detail += f"; hardest part of the data: {name} ({fraction(value)}, {n} instances)"
+        detail += f"; hardest slice: {name} ({fraction(value)}, {n} instances)"
     return Answer("Where does it fail?", f"{worst.capitalize()}: {MEANING[worst]}", detail, "failures")
 
 
 def failures(diagnoses: Sequence[Diagnosis], truth: Instances) -> Section:
     """The best model first; figures of one model are about that one."""
     best = diagnoses[0]
-    values = [best.judged.value(f"AP/{name}") for name in best.skeleton.names]
+    values = [best.evaluated.value(f"AP/{name}") for name in best.skeleton.names]
     keypoints = Figure(
         "keypoints",
-        f"AP of {best.judged.label} with one keypoint at a time",
+        f"AP of {best.evaluated.label} with one keypoint at a time",
         "AP of each keypoint",
         draw_keypoint_values(best.skeleton, values, "AP with this keypoint alone"),
-        _keypoint_table(best.judged, best.skeleton),
+        _keypoint_table(best.evaluated, best.skeleton),
     )
     blocks: list[Block] = [
         Text(
-            "Kinds of error after Ronchi & Perona (ICCV 2017): a keypoint is good or jitters about its place, was taken"
+            "Error types after Ronchi & Perona (ICCV 2017): a keypoint is good or jitters about its place, was taken"
             " for its left or right counterpart (inversion), for one of another animal (swap), or is near nothing"
-            " (miss). What a kind costs is the AP regained were it put right."
+            " (miss). ΔAP is what AP gains were errors of one type put right."
         ),
         keypoints,
         *_error_types(diagnoses),
-        _gained_table(best),
+        _delta_ap_table(best),
         *_slices(diagnoses),
-        *_confidence(best.judged, truth),
+        *_confidence(best.evaluated, truth),
     ]
     return Section("failures", "Where they fail", blocks)
 
 
 def _error_types(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
-    """How frequent each kind of error is, and what it costs."""
+    """How frequent each error type is, and its ΔAP."""
     best = diagnoses[0]
-    names = [each.judged.label for each in diagnoses]
-    gains = {error: [each.gain(error) for each in diagnoses] for error in best.errors}
+    names = [each.evaluated.label for each in diagnoses]
+    gains = {error: [each.delta_ap(error) for each in diagnoses] for error in best.errors}
     return [
         Figure(
-            "kinds",
-            f"What becomes of each keypoint, {best.judged.label}",
+            "error_types",
+            f"What becomes of each keypoint, {best.evaluated.label}",
             "bars: the part of each keypoint that is good, jitter, inversion, swap or miss",
-            draw_error_types(best.kinds, best.skeleton),
+            draw_error_types(best.error_types, best.skeleton),
             Table(
                 "All keypoints",
-                ("model", *KINDS),
-                [(each.judged.label, *(f"{100 * share:.1f} %" for share in each.shares)) for each in diagnoses],
+                ("model", *ERROR_TYPES),
+                [(each.evaluated.label, *(f"{100 * share:.1f} %" for share in each.shares)) for each in diagnoses],
             ),
         ),
         Figure(
-            "regained",
-            "AP regained, were one kind of error corrected",
-            "AP regained for each kind of error, with 95 % intervals",
-            draw_ap_gains(names, gains),
+            "delta_ap",
+            "ΔAP: what AP gains, were one error type corrected",
+            "ΔAP of each error type, with 95 % intervals",
+            draw_delta_ap(names, gains),
             Table(
-                "AP regained",
-                ("kind", *names),
+                "ΔAP",
+                ("error type", *names),
                 [(f"{error} ({MEANING[error]})", *(_cell(each) for each in gains[error])) for error in gains],
                 "Alone each; they don't add up, since one instance may need two of them. A corrected keypoint lies on"
                 " its truth.",
@@ -103,42 +103,44 @@ def _error_types(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
 
 
 def _slices(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
-    """AP on parts of the data; nothing where no condition parts them."""
+    """AP by slice; nothing where no attribute has several."""
     best = diagnoses[0]
-    names = [each.judged.label for each in diagnoses]
+    names = [each.evaluated.label for each in diagnoses]
     rows = {
-        condition: [
-            Row(name, best.size(condition, name), tuple(each.part(condition, name) for each in diagnoses))
-            for name in parts
+        attribute: [
+            Row(name, best.size(attribute, name), tuple(each.slice_ap(attribute, name) for each in diagnoses))
+            for name in slices
         ]
-        for condition, parts in best.parts.items()
+        for attribute, slices in best.slices.items()
     }
     if not rows:
         return []
     table = Table(
-        "AP on parts of the data",
-        ("condition", "instances", *names),
+        "AP by slice",
+        ("slice", "instances", *names),
         [
-            (f"{condition}: {row.label}", str(row.n), *(_cell(each) for each in row.estimates))
-            for condition, some in rows.items()
+            (f"{attribute}: {row.label}", str(row.n), *(_cell(each) for each in row.estimates))
+            for attribute, some in rows.items()
             for row in some
         ],
     )
-    alt = "AP on parts of the data, with 95 % intervals"
-    return [Figure("conditions", "AP by condition", alt, draw_slices(names, rows), table)]
+    alt = "AP on slices of the data, with 95 % intervals"
+    return [Figure("slices", "AP by slice", alt, draw_slices(names, rows), table)]
 
 
-def _confidence(judged: Judged, truth: Instances) -> list[Figure]:
+def _confidence(evaluated: EvaluatedRuns, truth: Instances) -> list[Figure]:
     """Of the first run, but for the ECE, which is of all."""
-    which = f" (seeds together; below, the first of {len(judged.detections)})" if len(judged.detections) > 1 else ""
-    detections = judged.detections[0]
+    which = (
+        f" (seeds together; below, the first of {len(evaluated.detections)})" if len(evaluated.detections) > 1 else ""
+    )
+    detections = evaluated.detections[0]
     bins, curves = reliability(truth, detections), threshold_curves(truth, detections)
-    ece = judged.estimate("ECE")
+    ece = evaluated.estimate("ECE")
     edges = np.linspace(0, 1, len(bins.count) + 1)
     return [
         Figure(
             "reliability",
-            f"Can confidences be trusted? {judged.label}: ECE {fraction(ece.value)} {interval(ece)}{which}",
+            f"Can confidences be trusted? {evaluated.label}: ECE {fraction(ece.value)} {interval(ece)}{which}",
             "reliability: the part of keypoints that is right, by confidence",
             draw_reliability(bins),
             Table(
@@ -154,7 +156,7 @@ def _confidence(judged: Judged, truth: Instances) -> list[Figure]:
         ),
         Figure(
             "thresholds",
-            f"What a threshold on confidence does, {judged.label}",
+            f"What a threshold on confidence does, {evaluated.label}",
             "AP, precision and recall against the threshold",
             draw_thresholds(curves),
             Table(
@@ -171,28 +173,30 @@ def _confidence(judged: Judged, truth: Instances) -> list[Figure]:
     ]
 
 
-def _gained_table(diagnosis: Diagnosis) -> Table:
+def _delta_ap_table(diagnosis: Diagnosis) -> Table:
     """The keypoint that costs most first."""
-    gained = diagnosis.gained_by_keypoint
-    order = np.argsort(-gained.sum(axis=1), kind="stable")
+    gains = diagnosis.delta_ap_by_keypoint
+    order = np.argsort(-gains.sum(axis=1), kind="stable")
     rows = [
-        (diagnosis.skeleton.names[k].replace("_", " "), *(f"{value:+.4f}" if value else "0" for value in gained[k]))
+        (diagnosis.skeleton.names[k].replace("_", " "), *(f"{value:+.4f}" if value else "0" for value in gains[k]))
         for k in order
     ]
-    note = "AP over all keypoints, were this one's errors of this kind alone corrected; costliest first."
-    return Table(f"AP regained by keypoint and kind, {diagnosis.judged.label}", ("keypoint", *KINDS[1:]), rows, note)
+    note = "AP over all keypoints, were this one's errors of this type alone corrected; costliest first."
+    return Table(
+        f"ΔAP by keypoint and error type, {diagnosis.evaluated.label}", ("keypoint", *ERROR_TYPES[1:]), rows, note
+    )
 
 
-def _keypoint_table(judged: Judged, skeleton: Skeleton) -> Table:
+def _keypoint_table(evaluated: EvaluatedRuns, skeleton: Skeleton) -> Table:
     rows = []
     for name in skeleton.names:
         cells = []
         for key in PER_KEYPOINT:
-            made = judged.estimate(f"{key}/{name}")
-            write = written(key)
-            cells.append("" if np.isnan(made.value) else f"{write(made.value)} {interval(made, write)}".strip())
+            estimate, write = evaluated.estimate(f"{key}/{name}"), written(key)
+            known = not np.isnan(estimate.value)
+            cells.append(f"{write(estimate.value)} {interval(estimate, write)}".strip() if known else "")
         rows.append((name.replace("_", " "), *cells))
-    return Table(f"Each keypoint, {judged.label}", ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px"), rows)
+    return Table(f"Each keypoint, {evaluated.label}", ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px"), rows)
 
 
 def _cell(of: Estimate) -> str:

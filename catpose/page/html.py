@@ -190,7 +190,7 @@ def _grouped(blocks: Sequence[Block]) -> Iterator[tuple[str, list[Block]]]:
 
 
 def _marks() -> Markup:
-    """The colours of sides and kinds of error as CSS; those of sides don't change with the page's."""
+    """The colours of sides and error types as CSS; those of sides don't change with the page's."""
     colors = {side: f"rgb{color}" for side, color in SIDES.items()}
     colors |= {kind: f"var({VARIABLES[color]})" for kind, color in COLOURS.items()}
     return Markup("\n".join(f".mark-{name} {{ --mark: {color}; }}" for name, color in colors.items()))

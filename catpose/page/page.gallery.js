@@ -23,7 +23,7 @@ class Gallery {
     this.data = JSON.parse(find("script").textContent);
     this.data.items.forEach((item, index) => { item.index = index; });
     const choices = this.fields().filter((field) => field.name.startsWith("is:") && field.length > 2);
-    this.varied = new Set(choices.map((field) => field.name.slice(3))); // the conditions that tell instances apart
+    this.varied = new Set(choices.map((field) => field.name.slice(3))); // the attributes that tell instances apart
     this.defaults = this.state();
     this.open = null; // the item that the dialog shows
     find("details").open = innerWidth >= 700;
@@ -117,11 +117,11 @@ class Gallery {
     if (keypoint && !item.truth[k]) return false;
     if (kind === "undetected" && pose) return false;
     if (kind && kind !== "undetected") {
-      const wanted = this.data.kinds.indexOf(kind);
-      if (!pose || !(keypoint ? pose.kinds[k] === wanted : pose.kinds.includes(wanted))) return false;
+      const wanted = this.data.error_types.indexOf(kind);
+      if (!pose || !(keypoint ? pose.error_types[k] === wanted : pose.error_types.includes(wanted))) return false;
     }
     return Object.entries(rest).every(
-      ([name, value]) => !name.startsWith("is:") || value === "" || item.conditions[name.slice(3)] === value);
+      ([name, value]) => !name.startsWith("is:") || value === "" || item.slices[name.slice(3)] === value);
   }
 
   sorted(items, { sort, model, compare }) {
@@ -171,9 +171,9 @@ class Gallery {
   card(item, state) {
     const models = state.compare === "" ? [state.model] : [state.model, state.compare];
     const panels = models.map((model) => this.panel(item, model, models, state));
-    const telling = Object.entries(item.conditions).filter(([name, value]) => this.varied.has(name) && value !== "no");
+    const telling = Object.entries(item.slices).filter(([name, value]) => this.varied.has(name) && value !== "no");
     const words = telling.map(([name, value]) => (value === "yes" ? name : `${name}: ${value}`)).join(" · ");
-    const text = [element("span", { class: "title" }, item.title), element("span", { class: "conditions" }, words)];
+    const text = [element("span", { class: "title" }, item.title), element("span", { class: "slices" }, words)];
     return element("button", { type: "button", class: "card", tabindex: -1, "data-index": item.index },
       element("span", { class: "panels" }, ...panels), ...text);
   }
@@ -189,12 +189,12 @@ class Gallery {
     const oks = pose ? ["OKS ", element("b", {}, decimals(pose.oks, 3))] : ["not detected"];
     score.append(element("span", { class: "oks" }, ...oks));
     if (model !== models[0] && value !== null) score.append(element("span", { class: "gain" }, signed(value - first)));
-    const chips = this.data.kinds.map((kind, k) => {
-      const n = pose ? pose.kinds.filter((found) => found === k).length : 0;
+    const chips = this.data.error_types.map((kind, k) => {
+      const n = pose ? pose.error_types.filter((found) => found === k).length : 0;
       return n ? element("span", { class: `chip mark-${kind}` }, element("i", { class: "dot" }), `${n} ${kind}`) : "";
     });
     return element("span", { class: "panel" }, this.picture(item, pose, state, scale), bar, score,
-      element("span", { class: "kinds" }, ...chips));
+      element("span", { class: "error-types" }, ...chips));
   }
 
   /** The picture, zoomed to the instance's box unless the whole is wanted; truth as rings, the prediction as dots. */
@@ -208,7 +208,7 @@ class Gallery {
     const px = (Math.max(view[2], view[3] * ASPECT) / 300) * scale; // a px of a card of 300
     const svg = shape("svg", { viewBox: view.map((v) => v.toFixed(1)).join(" "), "aria-hidden": "true" },
       shape("image", { href: this.data.pictures[item.picture], width, height }));
-    const colour = (k) => (state.colour === "side" ? this.data.sides[k] : this.data.kinds[pose?.kinds[k]] ?? "none");
+    const colour = (k) => (state.colour === "side" ? this.data.sides[k] : this.data.error_types[pose?.error_types[k]] ?? "none");
     const line = (name, a, b, thick) => svg.append(shape("line",
       { class: name, x1: a[0], y1: a[1], x2: b[0], y2: b[1], "stroke-width": thick * px }));
     const circle = (name, at, r, thick, ...inside) => svg.append(shape("circle",
@@ -303,7 +303,7 @@ class Gallery {
     put("h3", item.title);
     put(".position", at < 0 ? "not among those shown" : `${at + 1} of ${this.order.length}`);
     put(".panels", ...models.map((model) => this.panel(item, model, models, state, 0.7)));
-    put(".conditions", Object.entries(item.conditions).map(([name, value]) => `${name}: ${value}`).join(" · "));
+    put(".slices", Object.entries(item.slices).map(([name, value]) => `${name}: ${value}`).join(" · "));
     const columns = ["error", "similarity", "confidence"];
     const over = models.map((model) => element("th", { colspan: 3, scope: "colgroup" }, this.data.models[model]));
     const under = models.flatMap(() => columns.map((name) => element("th", { scope: "col" }, name)));
@@ -314,7 +314,7 @@ class Gallery {
   }
 
   cells(pose, k) {
-    const kind = this.data.kinds[pose?.kinds[k]];
+    const kind = this.data.error_types[pose?.error_types[k]];
     const mark = kind ? [element("i", { class: "dot" }), kind] : [pose ? "not labelled" : "–"];
     return [element("td", { class: `kind mark-${kind ?? "none"}` }, ...mark),
       element("td", {}, decimals(pose?.similarity[k], 2)), element("td", {}, decimals(pose?.confidence[k], 2))];

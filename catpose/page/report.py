@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from catpose.analysis.compare import compare
-from catpose.analysis.diagnosis import diagnose, parts_of
+from catpose.analysis.diagnosis import diagnose, varied
 from catpose.analysis.models import read_models, unfinished
 from catpose.cost.profiling import read_profile
 from catpose.data.coco import read_split
-from catpose.data.slices import conditions
+from catpose.data.slices import slices
 from catpose.data.statistics import measure
 from catpose.figures.gallery import gallery
 from catpose.page.cost import cost, price, what_does_it_cost
@@ -21,7 +21,7 @@ from catpose.page.html import Page, Section, Text
 from catpose.page.reproduction import reproduction
 from catpose.page.results import is_it_real, published, results, which_is_better
 from catpose.page.training import training
-from catpose.score.error_types import kinds
+from catpose.score.error_types import error_types
 from catpose.version import __version__
 
 #: Most models that the error analysis and the gallery show, the best first.
@@ -52,18 +52,18 @@ def report(
     measured = [read_profile(path) for path in profiles]
     models, split = read_models(runs, root)
     comparison = compare(models, split, draws)
-    found = conditions(split)
-    parts = parts_of(found)
-    shown = sorted(comparison.judged, key=lambda judged: -judged.value("AP"))[:SHOWN]
-    diagnoses = [diagnose(judged, split, parts, draws) for judged in shown]
+    found = slices(split)
+    sliced = varied(found)
+    shown = sorted(comparison.evaluated, key=lambda each: -each.value("AP"))[:SHOWN]
+    diagnoses = [diagnose(each, split, sliced, draws) for each in shown]
     pictures = gallery(
         split,
-        [(judged.label, judged.detections[0], kinds(split, judged.detections[0])) for judged in shown],
-        {name: found[name] for name in parts},
+        [(each.label, each.detections[0], error_types(split, each.detections[0])) for each in shown],
+        {name: found[name] for name in sliced},
     )
     prices = [price(model, split.skeleton, trusted) for model in models]
     train = read_split(split.file.parent.parent, "train")
-    counted = {"train": conditions(train, pictures=False), "val": found}
+    counted = {"train": slices(train, pictures=False), "val": found}
     n = sum(len(model.runs) for model in models)
     of = f"{len(models)} models, {n} trained networks" if n > 1 else "One trained network"
     aside = " ".join(["", *unfinished(runs)])

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from catpose.analysis.compare import Comparison, Judged
+from catpose.analysis.compare import Comparison, EvaluatedRuns
 from catpose.analysis.models import Model
 from catpose.analysis.statistics import ALPHA
 from catpose.figures.configurations import Mark, draw_configurations
@@ -32,12 +32,12 @@ MEANINGS = (
 
 def which_is_better(comparison: Comparison) -> Answer:
     """The answer that names the best model and its AP."""
-    best = comparison.judged[comparison.best]
-    made, n = best.estimate("AP"), len(comparison.judged)
+    best = comparison.evaluated[comparison.best]
+    made, n = best.estimate("AP"), len(comparison.evaluated)
     detail = f"{f'AP {fraction(made.value)} {interval(made)}'.strip()}, {runs(best)}"
     second = _runner_up(comparison)
     if second is not None:
-        other = comparison.judged[second]
+        other = comparison.evaluated[second]
         detail += f"; next of {n} is {other.label}, {fraction(other.value('AP'))}"
     return Answer("Which model is better?", best.label, detail, "results")
 
@@ -47,7 +47,7 @@ def is_it_real(comparison: Comparison) -> Answer:
     question, second = "Is the difference real?", _runner_up(comparison)
     if second is None:
         return Answer(question, "Nothing to compare with", "name two runs or more, or a study", "results")
-    difference, p, other = comparison.differences[second], comparison.p[second], comparison.judged[second]
+    difference, p, other = comparison.differences[second], comparison.p[second], comparison.evaluated[second]
     if math.isnan(p):
         much = f"{signed(difference.value)} to {other.label}, on too few images to tell".strip()
         return Answer(question, "Can't be told", much, "results")
@@ -61,7 +61,7 @@ def is_it_real(comparison: Comparison) -> Answer:
             much += f"; a true one of {fraction(difference.detectable)} would be seen 4 times in 5"
     if 0 < len(apart) < len(comparison.p):
         much += f"; it is significantly different from {len(apart)} of the {len(comparison.p)} others"
-    if min(len(other.evaluations), len(comparison.judged[comparison.best].evaluations)) == 1:
+    if min(len(other.evaluations), len(comparison.evaluated[comparison.best].evaluations)) == 1:
         much += "; of these trainings, not of training again"
     return Answer(question, answer, much, "results")
 
@@ -71,21 +71,21 @@ def results(comparison: Comparison) -> Section:
     order = _by_ap(comparison)
     header = ("model", "seeds", "AP", "95 % interval", *COLUMNS.values(), "to the best", "95 % interval", "p")
     rows = [_row(comparison, i) for i in order]
-    marks = [_mark(comparison.judged[i]) for i in order]
-    n_images = comparison.judged[0].n_images
-    n = int(comparison.judged[0].evaluations[0].values["n"])
+    marks = [_mark(comparison.evaluated[i]) for i in order]
+    n_images = comparison.evaluated[0].n_images
+    n = int(comparison.evaluated[0].evaluations[0].values["n"])
     words = [
         f"All models are scored on the same {n_images} images with {n} instances; their intervals come from the same"
         " resamples of these images, so that what is hard for all of them cancels out of a difference.",
         "p is corrected for all pairs of models (Holm), since these very numbers chose the best one; intervals are not,"
         " and what was chosen as best of many looks a little better than it is.",
     ]
-    if any(len(judged.evaluations) == 1 for judged in comparison.judged):
+    if any(len(evaluated.evaluations) == 1 for evaluated in comparison.evaluated):
         words.append(
             "A model with one seed is one training: its interval says how it would do on other images, and nothing"
             " about training it again."
         )
-    if any(len(judged.evaluations) > 1 for judged in comparison.judged):
+    if any(len(evaluated.evaluations) > 1 for evaluated in comparison.evaluated):
         words.append("With several seeds, an AP is the expected one over trainings and images, a dot is one seed.")
     return Section(
         "results",
@@ -94,7 +94,7 @@ def results(comparison: Comparison) -> Section:
             Figure(
                 "models",
                 "AP of each model with its 95 % interval",
-                f"AP with 95 % intervals; the best is {comparison.judged[comparison.best].label}",
+                f"AP with 95 % intervals; the best is {comparison.evaluated[comparison.best].label}",
                 draw_configurations(marks),
             ),
             Table("Every score, the best model first", header, rows, " ".join(words), highlight=(0,)),
@@ -102,8 +102,8 @@ def results(comparison: Comparison) -> Section:
                 "95 % intervals of the other scores",
                 ("model", *COLUMNS.values()),
                 [
-                    (judged.label, *(interval(judged.estimate(key), written(key)) for key in COLUMNS))
-                    for judged in (comparison.judged[i] for i in order)
+                    (evaluated.label, *(interval(evaluated.estimate(key), written(key)) for key in COLUMNS))
+                    for evaluated in (comparison.evaluated[i] for i in order)
                 ],
                 MEANINGS,
             ),
@@ -145,11 +145,11 @@ def ours(comparison: Comparison, table: dict[str, Any], row: dict[str, Any]) -> 
     if row["settings"] is None:
         return ""
     study, cells = row.get("study", table.get("study")), []
-    for model, judged in zip(comparison.models, comparison.judged, strict=True):
+    for model, evaluated in zip(comparison.models, comparison.evaluated, strict=True):
         name = model.runs[0].study or ""
         of_study = study is None or name == study or name.startswith((f"{study}-", f"{study}_"))
         if of_study and all(has(model, key, value) for key, value in row["settings"].items()):
-            made = judged.estimate("AP")
+            made = evaluated.estimate("AP")
             cells.append(f"{fraction(made.value)} {interval(made)} ({model.network}, {model.epochs} epochs)")
     return "; ".join(cells) or "not run"
 
@@ -164,9 +164,9 @@ def has(model: Model, key: str, value: object) -> bool:
     return own == value
 
 
-def runs(judged: Judged) -> str:
+def runs(evaluated: EvaluatedRuns) -> str:
     """How many runs a model has, such as "3 seeds"."""
-    return "one run" if len(judged.detections) == 1 else f"{len(judged.detections)} seeds"
+    return "one run" if len(evaluated.detections) == 1 else f"{len(evaluated.detections)} seeds"
 
 
 def written(key: str) -> Any:
@@ -175,7 +175,7 @@ def written(key: str) -> Any:
 
 
 def _by_ap(comparison: Comparison) -> list[int]:
-    return sorted(range(len(comparison.judged)), key=lambda i: -comparison.judged[i].value("AP"))
+    return sorted(range(len(comparison.evaluated)), key=lambda i: -comparison.evaluated[i].value("AP"))
 
 
 def _runner_up(comparison: Comparison) -> int | None:
@@ -184,23 +184,23 @@ def _runner_up(comparison: Comparison) -> int | None:
 
 
 def _row(comparison: Comparison, i: int) -> tuple[str, ...]:
-    judged = comparison.judged[i]
+    evaluated = comparison.evaluated[i]
     difference = comparison.differences.get(i)
     compared = ("best", "", "")
     if difference is not None:  # the best one's minus this one's, turned round
         turned = f"[{signed(-difference.high)}, {signed(-difference.low)}]" if not math.isnan(difference.low) else ""
         compared = (signed(-difference.value), turned, p_value(comparison.p[i]))
     return (
-        judged.label,
-        str(len(judged.evaluations)),
-        fraction(judged.value("AP")),
-        interval(judged.estimate("AP")),
-        *(written(key)(judged.value(key)) for key in COLUMNS),
+        evaluated.label,
+        str(len(evaluated.evaluations)),
+        fraction(evaluated.value("AP")),
+        interval(evaluated.estimate("AP")),
+        *(written(key)(evaluated.value(key)) for key in COLUMNS),
         *compared,
     )
 
 
-def _mark(judged: Judged) -> Mark:
-    made = judged.estimate("AP")
-    points = tuple(evaluation.values["AP"] for evaluation in judged.evaluations)
-    return Mark(judged.label, made.value, made.low, made.high, points)
+def _mark(evaluated: EvaluatedRuns) -> Mark:
+    made = evaluated.estimate("AP")
+    points = tuple(evaluation.values["AP"] for evaluation in evaluated.evaluations)
+    return Mark(evaluated.label, made.value, made.low, made.high, points)

@@ -22,7 +22,7 @@ from catpose.files import atomic_write, write_json
 from catpose.geometry import apply, invert
 from catpose.run.directory import RunDirectory
 from catpose.score.ap import own_oks
-from catpose.score.metric import KeypointAP, figures
+from catpose.score.metric import KeypointAP, metric_values
 from catpose.score.oks import MIN_CONFIDENCE
 from catpose.score.protocol import EvaluationProtocol, Score
 from catpose.skeleton import Skeleton
@@ -75,7 +75,7 @@ class Validation(Callback):
             seen=int((seen & ~self.truth.ignored).sum()),
         )
         if protocol.is_partial:  # instances that nobody looked at are no missed ones
-            values = figures(dataclasses.replace(self.truth, ignored=self.truth.ignored | ~seen), detections)
+            values = metric_values(dataclasses.replace(self.truth, ignored=self.truth.ignored | ~seen), detections)
             log.info("validation looked at %d of %d instances: no AP of the split", protocol.seen, protocol.instances)
         if trainer.is_global_zero:
             write_json(self.run.val_results, detections.to_results(own_oks(self.truth, detections)), indent=None)
@@ -92,7 +92,7 @@ class History(Callback):
     """`metrics.csv`: a row for each epoch's end and for each validation within an epoch, with its epoch and step.
 
     What a row says of the validation is of its very step: of an epoch that doesn't end in a validation it says nothing.
-    A validation within an epoch has no figures of the training. Each row is a line in `log.txt` too. A resumed run's
+    A validation within an epoch has no metrics of the training. Each row is a line in `log.txt` too. A resumed run's
     rows follow those it had finished.
     """
 

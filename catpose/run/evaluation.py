@@ -23,7 +23,7 @@ from catpose.errors import InputError, one_line
 from catpose.files import read_json
 from catpose.instances import Instances
 from catpose.model.pose import PoseModel
-from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
 from catpose.score.full import evaluate
 from catpose.score.metric import KeypointAP, scored
@@ -146,19 +146,20 @@ def read_results(path: Path, truth: Instances) -> Detections:
 
 
 def score(split: CocoSplit, detections: Detections, flip_test: bool | None) -> Score:
-    """Every figure of detections on a labelled split, AP as pycocotools agrees, with their protocol.
+    """Every metric of detections on a labelled split, AP as pycocotools agrees, with their protocol.
 
     Args:
         flip_test: whether the detections were made with it; None for those of a file of unknown making.
 
     Raises:
         InputError: the split has no labels.
-        RuntimeError: pycocotools finds other figures, which is a bug of ours.
+        RuntimeError: pycocotools finds other values, which is a bug of ours.
     """
     if not split.has_keypoints:
         raise InputError(f"{split.file}: holds no keypoints to score against; use python -m catpose.predict")
     values = evaluate(split, detections, draws=0).values
-    require_agreement(values, judge(split.coco, detections.to_results(), split.skeleton, area=split.area_rule))
+    reference = cocoeval(split.coco, detections.to_results(), split.skeleton, per_keypoint=True, area=split.area_rule)
+    require_agreement(values, reference)
     protocol = EvaluationProtocol.of(
         split,
         detections,

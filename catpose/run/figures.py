@@ -14,13 +14,13 @@ from catpose.run.directory import RunDirectory
 from catpose.run.evaluation import read_results
 from catpose.score.calibration import reliability
 from catpose.score.detections import Detections
-from catpose.score.error_types import kinds
+from catpose.score.error_types import error_types
 from catpose.score.full import evaluate
 from catpose.score.protocol import Score
 
 
 class FinalFigures(Callback):
-    """At the end, the last validation's figures to W&B: AP by keypoint, kinds of error, reliability."""
+    """At the end, the last validation's figures to W&B: AP by keypoint, error types, reliability."""
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
@@ -55,6 +55,6 @@ def figures(truth: Instances, detections: Detections) -> dict[str, dict[str, byt
         "val/figures/keypoints": draw_keypoint_values(
             skeleton, [values[f"AP/{name}"] for name in skeleton.names], "AP"
         ),
-        "val/figures/kinds": draw_error_types(kinds(truth, detections), skeleton),
+        "val/figures/error_types": draw_error_types(error_types(truth, detections), skeleton),
         "val/figures/reliability": draw_reliability(reliability(truth, detections)),
     }

@@ -1,7 +1,7 @@
-"""AP on parts of the instances: cats in the dark, cats cut off, cats alone.
+"""AP on slices of the instances: cats in the dark, cats cut off, cats alone.
 
-A part is evaluated as a data set of its own: its instances, and the detections that belong to them. Detections that
-belong to nobody are in no part. All images stay, so that a draw of the images is the same for every part, every model
+A slice is evaluated as a data set of its own: its instances, and the detections that belong to them. Detections that
+belong to nobody are in no slice. All images stay, so that a draw of the images is the same for every slice, every model
 and the whole.
 """
 
@@ -19,30 +19,30 @@ from catpose.score.pairs import owner_of
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """What a model does on some of the instances."""
+class SliceAP:
+    """A model's AP on one slice."""
 
     n: int  # instances that count
     ap: float  # 0..1, nan where none counts
-    draws: np.ndarray  # (B,) float64, AP of each draw of the images; nan where it holds none of the part's instances
+    draws: np.ndarray  # (B,) float64, AP of each draw of the images; nan where it holds none of the slice's instances
 
 
-def by_condition(truth: Instances, detections: Detections, labels: np.ndarray, draws: int) -> dict[str, Part]:
-    """Each label's part, labels ascending.
+def ap_by_slice(truth: Instances, detections: Detections, labels: np.ndarray, draws: int) -> dict[str, SliceAP]:
+    """Each slice's AP, slices ascending by name.
 
     Args:
-        labels: (N,) str, in the order of `truth`.
+        labels: (N,) str, the slice of each instance, in the order of `truth`.
         draws: as of `bootstrap.image_weights`.
     """
     if labels.shape != (len(truth),):
         raise ValueError(f"labels are ({len(truth)},), one for each instance; these are {labels.shape}")
     weights = np.concatenate([np.ones((1, len(truth.image_ids)), np.int64), image_weights(len(truth.image_ids), draws)])
     owner = owner_of(truth, detections)
-    parts = {}
+    slices = {}
     for label in np.unique(labels).tolist():
         here = labels == label
         theirs = np.isin(owner, np.flatnonzero(here))
-        part = truth.subset(here)
-        ap = bootstrap_ap(match(part, detections.subset(theirs)), weights)
-        parts[label] = Part(n=int((~part.ignored).sum()), ap=float(ap[0]), draws=ap[1:])
-    return parts
+        some = truth.subset(here)
+        ap = bootstrap_ap(match(some, detections.subset(theirs)), weights)
+        slices[label] = SliceAP(n=int((~some.ignored).sum()), ap=float(ap[0]), draws=ap[1:])
+    return slices

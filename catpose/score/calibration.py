@@ -46,7 +46,7 @@ def reliability(truth: Instances, detections: Detections) -> Reliability:
 
     A keypoint is correct where its similarity to its own truth is at least 0.5, the error analysis' border (`NEAR_KS`).
     """
-    confidence, correct, in_bin = _judged(truth, detections)
+    confidence, correct, in_bin = _binned(truth, detections)
     count = in_bin.sum(axis=(0, 1))
     some = np.where(count > 0, count, np.nan)
     sums = (np.einsum("nk,nkb->b", each, in_bin.astype(np.float64)) for each in (confidence, correct))
@@ -59,7 +59,7 @@ def calibration_error(truth: Instances, detections: Detections, image_weights: n
     are apart in their bin.
 
     Noise makes bins differ too: with few keypoints ECE is above 0 even where confidences are the true probabilities,
-    and draws, which hold more noise than the data, are on average above the figure itself.
+    and draws, which hold more noise than the data, are on average above the value itself.
 
     Args:
         image_weights: how often each draw holds each image, (I,) or (draws, I), in the order of
@@ -68,7 +68,7 @@ def calibration_error(truth: Instances, detections: Detections, image_weights: n
     Returns:
         float64 of shape () or (draws,), in 0..1 for confidences in 0..1; nan where no keypoint counts.
     """
-    confidence, correct, in_bin = _judged(truth, detections)
+    confidence, correct, in_bin = _binned(truth, detections)
     gap = np.einsum("nk,nkb->nb", confidence - correct, in_bin.astype(np.float64))
     weights = np.ones(len(truth.image_ids)) if image_weights is None else np.asarray(image_weights, dtype=np.float64)
     held = weights[..., truth.image_index]  # (..., N)
@@ -86,8 +86,8 @@ def threshold_curves(truth: Instances, detections: Detections) -> ThresholdCurve
     n_instances, rows = matches.instances[0].sum(), []
     for threshold in THRESHOLDS:
         # Matching goes from the best score to the worst: whom the better ones match doesn't depend on the worse.
-        kept = detections.score[matches.detection] >= threshold
-        left = dataclasses.replace(matches, true=matches.true & kept, counted=matches.counted & kept)
+        above = detections.score[matches.detection] >= threshold
+        left = dataclasses.replace(matches, true=matches.true & above, counted=matches.counted & above)
         found, seen = left.true[0, 0].sum(), left.counted[0, 0].sum()
         precision = found / seen if seen else np.nan
         recall = found / n_instances if n_instances else np.nan
@@ -97,7 +97,7 @@ def threshold_curves(truth: Instances, detections: Detections) -> ThresholdCurve
     return ThresholdCurves(*np.array(rows, dtype=np.float64).T)
 
 
-def _judged(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _binned(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confidence (N, 17), correct (N, 17) as 0 or 1, and in which bin (N, 17, 10) bool, nowhere where it doesn't count:
     not labelled, ignored, not detected."""
     which = detection_of(truth, detections)

@@ -1,4 +1,4 @@
-"""pycocotools as the judge of `ap.py`: the same figures from the field's own program, to be held against ours."""
+"""The COCOeval reference of `ap.py`: the same metrics from pycocotools, to be held against ours."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from catpose.skeleton import AP10K, Skeleton
 STATS = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L")
 
 
-def judge(
+def cocoeval(
     coco: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
     skeleton: Skeleton = AP10K,
-    per_keypoint: bool = True,
+    per_keypoint: bool = False,
     area: str = "box",
 ) -> dict[str, float]:
     """What pycocotools says of a COCO keypoint file and a results file, quietly; neither is changed.
@@ -43,11 +43,11 @@ def judge(
     return {key: float("nan") if value == -1 else float(value) for key, value in values.items()}
 
 
-def require_agreement(ours: Mapping[str, Any], judged: Mapping[str, float]) -> None:
-    """Raise RuntimeError where any figure of the judge's is missing in `ours`, or differs by more than 1e-9."""
+def require_agreement(ours: Mapping[str, Any], reference: Mapping[str, float]) -> None:
+    """Raise RuntimeError where any value of the reference is missing in `ours`, or differs by more than 1e-9."""
     wrong = [
         f"{key} {float(ours.get(key, np.inf))!r} instead of {value!r}"
-        for key, value in judged.items()
+        for key, value in reference.items()
         if not np.isclose(float(ours.get(key, np.inf)), value, rtol=0, atol=1e-9, equal_nan=True)
     ]
     if wrong:

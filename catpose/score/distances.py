@@ -1,6 +1,6 @@
 """Measures of the distance between a keypoint and its truth: PCK, PCKh, AUC, NME, EPE.
 
-Every figure is the mean, over the keypoints that count for it, of a number that each keypoint has by itself. Over all
+Every metric is the mean, over the keypoints that count for it, of a number that each keypoint has by itself. Over all
 keypoints at once, as in MPII's PCKh by HRNet's code: one that is labelled more often weighs more. MMPose's overall PCK
 is the mean of the keypoints' own instead, much lower where tails and hind legs are labelled rarely and found badly: it
 is here as "mPCK". A keypoint at exactly t units is correct, with us and HRNet's code; not so in MMPose.
@@ -23,7 +23,7 @@ BOX_THRESHOLDS = (0.05, 0.1, 0.2)
 EYE_THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
 #: AUC is the area up to this threshold.
 AUC_END = 0.2
-#: The figures that are given for each keypoint too.
+#: The metrics that each keypoint has too.
 PER_KEYPOINT = (*(f"PCK@{t}" for t in BOX_THRESHOLDS), "EPE")
 
 
@@ -60,7 +60,7 @@ def eye_distance(truth: Instances) -> np.ndarray:
 
 
 def measures(truth: Instances, distance: np.ndarray) -> dict[str, np.ndarray]:
-    """What each keypoint adds to each figure: (N, K), nan where it doesn't count; the figure is the mean of the rest.
+    """What each keypoint adds to each metric: (N, K), nan where it doesn't count; the metric is the mean of the rest.
 
     - "PCK@t", 0 or 1: at most t times the longer side of the box away (percentage of correct keypoints; Yang & Ramanan
       2013, Articulated Human Detection with Flexible Mixtures of Parts).
@@ -87,7 +87,7 @@ def measures(truth: Instances, distance: np.ndarray) -> dict[str, np.ndarray]:
 def means(
     truth: Instances, measured: Mapping[str, np.ndarray], image_weights: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """The figures: means of all that was measured, and by keypoint ("PCK@0.1/nose") of those in `PER_KEYPOINT`; of each
+    """The metrics: means of all that was measured, and by keypoint ("PCK@0.1/nose") of those in `PER_KEYPOINT`; of each
     PCK also the mean of the keypoints' own ("mPCK@0.1"), without those that nowhere count.
 
     Args:

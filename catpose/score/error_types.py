@@ -1,4 +1,4 @@
-"""Which kind of error costs how much AP.
+"""Which error types cost how much AP (ΔAP, as in TIDE; Bolya et al., ECCV 2020).
 
 After Ronchi & Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation", ICCV 2017, with this
 skeleton's sigmas. ks is a keypoint's own `similarity` to a place, by the area of the instance whose place it is. A
@@ -10,8 +10,8 @@ labelled keypoint is
     swap        the same to this keypoint, or its counterpart, of another animal in the image
     miss        none of these
 
-Of inversion and swap the nearer place (greater ks) decides, the own animal where both are as near. What an error costs
-is the AP regained once these keypoints are put on their truth, as if there were no such errors. With all corrected,
+Of inversion and swap the nearer place (greater ks) decides, the own animal where both are as near. ΔAP
+is what AP gains once these keypoints are put on their truth, as if there were no such errors. With all corrected,
 what AP lacks of 1 is due to keypoints that are good and not exact. (The paper moves a keypoint only to the ks that
 correcting such a mistake brings at least, which leaves much of AP unexplained: it is still wrong at strict thresholds.)
 
@@ -33,45 +33,45 @@ from catpose.score.detections import Detections
 from catpose.score.oks import oks, oks_to_unlabelled, similarity
 from catpose.score.pairs import detection_of, owner_of
 
-KINDS = ("good", "jitter", "inversion", "swap", "miss")
+ERROR_TYPES = ("good", "jitter", "inversion", "swap", "miss")
 #: What can be corrected, in the paper's order.
 ERRORS = ("miss", "swap", "inversion", "jitter", "score", "false positives", "false negatives")
 GOOD_KS, NEAR_KS = 0.85, 0.5
 LIKE_OKS = 0.1  # a detection of nobody's box that is less like any instance is of none, its keypoints are not diagnosed
 FOUND_OKS = 0.5  # an instance without a match at this is missed, a detection without one is background
 
-_GOOD, _JITTER, _INVERSION, _SWAP, _MISS = range(len(KINDS))
+_GOOD, _JITTER, _INVERSION, _SWAP, _MISS = range(len(ERROR_TYPES))
 
 
 @dataclass(frozen=True, eq=False)
-class Regained:
-    """AP regained where errors of one kind are corrected, and no others; nan where nothing is left that counts.
+class DeltaAP:
+    """What AP gains where errors of one type are corrected, and no others; nan where nothing is left that counts.
 
-    The kinds don't add up: an instance may need two of them, and "false positives" and "false negatives" also hold
+    ΔAPs don't add up: an instance may need two of them, and "false positives" and "false negatives" also hold
     those whose keypoints lie so far off that their OKS is below 0.5.
     """
 
-    gained: dict[str, float]  # by ERRORS
-    gained_draws: dict[str, np.ndarray]  # (B,) each: the same for draws of the images
-    by_keypoint: np.ndarray  # (K, 4), by KINDS but the good: where one keypoint's errors of one kind are corrected
+    values: dict[str, float]  # by ERRORS
+    draws: dict[str, np.ndarray]  # (B,) each: the same for draws of the images
+    by_keypoint: np.ndarray  # (K, 4), by ERROR_TYPES but the good: of one keypoint's errors alone
 
 
-def kinds(truth: Instances, detections: Detections) -> np.ndarray:
-    """(N, K) int8, index into KINDS; -1 where a keypoint is not labelled, or its instance has no detection."""
-    return _kinds(truth, detections, _detection_of(truth, detections))
+def error_types(truth: Instances, detections: Detections) -> np.ndarray:
+    """(N, K) int8, index into ERROR_TYPES; -1 where a keypoint is not labelled, or its instance has no detection."""
+    return _error_types(truth, detections, _detection_of(truth, detections))
 
 
-def _kinds(truth: Instances, detections: Detections, detection: np.ndarray) -> np.ndarray:
-    """`kinds` with the row (N,) of each instance's detection, -1 where it has none."""
+def _error_types(truth: Instances, detections: Detections, detection: np.ndarray) -> np.ndarray:
+    """`error_types` with the row (N,) of each instance's detection, -1 where it has none."""
     known = detection >= 0
     predicted = np.zeros((len(truth), len(truth.skeleton), 2))
     predicted[known] = detections.keypoints[detection[known]]
     own = similarity(predicted, truth.keypoints, truth.areas, truth.sigmas)
     wrong, other = _nearest_wrong_place(truth, predicted)
-    kind = np.select(  # the first that holds
+    types = np.select(  # the first that holds
         [own >= GOOD_KS, own >= NEAR_KS, wrong < NEAR_KS, other], [_GOOD, _JITTER, _MISS, _SWAP], _INVERSION
     )
-    return np.where(truth.labelled & known[:, None], kind, -1).astype(np.int8)
+    return np.where(truth.labelled & known[:, None], types, -1).astype(np.int8)
 
 
 def _detection_of(truth: Instances, detections: Detections) -> np.ndarray:
@@ -171,17 +171,17 @@ def _first_come(d: np.ndarray, g: np.ndarray, order: np.ndarray) -> list[int]:
     """The pairs that are made, in this order, where nobody is in two."""
     taken_d: set[int] = set()
     taken_g: set[int] = set()
-    made = []
+    pairs = []
     for pair, a, b in zip(order.tolist(), d[order].tolist(), g[order].tolist(), strict=True):
         if a not in taken_d and b not in taken_g:
-            made.append(pair)
+            pairs.append(pair)
             taken_d.add(a)
             taken_g.add(b)
-    return made
+    return pairs
 
 
-def regained(truth: Instances, detections: Detections, weights: np.ndarray | None = None) -> Regained:
-    """The AP that each kind of error costs.
+def delta_ap(truth: Instances, detections: Detections, weights: np.ndarray | None = None) -> DeltaAP:
+    """ΔAP of each error type.
 
     Args:
         weights: (B, I) whole numbers, how often each draw holds each image; see `bootstrap.image_weights`.
@@ -193,24 +193,25 @@ def regained(truth: Instances, detections: Detections, weights: np.ndarray | Non
         return bootstrap_ap(match(truth, detections), rows)
 
     detection = _detection_of(truth, detections)
-    kind, now = _kinds(truth, detections, detection), ap(truth, detections)
+    types, now = _error_types(truth, detections, detection), ap(truth, detections)
     better = {
-        error: ap(truth, _corrected(truth, detections, detection, kind == KINDS.index(error))) for error in ERRORS[:4]
+        error: ap(truth, _corrected(truth, detections, detection, types == ERROR_TYPES.index(error)))
+        for error in ERRORS[:4]
     }
     better["score"] = ap(truth, rescored(truth, detections))
     better["false positives"] = ap(truth, without_background(truth, detections))
     better["false negatives"] = ap(without_missed(truth, detections), detections)
-    gained = {error: values - now for error, values in better.items()}
+    gains = {error: values - now for error, values in better.items()}
 
-    by_keypoint = np.zeros((len(truth.skeleton), len(KINDS) - 1))
+    by_keypoint = np.zeros((len(truth.skeleton), len(ERROR_TYPES) - 1))
     for k in range(len(truth.skeleton)):
-        for column in range(1, len(KINDS)):
-            wrong = (kind == column) & (np.arange(len(truth.skeleton)) == k)
+        for column in range(1, len(ERROR_TYPES)):
+            wrong = (types == column) & (np.arange(len(truth.skeleton)) == k)
             if wrong.any():
                 corrected = _corrected(truth, detections, detection, wrong)
                 by_keypoint[k, column - 1] = ap(truth, corrected, once)[0] - now[0]
-    return Regained(
-        gained={error: float(values[0]) for error, values in gained.items()},
-        gained_draws={error: values[1:] for error, values in gained.items()},
+    return DeltaAP(
+        values={error: float(values[0]) for error, values in gains.items()},
+        draws={error: values[1:] for error, values in gains.items()},
         by_keypoint=by_keypoint,
     )

@@ -1,4 +1,4 @@
-"""Every figure of an evaluation, each with its bootstrap draws."""
+"""Every metric of an evaluation, each with its bootstrap draws."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ METRICS: dict[str, Callable[..., np.ndarray]] = {"ECE": calibration_error}
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The figures of one set of detections, fractions in 0..1 but for EPE (px), NME and NMEh (boxes, eye distances)
+    """The metrics of one set of detections, fractions in 0..1 but for EPE (px), NME and NMEh (boxes, eye distances)
     and counts; nan where nothing counts."""
 
     values: dict[str, float]

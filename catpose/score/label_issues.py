@@ -120,8 +120,8 @@ def _another(
 ) -> _Found:  # fmt: skip
     if not len(others):
         return
-    there = _fit(others, points, np.full(len(others), area), np.array(skeleton.sigmas))
-    gain = np.where(free, there - fit, 0.0)
+    to_others = _fit(others, points, np.full(len(others), area), np.array(skeleton.sigmas))
+    gain = np.where(free, to_others - fit, 0.0)
     mate = np.argmax(gain, axis=0)
     gain, theirs = (np.take_along_axis(values, mate[None], axis=0)[0] for values in (gain, others_sure))
     keypoints = np.flatnonzero(gain > _NEAR).tolist()

@@ -81,24 +81,24 @@ class KeypointAP(Metric):
         self.rows = self.rows.index_copy(0, rows, torch.where(known[:, :1] > 0, known, filled))
 
     def compute(self) -> dict[str, float]:
-        """The figures named in `keys`, of `average_precision` and `distances`; nan where nothing counts."""
+        """The values named in `keys`, of `average_precision` and `distances`; nan where nothing counts."""
         state = self.rows.cpu().numpy().astype(np.float64)
         present = state[:, 0] > 0
         order = self.truth.by_id
         order = order[present[order]]
         self.detections = scored(self.truth, order, state[order, 1:].reshape(-1, len(self.truth.skeleton), 3))
         self.seen = present
-        return figures(self.truth, self.detections)
+        return metric_values(self.truth, self.detections)
 
     def reset(self) -> None:
         super().reset()
         self.detections = self.seen = None
 
 
-def figures(truth: Instances, detections: Detections) -> dict[str, float]:
+def metric_values(truth: Instances, detections: Detections) -> dict[str, float]:
     """Those named in `keys`; nan where nothing counts."""
-    values = average_precision(match(truth, detections)) | means(truth, measures(truth, distances(truth, detections)))
-    return {key: float(values[key]) for key in keys(truth.skeleton)}
+    by_key = average_precision(match(truth, detections)) | means(truth, measures(truth, distances(truth, detections)))
+    return {key: float(by_key[key]) for key in keys(truth.skeleton)}
 
 
 def _first_filled(rows: Tensor) -> Tensor:
@@ -112,16 +112,16 @@ def scored(truth: Instances, index: np.ndarray, detected: np.ndarray) -> Detecti
     keypoints, confidence = detected[..., :2], detected[..., 2]
     score, area = instance_score(confidence), truth.boxes[index, 2] * truth.boxes[index, 3]
     image_id, category_id = truth.image_id[index], truth.category_id[index]
-    kept = np.ones(len(index), dtype=bool)
+    keep = np.ones(len(index), dtype=bool)
     _, starts, sizes = np.unique(image_id, return_index=True, return_counts=True)  # an image's rows are neighbours
     for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
         image = slice(start, start + size)
-        kept[image] = oks_nms(keypoints[image], score[image], area[image], truth.sigmas)
+        keep[image] = oks_nms(keypoints[image], score[image], area[image], truth.sigmas)
     return Detections(
-        image_id[kept],
-        category_id[kept],
-        keypoints[kept],
-        confidence[kept],
-        score[kept],
-        truth.ids[index][kept],
+        image_id[keep],
+        category_id[keep],
+        keypoints[keep],
+        confidence[keep],
+        score[keep],
+        truth.ids[index][keep],
     )

@@ -94,12 +94,12 @@ def oks_nms(
     Args:
         area: of each detection's box, px².
     """
-    kept = np.zeros(len(score), dtype=bool)
+    keep = np.zeros(len(score), dtype=bool)
     left = np.argsort(-score, kind="stable")
     while len(left):
         best, left = left[0], left[1:]
-        kept[best] = True
+        keep[best] = True
         one = np.broadcast_to(keypoints[best], keypoints[left].shape)
         alike = similarity(keypoints[left], one, (area[best] + area[left]) / 2, sigmas)
         left = left[alike.sum(axis=-1) / keypoints.shape[1] <= NMS_OKS]
-    return kept
+    return keep

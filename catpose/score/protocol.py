@@ -81,7 +81,7 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True)
 class Score:
-    """Figures with the protocol that they were made under. A figure that rests on no instance is nan, None in JSON."""
+    """Metrics with the protocol that they were made under. A value that rests on no instance is nan, None in JSON."""
 
     values: Mapping[str, float]
     protocol: EvaluationProtocol

@@ -11,7 +11,7 @@ import pytest
 from made_up import shaken
 from skeletons import similarity
 
-from catpose.analysis.compare import ENOUGH, compare, judge, paired
+from catpose.analysis.compare import ENOUGH, compare, evaluate_runs, paired
 from catpose.analysis.models import Model, read_models
 from catpose.data.coco import read_split
 from catpose.instances import Instances
@@ -38,12 +38,12 @@ def test_the_better_one_is_found_and_told_from_the_others(truth: Instances, fini
     spreads = {"bad": 0.12, "good": 0.03, "middling": 0.06}
     models = [model(k, [shaken(truth, s, i) for i in range(3)], finished) for k, s in spreads.items()]
     made = compare(models, truth, draws=100)
-    assert made.judged[made.best].label == "good"
+    assert made.evaluated[made.best].label == "good"
     assert set(made.differences) == set(made.p) == {0, 2}
     assert made.differences[0].value > made.differences[2].value > 0
     assert max(made.p.values()) < 0.05
     for i, difference in made.differences.items():
-        assert difference.value == pytest.approx(made.judged[made.best].value("AP") - made.judged[i].value("AP"))
+        assert difference.value == pytest.approx(made.evaluated[made.best].value("AP") - made.evaluated[i].value("AP"))
         assert difference.low <= difference.value <= difference.high
 
 
@@ -55,12 +55,12 @@ def test_a_model_is_not_told_from_itself(truth: Instances, finished: Path) -> No
 
 
 def test_distances_have_intervals_that_are_no_fractions(truth: Instances) -> None:
-    judged = judge("far", [shaken(truth, 0.3, 0)], truth, draws=300)
-    made = judged.estimate("EPE")
+    evaluated = evaluate_runs("far", [shaken(truth, 0.3, 0)], truth, draws=300)
+    made = evaluated.estimate("EPE")
     assert 1 < made.low < made.value < made.high
-    assert made.value == judged.evaluations[0].values["EPE"]
-    closer = judge("near", [shaken(truth, 0.1, 0)], truth, draws=300)
-    difference = paired(closer.evaluations[0], judged.evaluations[0], "EPE")
+    assert made.value == evaluated.evaluations[0].values["EPE"]
+    closer = evaluate_runs("near", [shaken(truth, 0.1, 0)], truth, draws=300)
+    difference = paired(closer.evaluations[0], evaluated.evaluations[0], "EPE")
     assert difference.value < difference.high < 0
     assert difference.value == pytest.approx(closer.value("EPE") - made.value)
 
@@ -69,11 +69,11 @@ def test_the_interval_of_a_distance_is_its_logarithms(truth: Instances) -> None:
     """As wide upwards as downwards as a factor, which a mean of a few large distances among many small ones needs."""
     found = shaken(truth, 0.02, 0)
     found.keypoints[:3] += 500.0
-    made = judge("three lost", [found], truth, draws=300).estimate("EPE")
+    made = evaluate_runs("three lost", [found], truth, draws=300).estimate("EPE")
     assert made.high / made.value == pytest.approx(made.value / made.low)
     assert made.low > 0
     assert made.high - made.value > 1.5 * (made.value - made.low)
-    exact = judge("exact", [shaken(truth, 0, 0)], truth, draws=20).estimate("EPE")
+    exact = evaluate_runs("exact", [shaken(truth, 0, 0)], truth, draws=20).estimate("EPE")
     assert exact.low == exact.value == exact.high == 0
 
 
@@ -86,8 +86,8 @@ def test_calibration_that_noise_alone_could_make_is_not_told_from_none(truth: In
         found = dataclasses.replace(
             shaken(truth, 0, 0), keypoints=truth.keypoints + spread, confidence=confidence - excess
         )
-        judged = judge("x", [found], truth, draws=300)
-        made = judged.estimate("ECE")
+        evaluated = evaluate_runs("x", [found], truth, draws=300)
+        made = evaluated.estimate("ECE")
         assert (made.low == 0) == calibrated
         assert made.low <= made.value <= made.high
 
@@ -95,36 +95,36 @@ def test_calibration_that_noise_alone_could_make_is_not_told_from_none(truth: In
 def test_of_two_detectors_one_may_miss_more(truth: Instances) -> None:
     """EPE rests on the instances that were detected."""
     whole, half = shaken(truth, 0.05, 0), shaken(truth, 0.2, 1).subset(np.arange(0, len(truth), 2))
-    ours, theirs = (judge("x", [each], truth, draws=100) for each in (half, whole))
+    ours, theirs = (evaluate_runs("x", [each], truth, draws=100) for each in (half, whole))
     assert 10 < ours.estimate("EPE").df < theirs.estimate("EPE").df - 5
     made = paired(ours.evaluations[0], theirs.evaluations[0], "EPE")
     assert 0 < made.low < made.value < made.high
 
 
 def test_nothing_detected(truth: Instances) -> None:
-    judged = judge("blind", [shaken(truth, 0.05, 0).subset(np.arange(0))], truth, draws=20)
-    intervals = judged.intervals()
+    evaluated = evaluate_runs("blind", [shaken(truth, 0.05, 0).subset(np.arange(0))], truth, draws=20)
+    intervals = evaluated.intervals()
     assert intervals["AP"][0] == 0
     assert np.isnan([intervals[key] for key in ("EPE", "NME", "NMEh", "ECE")]).all()
 
 
 def test_a_figure_on_few_instances_has_no_interval(truth: Instances) -> None:
-    judged = judge("x", [shaken(truth, 0.05, 0)], truth, draws=100)
-    few = judged.evaluations[0].values["n_M"]
+    evaluated = evaluate_runs("x", [shaken(truth, 0.05, 0)], truth, draws=100)
+    few = evaluated.evaluations[0].values["n_M"]
     assert few < ENOUGH
     if few:
-        assert not math.isnan(judged.value("AP_M"))
-    assert math.isnan(judged.estimate("AP_M").low)
-    assert not math.isnan(judged.estimate("AP_L").low)
-    assert set(judged.intervals()) == set(judged.evaluations[0].draws)
+        assert not math.isnan(evaluated.value("AP_M"))
+    assert math.isnan(evaluated.estimate("AP_M").low)
+    assert not math.isnan(evaluated.estimate("AP_L").low)
+    assert set(evaluated.intervals()) == set(evaluated.evaluations[0].draws)
 
     rare = truth.visibility.copy()
     rare[:, 4] = np.arange(len(truth)) < 9
     rare[:, 11] = np.arange(len(truth)) < 12
-    judged = judge("x", [shaken(truth, 0, 0)], dataclasses.replace(truth, visibility=rare), draws=100)
+    evaluated = evaluate_runs("x", [shaken(truth, 0, 0)], dataclasses.replace(truth, visibility=rare), draws=100)
     for key in ("AP", "AR", "PCK@0.1", "EPE"):
-        assert judged.value(f"{key}/root_of_tail") == (key != "EPE")
-        assert math.isnan(judged.estimate(f"{key}/root_of_tail").low)
-        assert not math.isnan(judged.estimate(f"{key}/left_hip").low)
+        assert evaluated.value(f"{key}/root_of_tail") == (key != "EPE")
+        assert math.isnan(evaluated.estimate(f"{key}/root_of_tail").low)
+        assert not math.isnan(evaluated.estimate(f"{key}/left_hip").low)
     # Twelve found without a miss say less than forty.
-    assert judged.estimate("AP/left_hip").low < 0.8 < 0.85 < judged.estimate("AP/nose").low
+    assert evaluated.estimate("AP/left_hip").low < 0.8 < 0.85 < evaluated.estimate("AP/nose").low

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from skeletons import FLIP, SIGMA_ARRAY, similarity
 
-from catpose.analysis.compare import Judged, paired
+from catpose.analysis.compare import EvaluatedRuns, paired
 from catpose.analysis.diagnosis import Diagnosis
 from catpose.instances import Instances
 from catpose.score.bootstrap import image_weights
-from catpose.score.by_slice import Part, by_condition
+from catpose.score.by_slice import SliceAP, ap_by_slice
 from catpose.score.detections import Detections
-from catpose.score.error_types import regained
+from catpose.score.error_types import delta_ap
 from catpose.score.full import evaluate
 from catpose.score.oks import instance_score
 
@@ -34,18 +34,18 @@ POOL, DRAWS, SIZES = 6000, 300, (60, 132, 200)
 LABELLED = np.array([0.9, 0.9, 0.95, 0.75, 0.4, 0.5, 0.6, 0.55, 0.5, 0.6, 0.55, 0.2, 0.2, 0.25, 0.2, 0.25, 0.25])
 #: How bad the models are, and how far their confidence exceeds the share that is right.
 WORLDS = {"good and calibrated": (0.4, 0.0), "middling and overconfident": (1.0, 0.1)}
-PARTS = {"a quarter": 1 / 4, "an eighth": 1 / 8, "a 13th": 1 / 13}
+SLICES = {"a quarter": 1 / 4, "an eighth": 1 / 8, "a 13th": 1 / 13}
 FIGURES = (
     *("AP", "AP50", "AP75", "AR", "AP_M", "AP/left_hip", "PCK@0.1", "mPCK@0.1", "PCK@0.1/left_hip", "PCKh@0.5"),
     *("AUC", "NME", "EPE", "EPE/left_hip", "ECE"),
 )
-KINDS = ("jitter", "inversion", "swap", "miss")
+LOCALIZATION = ("jitter", "inversion", "swap", "miss")
 COMPARED = ("AP", "PCK@0.1", "EPE")
 Pool = tuple[Instances, list[Detections], np.ndarray]
 
 
 def pool(badness: float, excess: float, rng: np.random.Generator) -> Pool:
-    """Pictures of a cat, every tenth of two, what two models make of them, and the part (N,) each cat belongs to."""
+    """Pictures of a cat, every tenth of two, what two models make of them, and the slice (N,) each cat belongs to."""
     image = np.sort(np.concatenate([np.arange(POOL), np.arange(0, POOL, 10)]))
     ids, n = np.arange(len(image)), len(image)
     side = np.exp(rng.uniform(np.log(60), np.log(450), n))
@@ -75,7 +75,7 @@ def pool(badness: float, excess: float, rng: np.random.Generator) -> Pool:
         confidence = (np.bincount(sure, right) / np.bincount(sure))[sure].reshape(n, 17)  # is the share that is right
         confidence = np.clip(confidence + excess, 0, 1)
         models.append(Detections(image, ones, found, confidence, instance_score(confidence), ids))
-    return truth, models, np.searchsorted(np.cumsum([*PARTS.values()]), rng.random(n))
+    return truth, models, np.searchsorted(np.cumsum([*SLICES.values()]), rng.random(n))
 
 
 def _within(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -87,30 +87,28 @@ def drawn(whole: Pool, pictures: np.ndarray) -> Pool:
     truth, models, part = whole
     each = [np.arange(*np.searchsorted(truth.image_id, [i, i + 1])) for i in pictures.tolist()]
     rows = np.concatenate(each)
-    new: dict[str, Any] = {
-        "image_id": np.repeat(np.arange(len(pictures)), [len(some) for some in each]),
-        "annotation_id": np.arange(len(rows)),
-    }
-    both = ("category_id", "keypoints")
-    of_truth = {name: getattr(truth, name)[rows] for name in (*both, "labelled", "box", "area", "crowd", "ignored")}
-    few = dataclasses.replace(truth, images=np.arange(len(pictures)), **new, **of_truth)
-    of_model = [{name: getattr(model, name)[rows] for name in (*both, "confidence", "score")} for model in models]
-    return few, [dataclasses.replace(m, **new, **of) for m, of in zip(models, of_model, strict=True)], part[rows]
+    image = np.repeat(np.arange(len(pictures)), [len(some) for some in each])
+    names = ("category_index", "boxes", "areas", "crowd", "keypoints", "visibility", "ignored")
+    of_truth = {name: getattr(truth, name)[rows] for name in names}
+    ids = np.arange(len(rows))
+    few = dataclasses.replace(truth, image_ids=np.arange(len(pictures)), image_index=image, ids=ids, **of_truth)
+    of_models = [dataclasses.replace(model.subset(rows), image_id=image, annotation_id=ids) for model in models]
+    return few, of_models, part[rows]
 
 
 def figures(whole: Pool, draws: int) -> dict[str, Any]:
     """Everything with a value, and with `low` and `high` where there are draws."""
     truth, models, part = whole
-    ours, theirs = (Judged("", (model,), (evaluate(truth, model, draws),)) for model in models)
-    names = np.array([*PARTS, "the rest"])[part]
-    parts: dict[str, tuple[Part, ...]] = {
-        name: (each,) for name, each in by_condition(truth, models[0], names, draws).items()
+    ours, theirs = (EvaluatedRuns("", (model,), (evaluate(truth, model, draws),)) for model in models)
+    names = np.array([*SLICES, "the rest"])[part]
+    slices: dict[str, tuple[SliceAP, ...]] = {
+        name: (each,) for name, each in ap_by_slice(truth, models[0], names, draws).items()
     }
-    gains = regained(truth, models[0], image_weights(len(truth.image_ids), draws))
-    diagnosis = Diagnosis(ours, np.zeros((0, 17), np.int8), (gains,), {"": parts})
+    delta = delta_ap(truth, models[0], image_weights(len(truth.image_ids), draws))
+    diagnosis = Diagnosis(ours, truth.skeleton, np.zeros((0, 17), np.int8), (delta,), {"": slices})
     made: dict[str, Any] = {key: ours.estimate(key) for key in FIGURES}
-    made |= {f"AP of {name}": diagnosis.part("", name) for name in PARTS if name in parts}
-    made |= {f"AP regained, {kind}": diagnosis.gain(kind) for kind in KINDS}
+    made |= {f"AP of {name}": diagnosis.slice_ap("", name) for name in SLICES if name in slices}
+    made |= {f"ΔAP, {error}": diagnosis.delta_ap(error) for error in LOCALIZATION}
     return made | {f"difference in {key}": paired(ours.evaluations[0], theirs.evaluations[0], key) for key in COMPARED}
 
 

@@ -24,7 +24,7 @@ from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
 from catpose.score.bootstrap import bootstrap, image_weights
 from catpose.score.calibration import threshold_curves
-from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
 from catpose.score.full import evaluate
 
@@ -68,12 +68,12 @@ def main() -> None:
     n_images, n_draws = (int(a) for a in (*sys.argv[1:], *("200", "1000")[len(sys.argv) - 1 :]))
     rng = np.random.default_rng(0)
     coco, results = made_up(n_images, rng)
-    judge_s, judged = seconds(lambda: judge(coco, results))
+    reference_s, reference = seconds(lambda: cocoeval(coco, results, per_keypoint=True))
     truth_s, truth = seconds(lambda: Instances.from_coco(coco))
     read_s, detections = seconds(lambda: Detections.from_results(results, truth))
     match_s, matches = seconds(lambda: match(truth, detections))
     once_s, ours = seconds(lambda: average_precision(matches))
-    require_agreement(ours, judged)
+    require_agreement(ours, reference)
     weights = image_weights(n_images, n_draws)
     draws_s, drawn = seconds(lambda: bootstrap(matches, weights))
     full_s, full = seconds(lambda: evaluate(truth, detections, n_draws))
@@ -81,10 +81,10 @@ def main() -> None:
 
     once_all_s, per_draw = truth_s + read_s + match_s + once_s, max(n_draws, 1)
     print(f"{n_images} images, {len(truth)} instances, AP {ours['AP']:.3f} +- {np.std(drawn['AP']):.3f}")
-    print(f"pycocotools, once                  {judge_s:9.3f} s")
-    print(f"ours, once                         {once_all_s:9.3f} s   {judge_s / once_all_s:7.0f} times as fast")
+    print(f"pycocotools, once                  {reference_s:9.3f} s")
+    print(f"ours, once                         {once_all_s:9.3f} s   {reference_s / once_all_s:7.0f} times as fast")
     print(f"  reading / matching / counting    {truth_s + read_s:9.3f} / {match_s:.3f} / {once_s:.3f} s")
-    speed = f"{judge_s / draws_s * per_draw:7.0f} times as fast a draw"
+    speed = f"{reference_s / draws_s * per_draw:7.0f} times as fast a draw"
     print(f"{f'bootstrap, {n_draws} draws':34} {draws_s:9.3f} s   {speed}")
     print(f"{f'evaluate, {len(full.draws)} figures, {n_draws} draws':34} {full_s:9.3f} s")
     print(f"threshold curves                   {curves_s:9.3f} s")

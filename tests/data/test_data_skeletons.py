@@ -16,7 +16,7 @@ from catpose.data.coco import read_skeleton, read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.data.dataset import CropDataset, labelled
 from catpose.data.skeletons import in_ap10k_order, skeleton_of_category, stated_in
-from catpose.data.slices import conditions
+from catpose.data.slices import slices
 from catpose.data.statistics import measure
 from catpose.errors import InputError
 from catpose.skeleton import AP10K, DEFAULT_SIGMA, Skeleton
@@ -134,9 +134,9 @@ def test_statistics_and_slices_are_of_the_skeleton(skeleton: Skeleton, drawn: Pa
     summary = measure([split]).summary()["together"]
     assert list(summary["mean_pose"]) == list(skeleton.names)
     assert len(summary["instances_by_keypoints_labelled"]) == len(skeleton) + 1
-    parts = conditions(split, pictures=False)
-    assert "11 to 17" not in parts["labelled keypoints"]
-    assert set(parts["part of the cat"]) <= {"", *({"no face"} if skeleton is LEGS else {"face only", "no face", "no hind legs", "face and hind legs"})}  # fmt: skip  # noqa: E501
+    found = slices(split, pictures=False)
+    assert "11 to 17" not in found["labelled keypoints"]
+    assert set(found["part of the cat"]) <= {"", *({"no face"} if skeleton is LEGS else {"face only", "no face", "no hind legs", "face and hind legs"})}  # fmt: skip  # noqa: E501
 
 
 def test_as_ap10k_orders_them() -> None:

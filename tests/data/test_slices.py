@@ -1,4 +1,4 @@
-"""The conditions of each instance: every border, every rule, and colours that are alike or apart."""
+"""The slices of each instance: every border, every rule, and colours that are alike or apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skeletons import KEYPOINTS, LIMBS
 
 from catpose.data.coco import read_coco, read_split
 from catpose.data.coco_split import CocoSplit
-from catpose.data.slices import COLOUR_BORDERS, COPIED, PARTS, colour_distance, colour_distances, conditions
+from catpose.data.slices import COLOUR_BORDERS, COPIED, SLICES, colour_distance, colour_distances, slices
 
 IMAGE = (400, 300)
 BOX = [50, 40, 120, 90]
@@ -38,15 +38,15 @@ def cat(id_: int, box: list[float] = BOX, names: tuple[str, ...] = KEYPOINTS, **
     return entry | {"keypoints": triples.ravel().tolist(), "num_keypoints": len(names)} | more
 
 
-def words(condition: str, data: CocoSplit) -> list[str]:
-    return conditions(data, pictures=False)[condition].tolist()
+def words(attribute: str, data: CocoSplit) -> list[str]:
+    return slices(data, pictures=False)[attribute].tolist()
 
 
 def test_box_sizes(tmp_path: Path) -> None:
     sides = [1, 127.9, 128, 128.1, 256, 256.5, 300]
     tall = [cat(i, [5, 5, 1, side]) for i, side in enumerate(sides, 1)]
     wide = [cat(i, [5, 5, side, 1]) for i, side in enumerate(sides, 1)]
-    low, middle, high = PARTS["box size"]
+    low, middle, high = SLICES["box size"]
     for entries in (tall, wide):
         assert words("box size", split(tmp_path, entries)) == [low] * 3 + [middle] * 2 + [high] * 2
 
@@ -121,24 +121,24 @@ def test_rare_names_are_one_source(tmp_path: Path) -> None:
     assert found == ["voc"] * 40 + ["other"] * 2
 
 
-def test_who_does_not_count_is_in_no_part(tmp_path: Path) -> None:
+def test_who_does_not_count_is_in_no_slice(tmp_path: Path) -> None:
     data = split(tmp_path, [cat(1, iscrowd=1), cat(2, names=()), cat(3)])
-    found = conditions(data, pictures=False)
-    assert list(found) == [name for name in PARTS if name != "colour"]
-    for condition, parts in found.items():
-        assert parts[:2].tolist() == ["", ""]
-        assert parts[2] in (PARTS[condition] or ("numbered",))
+    found = slices(data, pictures=False)
+    assert list(found) == [name for name in SLICES if name != "colour"]
+    for attribute, names in found.items():
+        assert names[:2].tolist() == ["", ""]
+        assert names[2] in (SLICES[attribute] or ("numbered",))
 
 
 def test_instances_keep_the_order_of_the_split(drawn: Path) -> None:
     data = read_split(drawn, "train")
-    found = conditions(data)
-    assert list(found) == list(PARTS)
+    found = slices(data)
+    assert list(found) == list(SLICES)
     for i in range(len(data)):
         long = data.boxes[i, 2:].max()
-        assert found["box size"][i] == PARTS["box size"][int(long > 128) + int(long > 256)]
+        assert found["box size"][i] == SLICES["box size"][int(long > 128) + int(long > 256)]
         assert (found["several cats"][i] == "yes") == (np.sum(data.image_index == data.image_index[i]) > 1)
-    assert set(found["colour"]) <= {*PARTS["colour"], ""}
+    assert set(found["colour"]) <= {*SLICES["colour"], ""}
     distances = colour_distances(data, np.ones(len(data), bool))
     assert ((found["colour"] == "alike") == (distances <= COLOUR_BORDERS[0])).all()
     assert ((found["colour"] == "apart") == (distances > COLOUR_BORDERS[1])).all()
@@ -198,10 +198,10 @@ def test_only_what_is_around_the_animal_counts() -> None:
 
 def test_a_picture_is_opened_for_the_colour_only(tmp_path: Path) -> None:
     data = split(tmp_path, [cat(1), cat(2)])
-    assert "colour" not in conditions(data, pictures=False)
+    assert "colour" not in slices(data, pictures=False)
     for i in (1, 2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), scene((230, 120, 30), (60, 140, 60)))
-    assert conditions(data)["colour"].tolist() == ["apart"] * 2
+    assert slices(data)["colour"].tolist() == ["apart"] * 2
 
 
 def test_extreme_boxes_and_keypoints_do_no_harm() -> None:
@@ -214,12 +214,12 @@ def test_extreme_boxes_and_keypoints_do_no_harm() -> None:
 
 
 @pytest.mark.realdata
-def test_real_cats_are_in_every_part(cats17: Path) -> None:
+def test_real_cats_are_in_every_slice(cats17: Path) -> None:
     data = read_split(cats17, "val")
-    found = conditions(data)
+    found = slices(data)
     assert set(found[COPIED].tolist()) == {"no"}  # there is no split.json that lists its copies
-    for condition, parts in PARTS.items():
-        for part in (parts or ("VOC", "ca")) if condition != COPIED else ():
+    for attribute, names in SLICES.items():
+        for part in (names or ("VOC", "ca")) if attribute != COPIED else ():
             least = 1 if part == "no face" else 5
-            assert (found[condition] == part).sum() >= least, (condition, part)
-    assert min((found["colour"] == part).sum() for part in PARTS["colour"]) > 25
+            assert (found[attribute] == part).sum() >= least, (attribute, part)
+    assert min((found["colour"] == part).sum() for part in SLICES["colour"]) > 25

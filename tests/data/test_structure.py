@@ -14,7 +14,7 @@ import pytest
 
 from catpose.data.structure import examine
 from catpose.instances import Instances
-from catpose.score.cocoeval import judge
+from catpose.score.cocoeval import cocoeval
 from catpose.score.detections import Detections
 from catpose.score.protocol import EvaluationProtocol, Score
 
@@ -187,7 +187,7 @@ def test_a_score_says_whose_area_it_took(tmp_path: Path) -> None:
         protocol = EvaluationProtocol.of(
             truth, found, split="val", split_hash="x", box_source="ground truth", flip_test=False
         )
-        aps.append(judge(content, found.to_results(), per_keypoint=False, area=rule)["AP"])
+        aps.append(cocoeval(content, found.to_results(), area=rule)["AP"])
         scores.append(Score({"AP": aps[-1]}, protocol))
     assert aps[0] > aps[1] > 0  # pycocotools is given counts of keypoints and areas by the rule
     assert scores[0].protocol.area_rule.startswith("truth: box width x height")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from catpose.data.coco import read_split
-from catpose.data.slices import conditions
+from catpose.data.slices import slices
 from catpose.data.statistics import IMAGENET, DataStatistics, measure
 from catpose.figures import data as data_figures
 from catpose.figures.canvas import VARIABLES
-from catpose.page.data import as_files, condition_counts, data_blocks
+from catpose.page.data import as_files, data_blocks, slice_counts
 from catpose.page.html import Figure, Table
 
 FIGURES: dict[str, Callable[[DataStatistics], dict[str, bytes]]] = {
@@ -99,8 +99,8 @@ def test_the_mean_poses_ellipses_are_one_deviation_wide(covariance: list[list[fl
 
 
 def test_blocks_become_files_that_name_each_other(drawn: Path, statistics: DataStatistics) -> None:
-    parts = {"train": conditions(read_split(drawn, "train"))}
-    blocks = data_blocks(statistics, parts)
+    by_split = {"train": slices(read_split(drawn, "train"))}
+    blocks = data_blocks(statistics, by_split)
     files = as_files("Cats | <b>", blocks)
     text = files["report.md"].decode()
     for block in blocks:
@@ -115,10 +115,10 @@ def test_blocks_become_files_that_name_each_other(drawn: Path, statistics: DataS
         assert len(table.rows) > 0
 
 
-def test_conditions_are_counted_in_their_order() -> None:
+def test_slices_are_counted_in_their_order() -> None:
     train = {"several cats": np.array(["yes", "no", "no", ""]), "source": np.array(["b", "a", "a", ""])}
     val = {"several cats": np.array(["no"]), "source": np.array(["c"])}
-    counts = condition_counts({"train": train, "val": val})
+    counts = slice_counts({"train": train, "val": val})
     assert list(counts["several cats"].items()) == [("yes", {"train": 1, "val": 0}), ("no", {"train": 2, "val": 1})]
     assert list(counts["source"]) == ["a", "b", "c"]
     assert counts["source"]["a"] == {"train": 2, "val": 0}

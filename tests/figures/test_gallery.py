@@ -16,7 +16,7 @@ from catpose.figures.gallery import LONG_SIDE, Gallery, _natural, gallery
 from catpose.instances import Instances
 from catpose.score.ap import own_oks
 from catpose.score.detections import Detections
-from catpose.score.error_types import KINDS, kinds
+from catpose.score.error_types import ERROR_TYPES, error_types
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,13 @@ def truth_as_prediction(truth: Instances) -> Detections:
 
 def test_the_truth_as_prediction_lies_on_the_truth(split: CocoSplit) -> None:
     found = truth_as_prediction(split)
-    for item in gallery(split, [("truth", found, kinds(split, found))]).items:
+    for item in gallery(split, [("truth", found, error_types(split, found))]).items:
         (pose,) = item.poses
         labelled = ~np.isnan(item.truth[:, 0])
         assert pose is not None
         np.testing.assert_array_equal(pose.keypoints[labelled], item.truth[labelled])
         np.testing.assert_array_equal(pose.similarity, np.where(labelled, 1.0, np.nan))
-        np.testing.assert_array_equal(pose.kinds, np.where(labelled, KINDS.index("good"), -1))
+        np.testing.assert_array_equal(pose.error_types, np.where(labelled, ERROR_TYPES.index("good"), -1))
         assert pose.oks == (1.0 if labelled.any() else None)
 
 
@@ -91,8 +91,8 @@ def test_what_is_absent(shown: Gallery) -> None:
     assert shown.undetected
     assert [item.poses[0].oks is None for item in shown.items if item.poses[0]].count(True) == 1
     (unlabelled,) = [item for item in shown.items if np.isnan(item.truth).all()]
-    assert unlabelled.conditions == {}
-    assert {"box size", "labelled keypoints", "cut off at the border", "several cats"} <= set(shown.conditions)
+    assert unlabelled.slices == {}
+    assert {"box size", "labelled keypoints", "cut off at the border", "several cats"} <= set(shown.slices)
 
 
 def test_crowds_are_left_out(drawn: Path, tmp_path: Path) -> None:

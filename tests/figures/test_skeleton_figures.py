@@ -29,10 +29,10 @@ def text_of(files: dict[str, bytes]) -> str:
 def test_every_keypoint_is_named_in_the_figures_of_scores(skeleton: Skeleton) -> None:
     values = np.linspace(0, 1, len(skeleton))
     values[0] = np.nan
-    kinds = np.random.default_rng(0).integers(-1, 5, (30, len(skeleton))).astype(np.int8)
+    types = np.random.default_rng(0).integers(-1, 5, (30, len(skeleton))).astype(np.int8)
     for text in (
         text_of(draw_keypoint_values(skeleton, values.tolist(), "AP")),
-        text_of(draw_error_types(kinds, skeleton)),
+        text_of(draw_error_types(types, skeleton)),
     ):
         assert all(name.replace("_", " ") in text for name in skeleton.names)
     assert "root of tail" not in text_of(draw_keypoint_values(skeleton, values.tolist(), "AP"))

@@ -11,13 +11,13 @@ from skeletons import FLIP, N_KEYPOINTS, SIGMA_ARRAY
 
 from catpose.data.coco import read_coco
 from catpose.data.coco_split import CocoSplit
-from catpose.data.slices import conditions
+from catpose.data.slices import slices
 from catpose.figures.configurations import Mark, draw_configurations
 from catpose.figures.gallery import Gallery, gallery
 from catpose.instances import Instances
 from catpose.page.html import Answer, Code, Figure, Listing, Page, Picture, Section, Table, Text
 from catpose.score.detections import Detections
-from catpose.score.error_types import kinds
+from catpose.score.error_types import error_types
 
 HOSTILE = """x"'><script>window.harm = 1</script><img src=q onerror="window.harm = 1">&amp;"""
 LABELS = ("steady", f"hasty {HOSTILE}")
@@ -70,8 +70,8 @@ def detections(truth: Instances, careful: bool) -> Detections:
 def made_up_gallery(drawn: Path, folder: Path) -> Gallery:
     split = nasty_split(drawn, folder)
     found = [detections(split, careful=True), detections(split, careful=False)]
-    models = [(label, d, kinds(split, d)) for label, d in zip(LABELS, found, strict=True)]
-    return gallery(split, models, conditions(split, pictures=False))
+    models = [(label, d, error_types(split, d)) for label, d in zip(LABELS, found, strict=True)]
+    return gallery(split, models, slices(split, pictures=False))
 
 
 def made_up_page(shown: Gallery) -> Page:

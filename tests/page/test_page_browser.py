@@ -49,7 +49,7 @@ def data(file: Path) -> dict[str, Any]:
 
 
 def choose(page: Page, **values: str) -> None:
-    """Set controls by their names; "is:" of a condition stands as "is_"."""
+    """Set controls by their names; "is:" of an attribute stands as "is_"."""
     for name, value in values.items():
         field = page.locator(f'select[name="{name.replace("is_", "is:")}"]')
         field.select_option(value, force=True)
@@ -168,7 +168,7 @@ def test_the_largest_difference_comes_first(browser: Browser, file: Path) -> Non
 
 
 def test_filters_show_what_fits_and_nothing_else(browser: Browser, file: Path, data: dict[str, Any]) -> None:
-    items, kinds, keypoints = data["items"], data["kinds"], data["keypoints"]
+    items, kinds, keypoints = data["items"], data["error_types"], data["keypoints"]
     with opened(browser, file, address=f"#{GALLERY}?model=1&sort=data") as page:
 
         def expect(fitting: list[int]) -> None:
@@ -178,10 +178,10 @@ def test_filters_show_what_fits_and_nothing_else(browser: Browser, file: Path, d
         seen = [(i, item["poses"][1]) for i, item in enumerate(items) if item["poses"][1]]
         for kind, name in enumerate(kinds):
             choose(page, kind=name)
-            expect([i for i, pose in seen if kind in pose["kinds"]])
+            expect([i for i, pose in seen if kind in pose["error_types"]])
             for k in (0, 7):
                 choose(page, keypoint=keypoints[k])
-                expect([i for i, pose in seen if pose["kinds"][k] == kind])
+                expect([i for i, pose in seen if pose["error_types"][k] == kind])
             choose(page, keypoint="")
         assert 0 < counted(page)[0] < len(items)
         choose(page, kind="undetected")
@@ -189,14 +189,10 @@ def test_filters_show_what_fits_and_nothing_else(browser: Browser, file: Path, d
         choose(page, kind="", keypoint=keypoints[16])
         expect([i for i, item in enumerate(items) if item["truth"][16]])
         choose(page, keypoint="", **{"is_labelled keypoints": "6 to 10"})
-        expect([i for i, item in enumerate(items) if item["conditions"].get("labelled keypoints") == "6 to 10"])
+        expect([i for i, item in enumerate(items) if item["slices"].get("labelled keypoints") == "6 to 10"])
         page.get_by_label("File name").fill("SCRIPT")
         expect(
-            [
-                i
-                for i, item in enumerate(items)
-                if "script" in item["title"] and "6 to 10" in item["conditions"].values()
-            ]
+            [i for i, item in enumerate(items) if "script" in item["title"] and "6 to 10" in item["slices"].values()]
         )
 
 
@@ -253,13 +249,13 @@ def test_marks_are_drawn_where_they_are_and_can_be_switched_off(
         assert view == [0, 0, *item["size"]]
 
 
-def test_kinds_of_error_have_their_colours(browser: Browser, file: Path, data: dict[str, Any]) -> None:
+def test_error_types_have_their_colours(browser: Browser, file: Path, data: dict[str, Any]) -> None:
     with opened(browser, file, address=f"#{GALLERY}?sort=data&model=1&colour=kind") as page:
         item = data["items"][0]
         card = page.locator(".card").first
-        for kind, name in enumerate(data["kinds"]):
-            assert card.locator(f"circle.point.mark-{name}").count() == item["poses"][1]["kinds"].count(kind)
-        assert page.locator(".legend").inner_text().split() == ["prediction", "truth", *data["kinds"]]
+        for kind, name in enumerate(data["error_types"]):
+            assert card.locator(f"circle.point.mark-{name}").count() == item["poses"][1]["error_types"].count(kind)
+        assert page.locator(".legend").inner_text().split() == ["prediction", "truth", *data["error_types"]]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -310,7 +306,8 @@ def test_the_dialog_has_each_keypoints_numbers(browser: Browser, file: Path, dat
         assert [row[0] for row in rows] == data["keypoints"]
         for k, (_, kind, similarity, confidence, *others) in enumerate(rows):
             pose = item["poses"][0]
-            assert kind == ("not labelled" if pose["kinds"][k] < 0 else data["kinds"][pose["kinds"][k]])
+            index = pose["error_types"][k]
+            assert kind == ("not labelled" if index < 0 else data["error_types"][index])
             each = pose["similarity"][k]
             assert (similarity == "–") == (each is None)
             assert each is None or float(similarity) == pytest.approx(each, abs=0.0051)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catpose.analysis.compare import Comparison, compare, judge
+from catpose.analysis.compare import Comparison, compare, evaluate_runs
 from catpose.analysis.diagnosis import diagnose
 from catpose.analysis.models import Model, Run, read_models
 from catpose.analysis.statistics import Difference
@@ -55,8 +55,8 @@ def told(two: Comparison, p: float, **changed: float) -> str:
 
 def test_what_one_seed_cannot_tell_is_said(two: Comparison) -> None:
     assert told(two, 0.01) == "Yes: +0.100 [-0.100, +0.300] to bad, p 0.010; of these trainings, not of training again"
-    seeds = tuple(dataclasses.replace(each, evaluations=each.evaluations * 3) for each in two.judged)
-    assert "trainings" not in told(dataclasses.replace(two, judged=seeds), 0.01)
+    seeds = tuple(dataclasses.replace(each, evaluations=each.evaluations * 3) for each in two.evaluated)
+    assert "trainings" not in told(dataclasses.replace(two, evaluated=seeds), 0.01)
 
 
 def test_what_would_have_been_seen_is_said_where_it_is_known(two: Comparison) -> None:
@@ -73,7 +73,7 @@ def test_a_model_that_errs_nowhere_is_not_said_to_err(truth: Instances) -> None:
     found = Detections(
         truth.image_id, truth.category_id, truth.keypoints, np.full((n, 17), 0.9), np.full(n, 0.9), truth.ids
     )
-    answer = where_does_it_fail(diagnose(judge("perfect", [found], truth, 20), truth, {}, 20))
+    answer = where_does_it_fail(diagnose(evaluate_runs("perfect", [found], truth, 20), truth, {}, 20))
     assert answer.answer == "Nowhere"
 
 
@@ -163,4 +163,4 @@ def test_the_cheapest_of_those_that_do_not_differ_from_the_best_is_named(two: Co
 
 def test_no_memory_holds_any_number_of_draws(run: Run, truth: Instances) -> None:
     with pytest.raises(InputError, match=r"--draws 10000000000.*at most"):
-        judge("mine", [run.detections], truth, 10**20)
+        evaluate_runs("mine", [run.detections], truth, 10**20)

@@ -15,7 +15,7 @@ from skeletons import KEYPOINTS
 from catpose.instances import Instances
 from catpose.score import ap
 from catpose.score.ap import average_precision, count, match
-from catpose.score.cocoeval import judge
+from catpose.score.cocoeval import cocoeval
 from catpose.score.detections import Detections
 
 
@@ -27,8 +27,8 @@ def evaluate(coco: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, f
 def compare(seeds: range, per_keypoint: bool) -> None:
     for seed in seeds:
         coco, results = random_case(seed)
-        ours, judged = evaluate(coco, results), judge(coco, results, per_keypoint=per_keypoint)
-        assert_agrees(ours, judged, tolerance=0 if len(coco["categories"]) == 1 else 1e-15)
+        ours, reference = evaluate(coco, results), cocoeval(coco, results, per_keypoint=per_keypoint)
+        assert_agrees(ours, reference, tolerance=0 if len(coco["categories"]) == 1 else 1e-15)
 
 
 def test_random_data_sets():
@@ -46,7 +46,7 @@ def test_many_thousand_data_sets():
 
 
 def test_the_random_data_sets_are_what_they_claim():
-    """Each kind of hard case comes up, and the figures span the range, or agreement would mean little."""
+    """Each kind of hard case comes up, and the values span the range, or agreement would mean little."""
     values, kinds = [], dict.fromkeys(("tie", "crowd", "unlabelled", "beyond 20", "empty", "at the limit"), 0)
     for seed in range(150):
         coco, results = random_case(seed)
@@ -98,11 +98,11 @@ def found(annotation: dict[str, Any], score: float = 1.0, missed: int = 0, **mor
 
 
 def both(annotations: list[dict[str, Any]], results: list[dict[str, Any]], n_images: int = 1) -> dict[str, float]:
-    """Our figures, after the judge has agreed."""
+    """Our values, after COCOeval has agreed."""
     images = [{"id": i + 1} for i in range(n_images)]
     coco = {"images": images, "annotations": annotations, "categories": [{"id": 1}]}
     ours = evaluate(coco, results)
-    assert_agrees(ours, judge(coco, results))
+    assert_agrees(ours, cocoeval(coco, results, per_keypoint=True))
     return ours
 
 
@@ -213,7 +213,7 @@ def test_real_cats(cats17: Path):
         keys = {key: annotation[key] for key in ("image_id", "category_id")}
         results.append(keys | {"keypoints": points.ravel().tolist(), "score": float(points[:, 2].mean())})
     ours = evaluate(coco, results)
-    assert_agrees(ours, judge(coco, results))
+    assert_agrees(ours, cocoeval(coco, results, per_keypoint=True))
     assert ours["n"] == 132
     assert 0.2 < ours["AP"] < 0.9
 

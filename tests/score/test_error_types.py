@@ -1,4 +1,4 @@
-"""Kinds of error: what is known by construction, and the definition spelled out keypoint by keypoint."""
+"""Error types: what is known by construction, and the definition spelled out keypoint by keypoint."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from catpose.score.ap import average_precision, match
 from catpose.score.bootstrap import bootstrap_ap, image_weights
 from catpose.score.detections import Detections
 from catpose.score.error_types import (
+    ERROR_TYPES,
     ERRORS,
     GOOD_KS,
-    KINDS,
     LIKE_OKS,
     NEAR_KS,
-    kinds,
-    regained,
+    delta_ap,
+    error_types,
     rescored,
     without_background,
     without_missed,
 )
 from catpose.score.oks import oks
 
-GOOD, JITTER, INVERSION, SWAP, MISS = range(len(KINDS))
-LOCALIZATION = KINDS[1:]
+GOOD, JITTER, INVERSION, SWAP, MISS = range(len(ERROR_TYPES))
+LOCALIZATION = ERROR_TYPES[1:]
 MIDDLE = np.array(FLIP) == np.arange(N_KEYPOINTS)
 #: Keypoints so far apart that none is near another, in units of the square root of the area.
 POSE = np.stack(np.meshgrid(np.arange(5), np.arange(4)), axis=-1).reshape(-1, 2)[:N_KEYPOINTS] * 0.6
@@ -75,7 +75,7 @@ def detected(truth: Instances, keypoints: np.ndarray, seed: int = 0) -> Detectio
 
 
 def messy(seed: int) -> tuple[Instances, Detections]:
-    """All kinds of error at once, most of them several times."""
+    """All error types at once, most of them several times."""
     truth = scene(seed, animals=3, images=6, labelled=0.8)
     rng = np.random.default_rng(seed)
     one = truth.keypoints
@@ -99,9 +99,9 @@ def ap(truth: Instances, detections: Detections, key: str = "AP") -> float:
 
 
 def corrected(truth: Instances, detections: Detections, which: Collection[str]) -> Detections:
-    """The detections with errors of these KINDS put on their truth, one keypoint after the other."""
-    kind, keypoints = kinds(truth, detections), detections.keypoints.copy()
-    for n, k in zip(*np.nonzero(np.isin(kind, [KINDS.index(name) for name in which])), strict=True):
+    """The detections with errors of these ERROR_TYPES put on their truth, one keypoint after the other."""
+    kind, keypoints = error_types(truth, detections), detections.keypoints.copy()
+    for n, k in zip(*np.nonzero(np.isin(kind, [ERROR_TYPES.index(name) for name in which])), strict=True):
         keypoints[detection_for(truth, detections, n), k] = truth.keypoints[n, k]
     return replace(detections, keypoints=keypoints)
 
@@ -109,27 +109,27 @@ def corrected(truth: Instances, detections: Detections, which: Collection[str]) 
 # what is known by construction
 
 
-def test_truth_itself_is_good_and_nothing_is_to_be_regained():
+def test_truth_itself_is_good_and_nothing_is_to_be_gained():
     truth = scene(0, animals=2, labelled=0.7)
     detections = detected(truth, truth.keypoints)
-    assert (kinds(truth, detections)[truth.labelled] == GOOD).all()
-    result = regained(truth, detections)
+    assert (error_types(truth, detections)[truth.labelled] == GOOD).all()
+    result = delta_ap(truth, detections)
     assert ap(truth, detections) == pytest.approx(1, abs=1e-12)
-    assert list(result.gained) == list(ERRORS)
-    assert list(result.gained.values()) == pytest.approx([0] * 7, abs=1e-12)
+    assert list(result.values) == list(ERRORS)
+    assert list(result.values.values()) == pytest.approx([0] * 7, abs=1e-12)
     assert (result.by_keypoint == 0).all()
 
 
 def test_left_taken_for_right_is_inversion_and_nothing_else():
     truth = scene(1)
     detections = detected(truth, truth.keypoints[:, FLIP])
-    kind = kinds(truth, detections)
+    kind = error_types(truth, detections)
     assert (kind[:, MIDDLE] == GOOD).all()
     assert (kind[:, ~MIDDLE] == INVERSION).all()
-    now, gained = ap(truth, detections), regained(truth, detections).gained
+    now, delta = ap(truth, detections), delta_ap(truth, detections).values
     assert now < 0.1
-    assert now + gained["inversion"] == pytest.approx(1, abs=1e-12)
-    assert all(gained[error] == 0 for error in ("miss", "swap", "jitter"))
+    assert now + delta["inversion"] == pytest.approx(1, abs=1e-12)
+    assert all(delta[error] == 0 for error in ("miss", "swap", "jitter"))
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -138,59 +138,59 @@ def test_another_animals_pose_is_a_swap_and_nothing_else(flip: bool):
     keypoints = truth.keypoints.copy()
     keypoints[1::2] = keypoints[::2][:, FLIP if flip else slice(None)]
     detections = detected(truth, keypoints)
-    kind = kinds(truth, detections)
+    kind = error_types(truth, detections)
     assert (kind[::2] == GOOD).all()
     assert (kind[1::2] == SWAP).all()
-    now, gained = ap(truth, detections), regained(truth, detections).gained
+    now, delta = ap(truth, detections), delta_ap(truth, detections).values
     assert now < 0.6
-    assert now + gained["swap"] == pytest.approx(1, abs=1e-12)
-    assert all(gained[error] == 0 for error in ("miss", "inversion", "jitter"))
+    assert now + delta["swap"] == pytest.approx(1, abs=1e-12)
+    assert all(delta[error] == 0 for error in ("miss", "inversion", "jitter"))
 
 
 def test_far_away_is_a_miss():
     truth = scene(3)
     detections = detected(truth, truth.keypoints + 1e5)
-    assert (kinds(truth, detections) == MISS).all()
+    assert (error_types(truth, detections) == MISS).all()
     assert ap(truth, detections) == 0
-    gained = regained(truth, detections).gained
-    assert gained["miss"] == pytest.approx(1, abs=1e-9)
-    assert math.isnan(gained["false negatives"])  # none is found: no instance is left to count
+    delta = delta_ap(truth, detections).values
+    assert delta["miss"] == pytest.approx(1, abs=1e-9)
+    assert math.isnan(delta["false negatives"])  # none is found: no instance is left to count
 
 
 def test_slightly_off_is_jitter():
     truth = scene(4)
     step = 2 * np.array(SIGMAS) * np.sqrt(-2 * truth.areas[:, None] * math.log(0.7))
     detections = detected(truth, truth.keypoints + np.stack([step * 0.6, step * 0.8], axis=-1))
-    assert (kinds(truth, detections) == JITTER).all()
-    assert ap(truth, detections) + regained(truth, detections).gained["jitter"] == pytest.approx(1, abs=1e-9)
+    assert (error_types(truth, detections) == JITTER).all()
+    assert ap(truth, detections) + delta_ap(truth, detections).values["jitter"] == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_size_and_mirror_change_nothing(seed: int):
     truth, detections = messy(seed)
-    before, plain = kinds(truth, detections), regained(truth, detections)
+    before, plain = error_types(truth, detections), delta_ap(truth, detections)
     larger = replace(truth, keypoints=truth.keypoints * 3, boxes=truth.boxes * 3, areas=truth.areas * 9)
     bigger = replace(detections, keypoints=detections.keypoints * 3)
-    np.testing.assert_array_equal(kinds(larger, bigger), before)
+    np.testing.assert_array_equal(error_types(larger, bigger), before)
     mirror = np.array([-1.0, 1.0])
     turned = replace(truth, keypoints=truth.keypoints[:, FLIP] * mirror, visibility=truth.visibility[:, FLIP])
     back = replace(detections, keypoints=detections.keypoints[:, FLIP] * mirror)
-    np.testing.assert_array_equal(kinds(turned, back), before[:, FLIP])
-    for result in (regained(larger, bigger), regained(turned, back)):
-        assert result.gained == pytest.approx(plain.gained, abs=1e-9)
-    np.testing.assert_allclose(regained(turned, back).by_keypoint, plain.by_keypoint[list(FLIP)], atol=1e-9)
+    np.testing.assert_array_equal(error_types(turned, back), before[:, FLIP])
+    for result in (delta_ap(larger, bigger), delta_ap(turned, back)):
+        assert result.values == pytest.approx(plain.values, abs=1e-9)
+    np.testing.assert_allclose(delta_ap(turned, back).by_keypoint, plain.by_keypoint[list(FLIP)], atol=1e-9)
 
 
 def test_of_places_as_near_the_own_animals_counts():
     twins = scene(6, animals=2, images=1)
     twins = replace(twins, keypoints=twins.keypoints[[0, 0]], areas=twins.areas[[0, 0]])
-    assert (kinds(twins, detected(twins, twins.keypoints[:, FLIP]))[:, ~MIDDLE] == INVERSION).all()
+    assert (error_types(twins, detected(twins, twins.keypoints[:, FLIP]))[:, ~MIDDLE] == INVERSION).all()
 
 
 # the definition, one keypoint after the other
 
 
-def kind_of(truth: Instances, n: int, k: int, point: np.ndarray) -> int:
+def type_of(truth: Instances, n: int, k: int, point: np.ndarray) -> int:
     def ks(row: int, place: int) -> float:
         if not truth.labelled[row, place]:
             return 0.0
@@ -227,9 +227,9 @@ def detection_for(truth: Instances, detections: Detections, n: int) -> int:
 
 
 def test_equals_the_definition_spelled_out():
-    seen = np.zeros(len(KINDS), dtype=int)
+    seen = np.zeros(len(ERROR_TYPES), dtype=int)
     for truth, detections in [messy(seed) for seed in range(3)] + [random_pair(seed) for seed in range(40)]:
-        ours = kinds(truth, detections)
+        ours = error_types(truth, detections)
         assert ours.shape == (len(truth), N_KEYPOINTS)
         assert ours.dtype == np.int8
         for n in range(len(truth)):
@@ -238,9 +238,9 @@ def test_equals_the_definition_spelled_out():
                 if detection < 0 or not truth.labelled[n, k]:
                     assert ours[n, k] == -1
                     continue
-                assert ours[n, k] == kind_of(truth, n, k, detections.keypoints[detection, k])
+                assert ours[n, k] == type_of(truth, n, k, detections.keypoints[detection, k])
                 seen[ours[n, k]] += 1
-    assert seen.min() > 50  # every kind was met
+    assert seen.min() > 50  # every type was met
 
 
 # corrections
@@ -257,35 +257,35 @@ def test_with_all_corrected_every_animal_is_found():
     assert compared > 30
 
 
-def test_by_keypoint_one_keypoint_of_one_kind_is_corrected():
+def test_by_keypoint_one_keypoint_of_one_type_is_corrected():
     truth, detections = messy(8)
-    kind, result = kinds(truth, detections), regained(truth, detections)
+    kind, result = error_types(truth, detections), delta_ap(truth, detections)
     for k in (0, 2, 9):
         for i, name in enumerate(LOCALIZATION):
             keypoints = detections.keypoints.copy()
-            of_kind = kind[:, k] == KINDS.index(name)
+            of_kind = kind[:, k] == ERROR_TYPES.index(name)
             keypoints[of_kind, k] = truth.keypoints[of_kind, k]
-            gained = ap(truth, replace(detections, keypoints=keypoints)) - ap(truth, detections)
-            assert result.by_keypoint[k, i] == pytest.approx(gained, abs=1e-12)
+            delta = ap(truth, replace(detections, keypoints=keypoints)) - ap(truth, detections)
+            assert result.by_keypoint[k, i] == pytest.approx(delta, abs=1e-12)
     assert (result.by_keypoint[MIDDLE, LOCALIZATION.index("inversion")] == 0).all()
     assert (result.by_keypoint > 0).sum() > 20
 
 
 @pytest.mark.parametrize("seed", range(7, 11))
-def test_what_is_regained_is_the_ap_of_the_corrected_detections_on_the_same_draws(seed: int):
+def test_delta_ap_is_that_of_the_corrected_detections_on_the_same_draws(seed: int):
     truth, detections = messy(seed)
     weights = image_weights(len(truth.image_ids), 20, seed=1)
-    result = regained(truth, detections, weights)
+    result = delta_ap(truth, detections, weights)
     now, now_draws = ap(truth, detections), bootstrap_ap(match(truth, detections), weights)
     better = {error: (truth, corrected(truth, detections, [error])) for error in LOCALIZATION}
     better["score"] = truth, rescored(truth, detections)
     better["false positives"] = truth, without_background(truth, detections)
     better["false negatives"] = without_missed(truth, detections), detections
     for error, (true, found) in better.items():
-        assert result.gained[error] == pytest.approx(ap(true, found) - now, abs=1e-12)
+        assert result.values[error] == pytest.approx(ap(true, found) - now, abs=1e-12)
         expected = bootstrap_ap(match(true, found), weights) - now_draws
-        np.testing.assert_allclose(result.gained_draws[error], expected, atol=1e-12)
-    assert all(result.gained[error] > 0 for error in LOCALIZATION)
+        np.testing.assert_allclose(result.draws[error], expected, atol=1e-12)
+    assert all(result.values[error] > 0 for error in LOCALIZATION)
 
 
 # scores, false positives, false negatives
@@ -376,21 +376,21 @@ def test_detections_of_nothing_and_an_animal_not_found():
     )  # better scored than any animal
     names = ("image_id", "category_id", "keypoints", "confidence", "score", "annotation_id")
     both = Detections(**{name: np.concatenate([getattr(ghosts, name), getattr(found, name)]) for name in names})
-    kind, result = kinds(truth, both), regained(truth, both)
+    kind, result = error_types(truth, both), delta_ap(truth, both)
     assert (kind[0] == -1).all()
     assert (kind[1:] == GOOD).all()
     now = ap(truth, both)
     assert now < 0.6
-    assert now + result.gained["false positives"] == pytest.approx(ap(truth, found), abs=1e-12)
-    assert result.gained["score"] == result.gained["false positives"]  # ghosts that come last cost nothing
-    assert all(result.gained[error] == 0 for error in LOCALIZATION)  # and are not corrected to be animals
+    assert now + result.values["false positives"] == pytest.approx(ap(truth, found), abs=1e-12)
+    assert result.values["score"] == result.values["false positives"]  # ghosts that come last cost nothing
+    assert all(result.values[error] == 0 for error in LOCALIZATION)  # and are not corrected to be animals
 
 
 def test_detections_of_no_known_box_belong_to_what_they_are_like():
     truth = scene(14, animals=2)
     named = detected(truth, truth.keypoints + np.array([2.0, 0.0]))
     anonymous = replace(named, annotation_id=np.full(len(truth), -1))
-    np.testing.assert_array_equal(kinds(truth, anonymous), kinds(truth, named))
+    np.testing.assert_array_equal(error_types(truth, anonymous), error_types(truth, named))
 
 
 # little input
@@ -399,13 +399,13 @@ def test_detections_of_no_known_box_belong_to_what_they_are_like():
 def test_no_detections():
     truth = scene(11)
     nothing = Detections.from_results([], truth)
-    assert (kinds(truth, nothing) == -1).all()
-    result = regained(truth, nothing, image_weights(len(truth.image_ids), 5))
+    assert (error_types(truth, nothing) == -1).all()
+    result = delta_ap(truth, nothing, image_weights(len(truth.image_ids), 5))
     assert ap(truth, nothing) == 0
-    assert all(result.gained[error] == 0 for error in ERRORS[:-1])
-    assert math.isnan(result.gained["false negatives"])
+    assert all(result.values[error] == 0 for error in ERRORS[:-1])
+    assert math.isnan(result.values["false negatives"])
     assert (result.by_keypoint == 0).all()
-    assert all(draws.shape == (5,) for draws in result.gained_draws.values())
+    assert all(draws.shape == (5,) for draws in result.draws.values())
 
 
 def test_no_instances_and_none_labelled():
@@ -414,8 +414,8 @@ def test_no_instances_and_none_labelled():
     blank = replace(truth, visibility=np.zeros_like(truth.visibility), ignored=np.ones(2, dtype=bool))
     empty = Instances.from_coco({"images": [{"id": 0}, {"id": 1}], "categories": [{"id": 1}], "annotations": []})
     for none in (blank, empty):
-        assert (kinds(none, detections) == -1).all()
-        assert all(math.isnan(value) for value in regained(none, detections).gained.values())
+        assert (error_types(none, detections) == -1).all()
+        assert all(math.isnan(value) for value in delta_ap(none, detections).values.values())
 
 
 def test_a_file_that_counts_keypoints_it_does_not_label():
@@ -425,12 +425,12 @@ def test_a_file_that_counts_keypoints_it_does_not_label():
     assert not without_missed(odd, detected(truth, keypoints)).ignored.any()
     assert np.isfinite(rescored(odd, detected(truth, keypoints)).score).all()
     assert ap(odd, detected(truth, keypoints)) == pytest.approx(1)  # as pycocotools: one in the box is a match
-    assert list(regained(odd, detected(truth, keypoints)).gained.values()) == pytest.approx([0] * 7)
+    assert list(delta_ap(odd, detected(truth, keypoints)).values.values()) == pytest.approx([0] * 7)
 
 
 def test_one_instance():
     truth = scene(13, images=1)
-    assert regained(truth, detected(truth, truth.keypoints[:, FLIP])).gained["inversion"] == pytest.approx(1)
+    assert delta_ap(truth, detected(truth, truth.keypoints[:, FLIP])).values["inversion"] == pytest.approx(1)
 
 
 @pytest.mark.realdata
@@ -438,7 +438,7 @@ def test_real_cats_flipped(cats17: Path):
     truth = Instances.from_coco(json.loads((cats17 / "annotations" / "val.json").read_text()))
     flipped = np.where(truth.labelled[:, FLIP, None], truth.keypoints[:, FLIP], truth.keypoints)
     detections = detected(truth, flipped)
-    kind, result = kinds(truth, detections), regained(truth, detections)
+    kind, result = error_types(truth, detections), delta_ap(truth, detections)
     assert not np.isin(kind, [MISS, SWAP]).any()
-    assert ap(truth, detections) + result.gained["inversion"] + result.gained["jitter"] > 0.8
+    assert ap(truth, detections) + result.values["inversion"] + result.values["jitter"] > 0.8
     assert ap(truth, corrected(truth, detections, ["inversion", "jitter"])) > 0.95

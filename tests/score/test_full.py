@@ -15,7 +15,7 @@ from skeletons import KEYPOINTS
 from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
 from catpose.score.bootstrap import image_weights
-from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
 from catpose.score.full import Evaluation, evaluate
 
@@ -86,7 +86,7 @@ def test_a_draw_is_the_data_set_with_images_repeated():
             for key, value in drawn.items():
                 assert value == pytest.approx(again.values[key], abs=1e-9, nan_ok=True), (seed, key)
                 seen.setdefault(key, set()).add(round(value, 6))
-            require_agreement(drawn, judge(larger, more, per_keypoint=seed < 2 and i == 0))
+            require_agreement(drawn, cocoeval(larger, more, per_keypoint=seed < 2 and i == 0))
             n_repeated += (times > 1).any()
     assert n_repeated > 40
     assert min(len([v for v in values if not math.isnan(v)]) for values in seen.values()) > 5
@@ -300,4 +300,4 @@ def test_real_cats(cats17: Path):
     assert whole.values["NME"] == pytest.approx((count * 5 / side).sum() / count.sum())
     assert whole.values["PCK@0.05"] == pytest.approx(count[5 / side <= 0.05].sum() / count.sum())
     assert 0 < whole.values["PCK@0.05"] < 1
-    require_agreement(whole.values, judge(coco, found))
+    require_agreement(whole.values, cocoeval(coco, found, per_keypoint=True))

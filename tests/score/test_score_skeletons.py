@@ -11,12 +11,12 @@ from skeletons import OTHERS, relabelled
 
 from catpose.data.coco import read_split
 from catpose.score.bootstrap import image_weights
-from catpose.score.cocoeval import judge, require_agreement
+from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
-from catpose.score.error_types import regained
+from catpose.score.error_types import delta_ap
 from catpose.score.full import evaluate
 from catpose.score.label_issues import label_issues
-from catpose.score.metric import figures, keys
+from catpose.score.metric import keys, metric_values
 from catpose.score.protocol import EvaluationProtocol
 from catpose.skeleton import Skeleton
 
@@ -38,14 +38,14 @@ def test_pycocotools_agrees(skeleton: Skeleton, stated: bool, drawn: Path, tmp_p
         truth.image_id, truth.category_id, places, confidence, confidence.mean(axis=1), np.array(truth.ids)
     )
     made = evaluate(truth, found, draws=10)
-    require_agreement(made.values, judge(truth.coco, found.to_results(), truth.skeleton))
+    require_agreement(made.values, cocoeval(truth.coco, found.to_results(), truth.skeleton, per_keypoint=True))
     assert 0 < made.values["AP"] < 1
     assert {f"{key}/{name}" for key in ("AP", "AR", "PCK@0.1", "EPE") for name in skeleton.names} <= made.values.keys()
     assert np.isnan(made.values["PCKh@0.5"]) == ("left_eye" not in skeleton.names)
-    assert tuple(figures(truth, found)) == keys(skeleton)
+    assert tuple(metric_values(truth, found)) == keys(skeleton)
     again = Detections.from_results(found.to_results(), truth)
     assert np.array_equal(again.keypoints, found.keypoints)
-    assert regained(truth, found, image_weights(len(truth.image_ids), 5)).by_keypoint.shape == (len(skeleton), 4)
+    assert delta_ap(truth, found, image_weights(len(truth.image_ids), 5)).by_keypoint.shape == (len(skeleton), 4)
     assert all(max(issue.keypoints) < len(skeleton) for issue in label_issues(truth, found))
     protocol = EvaluationProtocol.of(
         truth, found, split="train", split_hash="", box_source="ground truth", flip_test=None

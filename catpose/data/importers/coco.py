@@ -139,14 +139,16 @@ def _hashable(id_: Any) -> Any:
 
 
 def _names(
-    file: Path, category: dict[str, Any], name: str, given: Sequence[str] | None, numbers: Any
+    file: Path, category: dict[str, Any], name: str, own_names: Sequence[str] | None, numbers: Any
 ) -> tuple[str, ...]:
     names = category.get("keypoints")
-    if given is not None:
+    if own_names is not None:
         n = len(numbers) // 3 if isinstance(numbers, list) else 0
-        if n != len(given):
-            raise InputError(f"--keypoints has {len(given)} names, but '{one_line(name)}' of {file} has {n} keypoints")
-        return tuple(given)
+        if n != len(own_names):
+            raise InputError(
+                f"--keypoints has {len(own_names)} names, but '{one_line(name)}' of {file} has {n} keypoints"
+            )
+        return tuple(own_names)
     if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
         raise InputError(
             f"{file}: category '{one_line(name)}' doesn't name its keypoints; write their names into a file, a line"

@@ -127,14 +127,14 @@ def _categories(labels: Labels, species: Sequence[str] | None, source: Path) -> 
         if name not in found and name != "all":
             hint = nearest(name, found) or f" There are: {one_line(', '.join(found))}"
             raise InputError(f"{source}: no labelled animal is of category '{name}'.{hint}")
-    kept = [name for name in found if "all" in species or name in species]
-    for name in kept[1:]:
-        if labels.keypoints[name] != labels.keypoints[kept[0]]:
+    chosen = [name for name in found if "all" in species or name in species]
+    for name in chosen[1:]:
+        if labels.keypoints[name] != labels.keypoints[chosen[0]]:
             raise InputError(
-                f"{source}: categories '{one_line(kept[0])}' and '{one_line(name)}' have different keypoints; import"
+                f"{source}: categories '{one_line(chosen[0])}' and '{one_line(name)}' have different keypoints; import"
                 " one at a time"
             )
-    return kept
+    return chosen
 
 
 def _kept(labels: Labels, categories: Sequence[str], match: Match, left_out: Counter[str]) -> list[Picture]:
@@ -200,32 +200,32 @@ def _make_boxes(pictures: dict[Path, Picture], left_out: Counter[str]) -> list[s
     """
     tight = [is_tight(a) for p in pictures.values() for a in p.animals if a.box and _labelled(a).shape[0] >= FEW]
     all_tight = bool(tight) and all(tight)
-    made: Counter[str] = Counter()
+    added: Counter[str] = Counter()
     for file, picture in pictures.items():
         animals = []
         for animal in picture.animals:
             box = None if all_tight else animal.box
             if box is None:
                 box = around(animal, picture.rectangles)
-                made["rectangles"] += box is not None
+                added["rectangles"] += box is not None
             if box is None:
                 box = _from_keypoints(animal, picture.size or picture_size(file))
-                made["keypoints"] += box is not None
+                added["keypoints"] += box is not None
             if box is None:
                 left_out["with one keypoint and no box"] += 1
             else:
                 animals.append(replace(animal, box=box))
         picture.animals = animals
-    if all_tight and any(made.values()):
+    if all_tight and any(added.values()):
         why = "the source's end at the outermost keypoints"
     else:
         why = "the source has none there, or of no size"
     notes = []
-    if made["rectangles"]:
-        left_out["without keypoints"] -= made["rectangles"]
-        notes.append(f"{made['rectangles']} boxes taken from the rectangle around the keypoints ({why})")
-    if made["keypoints"]:
-        notes.append(f"{made['keypoints']} boxes made from keypoints, {MARGIN:.0%} of their extent added ({why})")
+    if added["rectangles"]:
+        left_out["without keypoints"] -= added["rectangles"]
+        notes.append(f"{added['rectangles']} boxes taken from the rectangle around the keypoints ({why})")
+    if added["keypoints"]:
+        notes.append(f"{added['keypoints']} boxes made from keypoints, {MARGIN:.0%} of their extent added ({why})")
     return notes
 
 
