@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
+from fit_server import FitServer
 
 from catpose.run.checkpoint import read_checkpoint
 
@@ -26,65 +28,65 @@ EXACT = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_ste
 HELD = "--trainer.callbacks+=held.Held"
 
 
-def command(config: Path, out: Path, processes: int, workers: int, epochs: int, *more: str) -> list[str]:
-    shared = ["--trainer.devices=2", "--trainer.strategy=ddp"] if processes == 2 else []
-    return [
-        *(sys.executable, "-m", "catpose.fit", "--config", str(config), "--out", str(out), "--wandb.mode=disabled"),
-        *(f"--trainer.max_epochs={epochs}", f"--data.num_workers={workers}", *shared, *more),
-    ]
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FitServer]:
+    server = FitServer(tmp_path_factory.mktemp("server") / "output")
+    yield server
+    server.close()
 
 
-def environment(held: Path | None = None) -> dict[str, str]:
-    ours = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])  # where held.py is
-    return {**os.environ, "PYTHONPATH": ours} | ({"HELD": str(held)} if held else {})
+@dataclass
+class Run:
+    """A training of one or two processes, on the tiny configuration."""
 
+    server: FitServer
+    config: Path
+    out: Path
+    processes: int
+    workers: int
 
-def fit(*arguments: Any) -> None:
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=PATIENCE, env=environment())
-    assert done.returncode == 0, done.stderr[-3000:]
+    def start(self, epochs: int, *more: str, held: Path | None = None) -> int:
+        """The number of its first process."""
+        shared = ["--trainer.devices=2", "--trainer.strategy=ddp"] if self.processes == 2 else []
+        argv = [
+            *("--config", str(self.config), "--out", str(self.out), "--wandb.mode=disabled"),
+            *(f"--trainer.max_epochs={epochs}", f"--data.num_workers={self.workers}", *shared, *more),
+        ]
+        return self.server.start(argv, {"HELD": str(held or "")}, fresh=self.processes == 2)
 
+    def fit(self, epochs: int, *more: str) -> None:
+        self.start(epochs, *more)
+        assert self.server.wait() == 0, self.server.output.read_text()[-3000:]
 
-@pytest.fixture(scope="module", params=[1, 2], ids=lambda n: f"{n} process" + "es" * (n > 1))
-def whole(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
-    """How many processes, and a run of three epochs that nobody disturbed, without data workers."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    fit(tiny, out, request.param, 0, 3)
-    return request.param, out
+    def disturb(self, sent: signal.Signals, held: Path) -> str:
+        """Send a signal to all its processes within its second epoch, as a terminal or SLURM does.
 
-
-def disturb(sent: signal.Signals, arguments: tuple[Any, ...], held: Path) -> str:
-    """Send a signal to all processes of a run within its second epoch, as a terminal or SLURM does.
-
-    Returns:
-        what it said on standard error.
-    """
-    held.mkdir()
-    processes = arguments[2]
-    run = subprocess.Popen(
-        command(*arguments),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(held),
-        start_new_session=True,
-        # A shell starts what runs in the background deaf to Ctrl-C, and so would be what these tests start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
+        Returns:
+            what it said.
+        """
+        held.mkdir()
+        leader = self.start(3, HELD, held=held)
         deadline = time.time() + PATIENCE
-        while not all((held / str(rank)).exists() for rank in range(processes)):
-            assert run.poll() is None, run.communicate()[1][-3000:]
+        while not all((held / str(rank)).exists() for rank in range(self.processes)):
+            assert psutil.Process(leader).status() != psutil.STATUS_ZOMBIE, self.server.output.read_text()[-3000:]
             assert time.time() < deadline
             time.sleep(0.02)
-        os.killpg(run.pid, sent)
+        os.killpg(leader, sent)
         time.sleep(0.5)
         (held / "go").touch()
-        stderr = run.communicate(timeout=PATIENCE)[1]
-    finally:
-        if run.poll() is None:
-            os.killpg(run.pid, signal.SIGKILL)
-    assert run.returncode == CODES[sent], stderr[-3000:]
-    return stderr
+        code, output = self.server.wait(), self.server.output.read_text()
+        assert code == CODES[sent], output[-3000:]
+        return output
+
+
+@pytest.fixture(scope="module")
+def whole(
+    request: pytest.FixtureRequest, server: FitServer, tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run of three epochs that nobody disturbed, of so many processes, without data workers."""
+    run = Run(server, tiny, tmp_path_factory.mktemp("runs") / "whole", request.param, 0)
+    run.fit(3)
+    return run
 
 
 def numbers(run: Path) -> list[dict[str, str]]:
@@ -113,24 +115,31 @@ def assert_same(run: Path, whole: Path) -> None:
         assert (run / name).read_bytes() == (whole / name).read_bytes()
 
 
-@pytest.mark.parametrize("workers", [0, 2], ids=lambda n: f"{n} workers")
-@pytest.mark.parametrize("sent", CODES, ids=lambda sent: sent.name)
-def test_a_run_that_was_ended_within_an_epoch(
-    sent: signal.Signals, workers: int, whole: tuple[int, Path], tiny: Path, tmp_path: Path
-) -> None:
-    arguments = (tiny, tmp_path / "run", whole[0], workers, 3, HELD)
-    stderr = disturb(sent, arguments, tmp_path / "held")
-    assert read_checkpoint(tmp_path / "run" / "last.ckpt")["epoch"] == 0
+#: Processes, signal, data workers: of two processes, which take ten times as long, all pairs of the last two by hand.
+DISTURBED = [
+    pytest.param(processes, sent, workers, id=f"{processes} processes, {sent.name}, {workers} workers", marks=marks)
+    for processes in (1, 2)
+    for sent in CODES
+    for workers in (0, 2)
+    for marks in [[pytest.mark.long] if processes == 2 and (sent is signal.SIGTERM) == (workers == 2) else []]
+]
+
+
+@pytest.mark.parametrize(("whole", "sent", "workers"), DISTURBED, indirect=["whole"])
+def test_a_run_that_was_ended_within_an_epoch(sent: signal.Signals, workers: int, whole: Run, tmp_path: Path) -> None:
+    run = replace(whole, out=tmp_path / "run", workers=workers)
+    said = run.disturb(sent, tmp_path / "held")
+    assert read_checkpoint(run.out / "last.ckpt")["epoch"] == 0
     if sent != signal.SIGKILL:
-        assert "the same command goes on after its last finished epoch" in stderr
-        assert "Traceback" not in stderr
-    fit(*arguments)
-    assert_same(tmp_path / "run", whole[1])
+        assert "the same command goes on after its last finished epoch" in said
+        assert "Traceback" not in said
+    run.fit(3, HELD)
+    assert_same(run.out, whole.out)
 
 
-@pytest.mark.parametrize("workers", [0, 2], ids=lambda n: f"{n} workers")
-def test_a_run_that_is_given_more_epochs(workers: int, whole: tuple[int, Path], tiny: Path, tmp_path: Path) -> None:
-    processes, undisturbed = whole
-    fit(tiny, tmp_path / "run", processes, workers, 1)
-    fit(tiny, tmp_path / "run", processes, workers, 3)
-    assert_same(tmp_path / "run", undisturbed)
+@pytest.mark.parametrize(("whole", "workers"), [(1, 0), (1, 2), (2, 2)], indirect=["whole"])
+def test_a_run_that_is_given_more_epochs(workers: int, whole: Run, tmp_path: Path) -> None:
+    run = replace(whole, out=tmp_path / "run", workers=workers)
+    run.fit(1)
+    run.fit(3)
+    assert_same(run.out, whole.out)

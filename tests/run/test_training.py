@@ -1,39 +1,35 @@
-"""Whole runs of a small network: files, resumption, two processes, W&B. Each test starts real processes or trains."""
+"""Whole runs of a small network: files, repeated commands, two processes; test_resume.py disturbs them."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from refused import exit_code, refused, says
 from skeletons import SIGMAS
 
 from catpose.data.coco import read_split
 from catpose.data.coco_split import split_hash
+from catpose.fit import main
 from catpose.run.checkpoint import read_checkpoint
 from catpose.score.ap import average_precision, match
 from catpose.score.detections import Detections
 from catpose.score.protocol import Score
 
-FROZEN = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}  # where frozen.py is found
-
-
-def fit(config: Path, out: Path, *options: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    """`python -m catpose.fit` in a process of its own."""
-    return subprocess.run(command(config, out, *options), capture_output=True, text=True, timeout=600, **kwargs)  # type: ignore[call-overload]
-
-
-def command(config: Path, out: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "catpose.fit", "--config", str(config), "--out", str(out), *options]
+fit = functools.partial(exit_code, main)
+#: Where frozen.py is found.
+PYTHON_PATH = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+OFF = "--wandb.mode=disabled"
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -46,18 +42,12 @@ def same_weights(a: Path, b: Path) -> bool:
     return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
-def numbers(run: Path) -> list[dict[str, str]]:
-    """The rows of a run without its times."""
-    return [{k: v for k, v in row.items() if "second" not in k} for row in rows(run)]
-
-
 @pytest.fixture(scope="module")
 def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four epochs that nobody disturbed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    done = fit(tiny, out, "--trainer.max_epochs", "4")
-    assert done.returncode == 0, done.stderr
-    (out.parent / "stdout").write_text(done.stdout)
+    with (out.parent / "stdout").open("w") as file, contextlib.redirect_stdout(file):
+        assert fit("--config", tiny, "--out", out, "--trainer.max_epochs=4", OFF) == 0
     return out
 
 
@@ -79,73 +69,37 @@ def test_a_run_leaves_every_file_that_it_promises_and_names_them(whole: Path) ->
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_its_third_epoch_ends_as_one_left_alone(whole: Path, tiny: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(tiny, out, "--trainer.max_epochs", "4"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.time() + 300
-    while time.time() < deadline and (not (out / "metrics.csv").exists() or len(rows(out)) < 2):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    killed_in = read_checkpoint(out / "last.ckpt")["epoch"]
-    assert killed_in < 3, "the run was over before it was killed"
-    done = fit(tiny, out, "--trainer.max_epochs", "4")
-    assert done.returncode == 0, done.stderr
-    assert same_weights(out / "last.ckpt", whole / "last.ckpt")
-    assert same_weights(out / "best.ckpt", whole / "best.ckpt")
-    assert numbers(out) == numbers(whole)
-    record = json.loads((out / "run.json").read_text())
-    assert len(record["starts"]) == 2
-    ids = {path.name.rsplit("-", 1)[1] for path in (out / "wandb").glob("offline-run-*")}
-    assert ids == {record["wandb_id"]}
-
-
-@pytest.mark.slow
-def test_the_number_of_workers_changes_nothing(whole: Path, tiny: Path, tmp_path: Path) -> None:
-    done = fit(tiny, tmp_path / "workers", "--trainer.max_epochs", "4", "--data.num_workers", "2")
-    assert done.returncode == 0, done.stderr
-    assert same_weights(tmp_path / "workers" / "last.ckpt", whole / "last.ckpt")
-
-
-@pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is_and_a_longer_one_goes_on(whole: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "short"
-    assert fit(tiny, out, "--trainer.max_epochs", "2").returncode == 0
+    assert fit("--config", tiny, "--out", out, "--trainer.max_epochs=2", OFF) == 0
     before = (out / "last.ckpt").read_bytes()
-    assert fit(tiny, out, "--trainer.max_epochs", "2").returncode == 0
+    assert fit("--config", tiny, "--out", out, "--trainer.max_epochs=2", OFF) == 0
     assert (out / "last.ckpt").read_bytes() == before
     assert len(rows(out)) == 2
-    assert fit(tiny, out, "--trainer.max_epochs", "4").returncode == 0
+    assert fit("--config", tiny, "--out", out, "--trainer.max_epochs=4", OFF) == 0
     assert same_weights(out / "last.ckpt", whole / "last.ckpt")
 
 
 @pytest.mark.slow
-def test_other_settings_in_the_same_folder_are_refused(whole: Path, tiny: Path) -> None:
-    before = {file.name: file.read_bytes() for file in whole.iterdir() if file.is_file()}
-    refused = fit(tiny, whole, "--trainer.max_epochs", "4", "--model.lr", "1e-4")
-    assert refused.returncode == 2
-    assert "model.lr 0.002 → 0.0001" in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 1
-    assert {file.name: file.read_bytes() for file in whole.iterdir() if file.is_file()} == before
+def test_other_settings_in_the_same_folder_are_refused(
+    whole: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", tiny, "--out", whole, "--trainer.max_epochs=4", OFF, "--model.lr=1e-4"]
+    says(refused(main, words, capsys, whole), "model.lr 0.002 → 0.0001")
 
 
 @pytest.mark.slow
 def test_two_processes_score_as_one(whole: Path, tiny: Path, tmp_path: Path) -> None:
     """One epoch at learning rate next to nothing: both see the same weights, and must find the same AP and loss."""
-    still = ("--trainer.max_epochs", "1", "--model.lr", "1e-30", "--model.weights", str(whole / "best.ckpt"))
-    alone, together = tmp_path / "alone", tmp_path / "together"
     # Batch norm's running statistics move even so: with momentum 0 in neither run would they differ; freeze by eval.
-    assert fit(tiny, alone, *still, "--trainer.callbacks+=frozen.FrozenNorms", env=FROZEN).returncode == 0
-    done = fit(
-        tiny,
-        together,
-        *still,
-        "--trainer.callbacks+=frozen.FrozenNorms",
-        "--trainer.devices=2",
-        "--trainer.strategy=ddp",
-        env=FROZEN,
+    still = ("--trainer.callbacks+=frozen.FrozenNorms", f"--model.weights={whole / 'best.ckpt'}", "--model.lr=1e-30")
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    common = ("--config", str(tiny), "--trainer.max_epochs=1", OFF, *still)
+    assert fit(*common, "--out", alone) == 0
+    two = [sys.executable, "-m", "catpose.fit", *common, f"--out={together}"]
+    two += ["--trainer.devices=2", "--trainer.strategy=ddp"]
+    done = subprocess.run(
+        two, capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHONPATH": PYTHON_PATH}
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for name, value in rows(alone)[0].items():
