@@ -13,12 +13,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchmetrics import MeanMetric
 
 from catpose.errors import InputError
 from catpose.model.codec import Codec, MSRAHeatmap
 from catpose.model.normalisation import config_of, described, normalisation, with_normalisation
-from catpose.model.schedule import lr_factor
+from catpose.model.schedule import depends_on_the_end, lr_factor
 from catpose.model.weights import load_weights
 from catpose.skeleton import AP10K, Skeleton
 
@@ -61,14 +62,17 @@ class PoseModel(pl.LightningModule):
         optimizer: adam, adamw or adamax, with torch's other defaults.
         lr: the learning rate after the warm-up, for a global batch of `global_batch_size`.
         weight_decay: of all parameters; decoupled with adamw, L2 otherwise.
-        warmup_iterations: optimiser steps of linear warm-up; 0 for none.
+        warmup_iterations: optimiser steps of linear warm-up, or below 1 a share of the run's; 0 for none.
         warmup_ratio: the part of the learning rate that the warm-up starts from, 0 to 1.
         schedule: "multistep", or "cosine" to 0 at the run's end.
-        milestones: epochs (from 0) at whose start the learning rate is multiplied by `gamma`; multistep only.
+        milestones: epochs (from 0) at whose start the learning rate is multiplied by `gamma`, or below 1 shares of the
+            run, such as [0.8, 0.95]; multistep only.
         gamma: see `milestones`.
         global_batch_size: crops per optimiser step, over all devices, that `lr` belongs to.
         scale_lr: multiply `lr` by the run's global batch over `global_batch_size` (Goyal et al., "Accurate, Large
             Minibatch SGD", 2017), rather than only say that they differ.
+        freeze_norm_statistics: normalise by the means and variances that the backbone's BatchNorm layers came with, in
+            training too, rather than by those of each batch; their scale and shift still learn. For few images.
         flip_test: predict from the mean of the heatmaps of the crop and of its mirror image.
         skeleton: the K keypoints. Not a setting: `fit` takes it from the data, a checkpoint holds it.
     """
@@ -87,13 +91,14 @@ class PoseModel(pl.LightningModule):
         optimizer: Literal["adam", "adamw", "adamax"] = "adam",
         lr: float = 1e-4,
         weight_decay: float = 0.0,
-        warmup_iterations: int = 500,
+        warmup_iterations: int | float = 500,
         warmup_ratio: float = 0.001,
         schedule: Literal["multistep", "cosine"] = "multistep",
-        milestones: tuple[int, ...] = (170, 200),
+        milestones: tuple[int | float, ...] = (170, 200),
         gamma: float = 0.1,
         global_batch_size: int = 32,
         scale_lr: bool = False,
+        freeze_norm_statistics: bool = False,
         flip_test: bool = True,
         skeleton: Skeleton = AP10K,
     ) -> None:
@@ -102,12 +107,21 @@ class PoseModel(pl.LightningModule):
         _require(schedule in ("multistep", "cosine"), "schedule", schedule, "multistep or cosine")
         _require(0 < lr < math.inf, "lr", lr, "a number above 0, such as 1e-4")
         _require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "0 or a number above")
-        _require(warmup_iterations >= 0, "warmup_iterations", warmup_iterations, "0 (no warm-up) or more steps")
+        _require(
+            0 <= warmup_iterations < 1 or (float(warmup_iterations).is_integer() and warmup_iterations > 0),
+            "warmup_iterations",
+            warmup_iterations,
+            "0 (no warm-up), a number of steps, or a share of the run below 1",
+        )
         _require(0 <= warmup_ratio <= 1, "warmup_ratio", warmup_ratio, "a part of the learning rate from 0 to 1")
         _require(0 < gamma <= 1, "gamma", gamma, "a factor above 0 and at most 1, such as 0.1")
         _require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
-        rising = list(milestones) == sorted(set(milestones)) and all(epoch >= 1 for epoch in milestones)
-        _require(rising, "milestones", list(milestones), "rising epochs from 1, such as [170, 200]")
+        rising = list(milestones) == sorted(set(milestones)) and all(
+            0 < milestone < 1 or (milestone >= 1 and float(milestone).is_integer()) for milestone in milestones
+        )
+        alike = len({milestone < 1 for milestone in milestones}) < 2
+        what = "rising epochs from 1, such as [170, 200], or rising shares of the run, such as [0.8, 0.95]"
+        _require(rising and alike, "milestones", list(milestones), what)
         self.skeleton = skeleton
         set_outputs: Any = getattr(head, "set_outputs", None)
         if set_outputs is not None:
@@ -126,6 +140,7 @@ class PoseModel(pl.LightningModule):
         self.gamma = gamma
         self.global_batch_size = global_batch_size
         self.scale_lr = scale_lr
+        self.freeze_norm_statistics = freeze_norm_statistics
         self.flip_test = flip_test
         for name, value in normalisation(config_of(backbone), f"model: {self.timm_name or 'the backbone'}").items():
             self.register_buffer(name, value)  # saved in checkpoints
@@ -214,7 +229,17 @@ class PoseModel(pl.LightningModule):
         # are places and areas in pixels, of which a half precision would leave every other or every eighth.
         self.trainer.precision_plugin.convert_input = lambda data: data  # type: ignore[method-assign]
 
+    def train(self, mode: bool = True) -> PoseModel:
+        """torch's, but for the statistics that `freeze_norm_statistics` keeps."""
+        super().train(mode)
+        if self.freeze_norm_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
     def on_train_start(self) -> None:
+        self.train()  # Lightning leaves a model in the mode that it finds
         if self.trainer.precision == "bf16-true":
             rank_zero_info(
                 "trainer.precision bf16-true keeps 8 bits of a weight, bf16-mixed 24: steps of model.lr"
@@ -234,8 +259,11 @@ class PoseModel(pl.LightningModule):
         self.trainer.fit_loop.setup_data()  # else the number of batches isn't known yet
         total_steps = self.trainer.estimated_stepping_batches
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        if self.schedule == "cosine" and math.isinf(total_steps):
-            raise InputError("model.schedule: cosine needs to know the run's end; set trainer.max_epochs or max_steps")
+        if self.needs_the_end and math.isinf(total_steps):
+            what = (
+                "schedule: cosine needs" if self.schedule == "cosine" else "warmup_iterations, milestones: shares need"
+            )
+            raise InputError(f"model.{what} to know the run's end; set trainer.max_epochs or max_steps")
         optimizer = OPTIMIZERS[self.optimizer](
             self.parameters(),
             lr=self.lr * self.lr_scale(),  # type: ignore[call-arg]
@@ -256,6 +284,11 @@ class PoseModel(pl.LightningModule):
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    @property
+    def needs_the_end(self) -> bool:
+        """Whether the learning rate depends on how long the run is."""
+        return depends_on_the_end(self.schedule, self.warmup_iterations, self.milestones)
 
     def lr_scale(self) -> float:
         """Factor on `lr` for the run's global batch, 1 unless `scale_lr`; logs a line where the batches differ."""

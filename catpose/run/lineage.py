@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from catpose.errors import one_line
 from catpose.model.pose import PoseModel
+from catpose.model.schedule import depends_on_the_end
 
 #: Settings that change no number of metrics.csv but times: each is tried on an interrupted run in
 #: tests/run/test_lineage.py, under each schedule. Beside them everything of `wandb`, and `trainer.max_epochs` as below.
@@ -28,7 +29,7 @@ FREE = (
 )
 
 #: What 0.1.0 did where it had no such setting yet: its runs go on with these.
-BEFORE = {"data.area": "file"}
+BEFORE = {"data.area": "file", "model.freeze_norm_statistics": False}
 
 
 def is_free(key: str, value: Any) -> bool:
@@ -59,11 +60,14 @@ def changes(before: dict[str, Any], now: dict[str, Any], epochs: int) -> list[st
 def _only_longer(before: dict[str, Any], now: dict[str, Any], epochs: int) -> bool:
     """Whether another `max_epochs` changes nothing but how many epochs there are.
 
-    The multi-step schedule doesn't look at the run's length, the cosine does; of classes that aren't catpose's, such as
-    the callback of stochastic weight averaging, nobody knows.
+    The multi-step schedule doesn't look at the run's length, the cosine and shares of the run do; of classes that
+    aren't catpose's, such as the callback of stochastic weight averaging, nobody knows.
     """
     length = now.get("trainer.max_epochs")
-    if now.get("model.schedule") != "multistep" or any(_is_foreign(*item) for item in (*before.items(), *now.items())):
+    schedule, warmup, milestones = (now.get(f"model.{key}") for key in ("schedule", "warmup_iterations", "milestones"))
+    if schedule != "multistep" or depends_on_the_end(schedule, warmup or 0, milestones or ()):
+        return False
+    if any(_is_foreign(*item) for item in (*before.items(), *now.items())):
         return False
     return isinstance(length, int) and (length == -1 or length >= epochs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from catpose.run.divergence import Divergence
 from catpose.run.ending import EndedBySIGTERM, WholeEpochs
 from catpose.run.figures import FinalFigures
 from catpose.run.lineage import NewLineage
+from catpose.run.outlook import Outlook
 from catpose.run.wandb import closed_wandb
 from catpose.run.wandb_logger import GuardedWandbLogger
 from catpose.score.protocol import Score
@@ -89,6 +91,7 @@ def train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: lis
         ResumedAtEpochEnd(),
         EndedBySIGTERM(),
         BatchOfOne(),
+        Outlook(),
         Divergence(run),  # before `best`, which Lightning calls last
     ]
     cli.build(run, callbacks, resume)
@@ -114,6 +117,8 @@ def train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: lis
 def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
     """Lightning's `fit`, its ways to end told apart; raises as `train`."""
     log.info("%s %s", "resumed in" if resume else "started in", run.path)
+    if cli.model.freeze_norm_statistics:
+        warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # which is what was asked for
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=run.last if resume else None, weights_only=True)
     except SIGTERMException:
@@ -141,11 +146,11 @@ def refuse_broken_data(root: Path, area: AreaRule) -> list[str]:
     refuse_errors(findings, root, listed_by=f"python -m catpose.check --data {root}")
     for split in ("train", "val"):
         split_file(root, split)
-    warnings = f"{len(findings)} warnings about the data; python -m catpose.check --data {root} lists them"
+    summary = f"{len(findings)} warnings about the data; python -m catpose.check --data {root} lists them"
     counts = [f"catpose.fit: {name}: {splits[name].count()}" for name in ("train", "val")]
     skeleton = splits["train"].skeleton
     counts += [] if skeleton == AP10K else [f"catpose.fit: {skeleton.summary()}"]
-    return [*counts, *([f"catpose.fit: {warnings}"] if findings else [])]
+    return [*counts, *([f"catpose.fit: {summary}"] if findings else [])]
 
 
 def stopped(run: RunDirectory, how: str, code: int) -> int:

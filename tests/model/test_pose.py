@@ -14,10 +14,12 @@ import torch
 from jsonargparse import ArgumentParser
 from skeletons import FLIP
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 import catpose.model
 from catpose.errors import InputError
+from catpose.model.backbones.pyramid import FeaturePyramid
 from catpose.model.codec import MSRAHeatmap, UDPHeatmap
 from catpose.model.head import DeconvolutionHead
 from catpose.model.pose import PoseModel, apply_affines, heatmap_loss
@@ -373,6 +375,9 @@ def test_two_processes_have_one_processs_validation_loss(tmp_path):
         ("milestones", (200, 170)),
         ("milestones", (0, 10)),
         ("milestones", (10, 10)),
+        ("milestones", (0.5, 10)),
+        ("milestones", (1.5,)),
+        ("warmup_iterations", 1.5),
         ("global_batch_size", 0),
         ("optimizer", "sgd"),
         ("schedule", "step"),
@@ -405,7 +410,7 @@ def test_signatures_are_the_settings(backbone):
     parser.add_class_arguments(backbone, "model")
     found = set(parser.get_defaults(skip_validation=True).model.as_dict())
     common = {"codec", "weights", "optimizer", "lr", "weight_decay", "warmup_iterations", "warmup_ratio", "schedule"}
-    common |= {"milestones", "gamma", "global_batch_size", "scale_lr", "flip_test"}
+    common |= {"milestones", "gamma", "global_batch_size", "scale_lr", "freeze_norm_statistics", "flip_test"}
     assert common <= found
     assert not {"backbone", "head", "kwargs"} & found
 
@@ -439,3 +444,17 @@ def test_the_default_codec_is_a_setting_too():
     model = parser.instantiate_classes(settings).model
     assert type(model.codec) is type(inspect.signature(PoseModel).parameters["codec"].default)
     assert model.codec.sigma == 1
+
+
+def test_frozen_statistics_stay_and_the_rest_learns():
+    """Of the backbone's BatchNorm alone; after a validation, too."""
+    model = FeaturePyramid("test_resnet", weights=None, freeze_norm_statistics=True)
+    norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+    for mode in (True, False, True):
+        model.train(mode)
+    ours = {name for name, module in norms.items() if not module.training}
+    assert ours == {name for name in norms if name.startswith("backbone.")} != set()
+    assert all(norm.weight.requires_grad and norm.bias.requires_grad for norm in norms.values())
+    before = {name: norms[name].running_mean.clone() for name in norms}
+    model(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
+    assert {name for name in norms if torch.equal(norms[name].running_mean, before[name])} == ours

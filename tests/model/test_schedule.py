@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from catpose.model.schedule import lr_factor
+from catpose.model.schedule import depends_on_the_end, lr_factor
 
 PUBLISHED = {
     "steps_per_epoch": 31,
@@ -86,3 +86,25 @@ def test_it_never_grows_after_the_warm_up():
     for schedule in ("multistep", "cosine"):
         factors = [lr_factor(step, **PUBLISHED | {"schedule": schedule}) for step in range(500, 210 * 31)]
         assert all(later <= earlier for earlier, later in pairwise(factors))
+
+
+@pytest.mark.parametrize("total", [40, 41, 1000])
+def test_shares_are_the_steps_that_they_come_to(total):
+    shares = PUBLISHED | {"total_steps": total, "warmup_iterations": 0.1, "milestones": (0.5, 0.8)}
+    warmup, first, second = (math.ceil(share * total) for share in (0.1, 0.5, 0.8))
+    in_steps = shares | {"steps_per_epoch": 1, "warmup_iterations": warmup, "milestones": (first, second)}
+    assert [lr_factor(step, **shares) for step in range(total)] == [
+        lr_factor(step, **in_steps) for step in range(total)
+    ]
+
+
+def test_what_depends_on_the_runs_length_differs_between_lengths():
+    for schedule in ("multistep", "cosine"):
+        for warmup in (0, 5, 0.2):
+            for milestones in ((2, 3), (0.4, 0.8)):
+                settings = PUBLISHED | {"steps_per_epoch": 10, "schedule": schedule}
+                settings |= {"warmup_iterations": warmup, "milestones": milestones}
+                short, long = (
+                    [lr_factor(step, **settings | {"total_steps": total}) for step in range(40)] for total in (40, 80)
+                )
+                assert (short != long) == depends_on_the_end(schedule, warmup, milestones)

@@ -98,6 +98,8 @@ def test_a_free_setting_changes_no_number(
 SETTINGS: dict[str, Any] = {
     "model.class_path": "catpose.model.backbones.hrnet.HRNet",
     "model.schedule": "multistep",
+    "model.warmup_iterations": 500,
+    "model.milestones": [170, 200],
     "model.lr": 0.1,
     "trainer.max_epochs": 4,
     "trainer.callbacks": None,
@@ -130,6 +132,8 @@ def test_what_counts_as_a_change(now: dict[str, Any], epochs: int, differing: li
     "of",
     [
         {"model.schedule": "cosine"},
+        {"model.warmup_iterations": 0.1},
+        {"model.milestones": [0.8, 0.95]},
         {"model.class_path": "my_net.MyNet"},
         {"trainer.callbacks": [{"class_path": "lightning.pytorch.callbacks.StochasticWeightAveraging"}]},
         {"trainer.strategy.class_path": "my.Strategy"},
@@ -142,7 +146,7 @@ def test_more_epochs_are_a_change_where_a_run_may_look_at_its_length(of: dict[st
 
 
 def test_a_run_of_0_1_0_goes_on_with_what_was_no_setting_then() -> None:
-    assert changes(SETTINGS, SETTINGS | {"data.area": "file"}, 4) == []
+    assert changes(SETTINGS, SETTINGS | {"data.area": "file", "model.freeze_norm_statistics": False}, 4) == []
     assert changes(SETTINGS, SETTINGS | {"data.area": "box"}, 4) == ["data.area file → box"]
 
 

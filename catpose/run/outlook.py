@@ -1,0 +1,106 @@
+"""What a training is going to be: steps, warm-up, milestones; said before it, with what doesn't suit so few images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_info
+
+from catpose.model.pose import PoseModel
+from catpose.model.schedule import steps_of
+
+#: The part of a run that warm-up may take.
+LONGEST_WARMUP = 0.1
+#: The difference in AP that a validation should be able to show.
+VISIBLE = 0.1
+#: Standard deviation of two models' difference on one animal, in AP: each has about 0.35 (an AP of 132 animals has a
+#: standard error of 0.03), and on the same animals they correlate by about one half.
+SPREAD = 0.35
+#: Standard errors of a difference that is seen with 80 % power at a significance of 5 %.
+SEEN = 2.8
+
+
+class Schedule(NamedTuple):
+    """A training in numbers."""
+
+    animals: int  # labelled ones to train on
+    validated: int  # labelled ones to validate on
+    batch: int  # crops of one batch on one device
+    steps: int  # optimiser steps of an epoch
+    total_steps: float  # of the run; infinite where nothing ends it
+    warmup: float  # steps
+    milestones: Sequence[float]  # steps; none with a cosine
+
+    @property
+    def epochs(self) -> int:
+        """How many the run has, its last one perhaps cut short."""
+        return math.ceil(self.total_steps / self.steps)
+
+
+class Outlook(Callback):
+    """Says before the training what it is going to be, with a line for each thing that doesn't suit the data."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if isinstance(pl_module, PoseModel):
+            for line in outlook(_schedule(trainer, pl_module)):
+                rank_zero_info(line)
+
+
+def outlook(schedule: Schedule) -> Iterator[str]:
+    """The line that sums a training up, then one for each warning, with its remedy."""
+    steps, total, warmup = schedule.steps, schedule.total_steps, schedule.warmup
+    known = math.isfinite(total)
+    line = f"{_counted(schedule.animals, 'animal')} → {_counted(steps, 'step')} an epoch"
+    line += f", {total:g} in all" if known else ""
+    yield f"{line}; warm-up ends in epoch {math.ceil(warmup / steps)}" if warmup else f"{line}; no warm-up"
+    if known and warmup > math.ceil(LONGEST_WARMUP * total):
+        part = f"{warmup / total:.0%} of the run" if warmup < total else "the whole run, which never reaches model.lr"
+        yield (
+            f"warning: warm-up takes {part}; set model.warmup_iterations to {LONGEST_WARMUP:g}, a share of the run, or"
+            " train for more epochs"
+        )
+    late = [milestone for milestone in schedule.milestones if known and milestone >= total]
+    if late:
+        epochs = ", ".join(f"{milestone / steps:g}" for milestone in late)
+        yield (
+            f"warning: model.milestones {epochs} lie behind the run's end after {_counted(schedule.epochs, 'epoch')},"
+            " so that the learning rate stays high; set shares of the run, such as [0.8, 0.95]"
+        )
+    if schedule.batch > schedule.animals:
+        yield (
+            f"warning: data.batch_size {schedule.batch} exceeds the {_counted(schedule.animals, 'animal')}: an epoch is"
+            f" one step; set data.batch_size to {max(2, schedule.animals // 4)} or so"
+        )
+    visible = SEEN * SPREAD / math.sqrt(schedule.validated)
+    if visible > VISIBLE:
+        fewest = math.ceil((SEEN * SPREAD / VISIBLE) ** 2)
+        yield (
+            f"warning: validation has {_counted(schedule.validated, 'animal')}: a difference between two models of less"
+            f" than about {min(visible, 1):.1f} AP can't be told from chance; label more for val (from {fewest} on it"
+            f" is {VISIBLE:g}), or compare means over several splits and seeds"
+        )
+
+
+def _schedule(trainer: pl.Trainer, model: PoseModel) -> Schedule:
+    loader: Any = trainer.train_dataloader
+    validation: Any = trainer.val_dataloaders
+    total_steps = trainer.estimated_stepping_batches
+    steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    milestones = model.milestones if model.schedule == "multistep" else ()
+    return Schedule(
+        animals=len(loader.dataset),
+        validated=len(validation.dataset),
+        batch=loader.batch_size or loader.batch_sampler.batch_size,
+        steps=steps,
+        total_steps=total_steps,
+        warmup=steps_of(model.warmup_iterations, 1, total_steps) if model.warmup_iterations else 0,
+        milestones=[steps_of(milestone, steps, total_steps) for milestone in milestones],
+    )
+
+
+def _counted(n: float, what: str) -> str:
+    return f"{n:g} {what}" if n == 1 else f"{n:g} {what}s"

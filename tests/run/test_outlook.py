@@ -1,0 +1,69 @@
+"""What is said before a training: its steps, and what doesn't suit the data."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from catpose.fit import main
+from catpose.run.outlook import Schedule, outlook
+
+#: The published settings on 1000 cats.
+PUBLISHED = Schedule(
+    animals=1000, validated=132, batch=32, steps=32, total_steps=6720, warmup=500, milestones=[170 * 32, 200 * 32]
+)
+FEW = Schedule(49, 12, 14, steps=4, total_steps=840, warmup=500, milestones=[680, 800])
+
+
+def test_the_published_run_has_no_warning() -> None:
+    assert [*outlook(PUBLISHED)] == ["1000 animals → 32 steps an epoch, 6720 in all; warm-up ends in epoch 16"]
+
+
+def test_few_animals() -> None:
+    line, *warnings = outlook(FEW)
+    assert line == "49 animals → 4 steps an epoch, 840 in all; warm-up ends in epoch 125"
+    assert [warning.split(";")[0] for warning in warnings] == [
+        "warning: warm-up takes 60% of the run",
+        "warning: validation has 12 animals: a difference between two models of less than about 0.3 AP can't be told"
+        " from chance",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("differing", "said"),
+    [
+        ({"warmup": 900}, "the whole run, which never reaches model.lr; set model.warmup_iterations to 0.1"),
+        ({"milestones": [80, 840]}, "model.milestones 210 lie behind the run's end after 210 epochs"),
+        ({"batch": 64}, "data.batch_size 64 exceeds the 49 animals: an epoch is one step; set data.batch_size to 12"),
+    ],
+)
+def test_each_warning_names_its_remedy(differing: dict[str, object], said: str) -> None:
+    quiet = FEW._replace(warmup=84, validated=200)
+    assert len([*outlook(quiet)]) == 1
+    (_, warning) = outlook(quiet._replace(**differing))
+    assert said in warning
+    assert "set " in warning
+
+
+def test_an_endless_run_and_one_without_warm_up() -> None:
+    assert [*outlook(PUBLISHED._replace(total_steps=math.inf))] == [
+        "1000 animals → 32 steps an epoch; warm-up ends in epoch 16"
+    ]
+    assert next(outlook(PUBLISHED._replace(warmup=0))).endswith("; no warm-up")
+
+
+def test_the_more_animals_validate_the_smaller_is_what_can_be_seen() -> None:
+    assert len([*outlook(PUBLISHED._replace(validated=96))]) == 2
+    assert len([*outlook(PUBLISHED._replace(validated=97))]) == 1
+
+
+def test_fit_says_it_before_its_first_epoch(tiny: Path, tmp_path: Path) -> None:
+    main(["--config", str(tiny), "--out", str(tmp_path / "run"), "--wandb.mode=disabled", "--trainer.max_epochs=1",
+          "--model.warmup_iterations=0.5", "--model.milestones=[0.5, 0.9]"])  # fmt: skip
+    log = (tmp_path / "run" / "log.txt").read_text()
+    said = [line for line in log.splitlines() if "animals → " in line or "warning: " in line]
+    assert "steps an epoch, 4 in all; warm-up ends in epoch 1" in said[0] or "steps an epoch, 3 in all" in said[0]
+    assert "model.warmup_iterations to 0.1" in said[1]
+    assert log.index(said[0]) < log.index(" epoch 0: ")
