@@ -1,13 +1,16 @@
-"""Predict keypoints on a COCO file's boxes or on whole images: `python -m catpose.predict cats/ --checkpoint x.ckpt`.
+"""Predict keypoints on boxes or on whole images: `python -m catpose.predict cats/ --checkpoint x.ckpt`.
 
-A COCO file gives boxes (its pictures are looked for in --images, or in ../images beside the file); of a folder or of
-single pictures the whole picture is the box. What a folder holds is told by its files' content: what isn't read there
-is listed. Writes a COCO results file, and with --overlays a picture for each.
+A COCO file gives boxes (its pictures are looked for in --images, or in ../images beside the file). Of folders and
+single pictures boxes come from --boxes or --detector; else the whole picture is predicted, and once more the box of the
+confident keypoints. What a folder holds is told by its files' content: what isn't read there is listed. Writes a COCO
+results file, and with --overlays a picture for each.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,19 +19,88 @@ from catpose.errors import InputError, Parser, command, one_line, whole
 from catpose.run.options import add_model_options
 
 if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
+    from catpose.data.boxes import Boxes
     from catpose.data.coco_split import CocoSplit
     from catpose.data.whole_pictures import LeftOut
+    from catpose.run.evaluation import Show
     from catpose.score.detections import Detections
     from catpose.skeleton import Skeleton
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
+    arguments = _parser().parse_args(argv)
+    if arguments.detector_weights and not arguments.detector:
+        raise InputError("--detector-weights: belongs to --detector torchvision; give that as well")
+    split, left_out = read_sources(arguments.sources, arguments.images, arguments.recursive)
+
+    from catpose.data.boxes import with_boxes
+    from catpose.data.whole_pictures import left_out_lines
+    from catpose.files import write_json
+    from catpose.run.checkpoint import load_model
+    from catpose.run.evaluation import detect, scored_by_box
+    from catpose.run.pictures import overlay_writer
+
+    _require_outputs(arguments, split)
+    for line in left_out_lines(left_out):
+        print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
+    model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
+
+    damage, input_size = Damage(split, arguments.sources), tuple(settings["data"]["input_size"])
+
+    def detected(split: CocoSplit, show: Show | None = None) -> Detections:
+        return detect(
+            model,
+            split,
+            input_size,
+            arguments.batch_size,
+            accelerator=arguments.accelerator,
+            num_workers=arguments.num_workers,
+            show=show,
+            unreadable=damage,
+        )[0]
+
+    boxes = _boxes(split, arguments, detected, input_size, damage)
+    boxed = split if boxes is None else with_boxes(split, boxes)
+    overlays = (
+        overlay_writer(boxed, model.skeleton, arguments.overlays, arguments.shown_above)
+        if arguments.overlays
+        else nullcontext()
+    )
+    with overlays as show:
+        detections = detected(boxed, show)
+        damage.tell()
+    scored = detections if boxes is None else scored_by_box(detections, boxes)
+    results = scored.to_results()
+    if not is_coco(split.file):  # ids of our own making: say whose they are
+        names = {image.id: str(image.path) for image in split.images}
+        results = [entry | {"file_name": names[entry["image_id"]]} for entry in results]
+    write_json(arguments.out, results, indent=None)
+    n_left_out = len(left_out) + len(damage.reasons)
+    print(_summary(detections, len(split.images), n_left_out, arguments.shown_above, arguments.out))
+    if arguments.rank:
+        model.flip_test = False
+        write_ranking(boxed, detections, detected(boxed), arguments.rank)
+    if arguments.pre_labels:
+        write_pre_labels(boxed, detections, model.skeleton, arguments.shown_above, arguments.pre_labels)
+    if arguments.overlays:
+        n_drawn = len(set(boxed.image_index.tolist()) - damage.reasons.keys())
+        print(f"{_counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
+
+
+def _parser() -> Parser:
     parser = Parser(prog="python -m catpose.predict", description="Predict keypoints on boxes or on whole images.")
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE",
                         help="one COCO file, or folders and single pictures")  # fmt: skip
     parser.add_argument("--checkpoint", type=Path, required=True, help="a best.ckpt or last.ckpt of fit")
     parser.add_argument("--images", type=Path, help="where the COCO file's pictures are (../images beside the file)")
+    parser.add_argument("--recursive", action="store_true", help="look into the folders of folders too")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--boxes", type=Path, metavar="FILE",
+                       help="boxes of the pictures: a COCO file, or COCO detection results")  # fmt: skip
+    where.add_argument("--detector", choices=("torchvision",), help="find boxes of animals with torchvision's SSDlite")
+    parser.add_argument("--detector-weights", type=Path, metavar="FILE",
+                        help="the detector's weights (else from torch hub's cache; never fetched)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("predictions.json"), help="COCO results file (%(default)s)")
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="folder for pictures with the poses drawn")
     parser.add_argument("--pre-labels", type=Path, metavar="DIR",
@@ -40,15 +112,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--num-workers", type=whole, metavar="N",
                         help="processes that decode (none on the CPU, else one a free core, at most 8)")  # fmt: skip
     add_model_options(parser)
-    arguments = parser.parse_args(argv)
-    split, left_out = read_sources(arguments.sources, arguments.images)
+    return parser
 
-    from catpose.data.whole_pictures import LeftOut, left_out_lines
-    from catpose.files import refuse_owned, require_writable, write_json
-    from catpose.run.checkpoint import load_model
+
+def _require_outputs(arguments: argparse.Namespace, split: CocoSplit) -> None:
+    """InputError where results or overlays can't be written, or would take the place of what is read."""
+    from catpose.files import refuse_owned, require_writable
     from catpose.run.directory import refuse_run_file
-    from catpose.run.evaluation import detect
-    from catpose.run.pictures import overlay_writer
 
     require_writable(arguments.out, "--out")
     refuse_run_file(arguments.out, "--out")
@@ -58,9 +128,12 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.pre_labels:
         require_writable(arguments.pre_labels, "--pre-labels", folder=True)
         refuse_owned(arguments.pre_labels, "--pre-labels", "run", "study")
-    for line in left_out_lines(left_out):
-        print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
-    read = [arguments.checkpoint, split.file, *(image.path for image in split.images)]
+    read = [
+        arguments.checkpoint,
+        *filter(None, (arguments.boxes, arguments.detector_weights)),
+        split.file,
+        *(image.path for image in split.images),
+    ]
     if arguments.out.resolve() in {file.resolve() for file in read}:
         raise InputError(f"--out {arguments.out}: is read itself; name another file for the results")
     if arguments.overlays:
@@ -68,59 +141,80 @@ def main(argv: list[str] | None = None) -> None:
         folders = {place.parent.resolve() for image in split.images for place in (image.path, image.path.resolve())}
         if arguments.overlays.resolve() in folders:
             raise InputError(f"--overlays {arguments.overlays}: holds the pictures themselves; name another folder")
-    model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
 
-    named, damaged = set(arguments.sources), []
 
-    def unreadable(index: int, reason: str) -> None:
-        path = split.images[index].path
-        if split.file.suffix.lower() == ".json" or path in named:
+class Damage:
+    """Pictures that can't be read: of a folder they are left out and said, one that is named is an error.
+
+    Called with the place of a picture and the reason.
+    """
+
+    def __init__(self, split: CocoSplit, named: list[Path]) -> None:
+        self._images = split.images
+        self._named = {image.path for image in split.images} if is_coco(split.file) else set(named)
+        self.reasons: dict[int, str] = {}
+
+    def __call__(self, index: int, reason: str) -> None:
+        if self._images[index].path in self._named:
             raise InputError(reason)
-        damaged.append(LeftOut(path, reason.removeprefix(f"{path}: ")))
+        self.reasons[index] = reason
 
-    overlays = (
-        overlay_writer(split, model.skeleton, arguments.overlays, arguments.shown_above)
-        if arguments.overlays
-        else nullcontext()
-    )
-    with overlays as show:
-        detections, _ = detect(
-            model,
-            split,
-            tuple(settings["data"]["input_size"]),
-            arguments.batch_size,
-            accelerator=arguments.accelerator,
-            num_workers=arguments.num_workers,
-            show=show,
-            unreadable=unreadable,
-        )
+    def tell(self) -> None:
+        """A line for each reason; InputError where no picture is left."""
+        from catpose.data.whole_pictures import LeftOut, left_out_lines
+
+        paths = {index: self._images[index].path for index in self.reasons}
+        damaged = [LeftOut(paths[index], why.removeprefix(f"{paths[index]}: ")) for index, why in self.reasons.items()]
         for line in left_out_lines(damaged):
             print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
-        if len(damaged) == len(split.images):
-            raise InputError(f"{arguments.sources[0]}: none of its pictures can be read; nothing is written")
-    results = detections.to_results()
-    if split.file.suffix.lower() != ".json":  # ids of our own making: say whose they are
-        names = {image.id: str(image.path) for image in split.images}
-        results = [entry | {"file_name": names[entry["image_id"]]} for entry in results]
-    write_json(arguments.out, results, indent=None)
-    print(_summary(detections, len(split.images), len(left_out) + len(damaged), arguments.shown_above, arguments.out))
-    if arguments.rank:
-        model.flip_test = False
-        plain, _ = detect(
-            model,
-            split,
-            tuple(settings["data"]["input_size"]),
-            arguments.batch_size,
-            accelerator=arguments.accelerator,
-            num_workers=arguments.num_workers,
-            unreadable=lambda index, reason: None,
+        if len(damaged) == len(self._images):
+            folder = self._images[0].path.parent
+            raise InputError(f"{folder}: none of its pictures can be read; nothing is written")
+
+
+def is_coco(file: Path) -> bool:
+    """Whether a source is a COCO file, rather than a picture."""
+    return file.suffix.lower() == ".json"
+
+
+def _boxes(
+    split: CocoSplit,
+    arguments: argparse.Namespace,
+    detected: Callable[[CocoSplit], Detections],
+    input_size: tuple[int, int],
+    damage: Damage,
+) -> Boxes | None:
+    """The boxes that were asked for, and what there is to know of them said; None where the split's own are meant."""
+    from catpose.data.boxes import boxes_lines, read_boxes
+    from catpose.run.second_pass import second_boxes
+
+    lines = []
+    if arguments.boxes:
+        boxes, others = read_boxes(arguments.boxes, split.images)
+        lines += [f"{arguments.boxes}: {_counted(others, 'box', 'boxes')} of other pictures left out"] if others else []
+    elif arguments.detector:
+        from catpose.run.detector import find_animals, load_detector
+
+        boxes = find_animals(load_detector(arguments.detector_weights), split, damage)
+        if not len(boxes.image_index):
+            damage.tell()
+            raise InputError(
+                f"--detector {arguments.detector}: found no animal in {_counted(len(split.images), 'picture')}; leave"
+                " it out to have whole pictures predicted, or give --boxes FILE"
+            )
+    elif not is_coco(split.file):
+        boxes, n_refined = second_boxes(split, detected(split))
+        lines.append(
+            f"whole pictures, {n_refined} of {len(split.images)} once more on the box of their keypoints; one animal a"
+            " picture is looked for (--boxes or --detector for several)"
         )
-        write_ranking(split, detections, plain, arguments.rank)
-    if arguments.pre_labels:
-        write_pre_labels(split, detections, model.skeleton, arguments.shown_above, arguments.pre_labels)
-    if arguments.overlays:
-        n_drawn = len(set(split.image_index.tolist())) - len(damaged)
-        print(f"{_counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
+    else:
+        return None
+    if len(damage.reasons) == len(split.images):
+        damage.tell()
+    for line in [*lines, *boxes_lines(split, boxes, input_size, damage.reasons)]:
+        print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
+    return boxes
 
 
 def write_ranking(split: CocoSplit, flipped: Detections, plain: Detections, file: Path) -> None:
@@ -147,7 +241,7 @@ def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleto
     from catpose.files import atomic_write
 
     images = split.images
-    if split.file.suffix.lower() != ".json":  # tools know pictures by their names
+    if not is_coco(split.file):  # tools know pictures by their names
         images = tuple(replace(image, file_name=image.path.name) for image in images)
     boxes = dict(zip(split.ids.tolist(), split.boxes.tolist(), strict=True))
     poses = [
@@ -164,8 +258,12 @@ def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleto
     print(f"pre-labels of {_counted(len(poses), 'animal')}: {folder}/cvat.json, {folder}/label_studio.json")
 
 
-def read_sources(sources: list[Path], images: Path | None) -> tuple[CocoSplit, list[LeftOut]]:
+def read_sources(sources: list[Path], images: Path | None, recursive: bool) -> tuple[CocoSplit, list[LeftOut]]:
     """The split that the user's sources make, and what of their folders is left out.
+
+    Args:
+        sources: one COCO file, or folders and pictures. images: where a COCO file's pictures are.
+        recursive: look into the folders of folders too.
 
     Raises:
         InputError: a source that isn't there, holds no picture, or a COCO file beside other sources.
@@ -174,33 +272,28 @@ def read_sources(sources: list[Path], images: Path | None) -> tuple[CocoSplit, l
     from catpose.data.whole_pictures import find_pictures, split_of_pictures
     from catpose.files import require_folder
 
-    coco = next((source for source in sources if source.suffix.lower() == ".json"), None)
+    coco = next((source for source in sources if is_coco(source)), None)
     if coco:
         if len(sources) > 1:
             raise InputError(f"{coco}: a COCO file is predicted alone; give it without other sources")
         if images:
             require_folder(images)
         return read_coco(coco, images or coco.parent.parent / "images", labels=False), []
-    sizes, left_out = find_pictures(sources)
-    return split_of_pictures(sizes), left_out
+    sizes, left_out = find_pictures(sources, recursive)
+    return split_of_pictures(sizes, sources), left_out
 
 
 def _summary(detections: Detections, n_pictures: int, n_left_out: int, shown_above: float, out: Path) -> str:
-    """How many detections there are, in how many of the pictures, and how many of these show nothing."""
-    detected = set(detections.image_id.tolist())
+    """How many detections there are, how many pictures have a confident keypoint, and the highest confidence."""
     sure = set(detections.image_id[(detections.confidence > shown_above).any(axis=1)].tolist())
-    line = f"{_counted(len(detections.score), 'detection')} in {_counted(len(detected), 'picture')}"
-    if len(detected) < n_pictures:
-        line += f" of {n_pictures}"
-    if n_left_out:
-        line += f", {n_left_out} left out"
-    if detected - sure:
-        line += f", {len(detected - sure)} without a keypoint above {shown_above:g}"
-    return f"{line}: {out}"
+    highest = f" (highest {detections.confidence.max():.2f})" if len(detections) else ""
+    line = f"{_counted(n_pictures, 'picture')}: {_counted(len(detections), 'detection')}, {len(sure)} with a keypoint"
+    line += f" above {shown_above:g}{highest}"
+    return f"{line}{f', {n_left_out} left out' if n_left_out else ''}: {out}"
 
 
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+def _counted(n: int, what: str, several: str = "") -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {several or what + 's'}"
 
 
 if __name__ == "__main__":

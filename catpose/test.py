@@ -3,23 +3,26 @@
 Prints AP and its family, PCK, AUC, NME, EPE with 95 % intervals from a bootstrap over the images, each keypoint's own,
 the ΔAP of error types, and AP on slices of the data. pycocotools scores the same detections beside it; where the two
 differed by more than 1e-9, the command would fail. With --against, a second results file is compared by a paired
-bootstrap. With --out, the detections (COCO results), the score with its protocol and the analysis are written.
+bootstrap. With --boxes, the checkpoint is scored in other boxes too, under a protocol of its own. With --out, the
+detections (COCO results), the score with its protocol and the analysis are written.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catpose.data.coco import DEFAULT_ROOT, read_split
-from catpose.errors import InputError, Parser, command, natural
+from catpose.errors import InputError, Parser, command, natural, one_line
 from catpose.run.options import add_model_options
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.analysis.diagnosis import Diagnosis
+    from catpose.data.boxes import Boxes
     from catpose.data.coco_split import CocoSplit
     from catpose.score.detections import Detections
     from catpose.score.protocol import Score
@@ -37,11 +40,15 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.analysis.compare import evaluate_runs
     from catpose.analysis.diagnosis import diagnose, varied
     from catpose.analysis.terminal import analysis_text, comparison_text
+    from catpose.data.boxes import read_boxes
     from catpose.data.slices import slices
     from catpose.files import require_writable
     from catpose.run.evaluation import read_results
     from catpose.score.ap import count
 
+    if arguments.boxes and not arguments.checkpoint:
+        raise InputError("--boxes: other boxes need a model to predict in them; give --checkpoint")
+    boxes = read_boxes(arguments.boxes, split.images) if arguments.boxes else None
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
     other = read_results(arguments.against, split) if arguments.against else None
@@ -64,6 +71,8 @@ def main(argv: list[str] | None = None) -> None:
         print(comparison_text(evaluated, evaluate_runs(str(arguments.against), [other], split, arguments.draws)))
     if arguments.out:
         _write(arguments, split, detections, scored, diagnosis)
+    if boxes is not None:
+        _print_under_boxes(arguments, split, *boxes)
 
 
 def _parser() -> Parser:
@@ -72,6 +81,8 @@ def _parser() -> Parser:
     what.add_argument("--checkpoint", type=Path, help="a best.ckpt or last.ckpt of fit")
     what.add_argument("--predictions", type=Path, help="a COCO results file")
     parser.add_argument("--against", type=Path, metavar="FILE", help="another COCO results file, to be compared with")
+    parser.add_argument("--boxes", type=Path, metavar="FILE",
+                        help="COCO file or detection results: score the model in these boxes, too")  # fmt: skip
     parser.add_argument("--data", type=Path, default=Path(DEFAULT_ROOT), help="data folder (%(default)s)")
     parser.add_argument("--split", default="val", help="val, test or another annotations/NAME.json (%(default)s)")
     parser.add_argument("--area", choices=("box", "file"), default="box",
@@ -138,6 +149,40 @@ def _write(
     scored.write(figures)
     write_json(analysis, diagnosis.content(split))
     print(f"written: {results}, {figures}, {analysis}")
+
+
+def _print_under_boxes(arguments: argparse.Namespace, split: CocoSplit, boxes: Boxes, n_others: int) -> None:
+    """The model's score in the boxes of a file, with its protocol; with --out it is written, too."""
+    from catpose.analysis.compare import evaluate_runs
+    from catpose.data.boxes import boxes_lines, with_boxes
+    from catpose.files import write_json
+    from catpose.run.checkpoint import load_model
+    from catpose.run.evaluation import detect, score, scored_by_box
+    from catpose.run.table import score_table
+
+    model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
+    size = tuple(settings["data"]["input_size"])
+    for line in boxes_lines(split, boxes, size):
+        print(one_line(f"catpose.test: {line}"), file=sys.stderr)
+    boxed = with_boxes(split, boxes)
+    detections, _ = detect(model, boxed, size, arguments.batch_size, accelerator=arguments.accelerator)
+    detections = scored_by_box(detections, boxes)
+    digest = hashlib.sha256(arguments.boxes.read_bytes()).hexdigest()[:12]
+    source = f"{arguments.boxes.name} (sha256 {digest}, {len(boxes.scores)} boxes)"
+    scored = score(split, detections, model.flip_test, source)
+    evaluated = evaluate_runs(str(arguments.checkpoint), [detections], split, arguments.draws)
+    scored = dataclasses.replace(scored, intervals=evaluated.intervals())
+    others = f"; {n_others} boxes of other pictures left out" if n_others else ""
+    print(
+        f"\nThe same model, boxes: {source}{others}; score: {scored.protocol.score_rule}. This is another protocol,"
+        " whose scores aren't subtracted from those above\n"
+    )
+    print(score_table(scored.values, intervals=scored.intervals))
+    if arguments.out:
+        results, figures = (arguments.out / f"{name}_{split.file.stem}_boxes.json" for name in ("results", "score"))
+        write_json(results, detections.to_results(), indent=None)
+        scored.write(figures)
+        print(f"written: {results}, {figures}")
 
 
 if __name__ == "__main__":

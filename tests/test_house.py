@@ -28,7 +28,7 @@ CONFIGURED = {"PoseModel", "CatDataModule", "Codec", "Augmentation"}
 LONGEST = 60
 #: What is older than these checks; the numbers only ever fall.
 LEFT = {
-    "long functions": 1,
+    "long functions": 0,
     "unused names": 0,
     "parameters never passed": 4,
     "without a docstring": 0,

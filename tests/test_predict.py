@@ -14,12 +14,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from refused import exit_code, refused, says
 
 from catpose import test
 from catpose.data import cache, images
 from catpose.data.images import read_image
 from catpose.predict import main
+from catpose.run import detector, second_pass
 
 predict = functools.partial(exit_code, main)
 
@@ -41,6 +43,11 @@ def results(file: Path) -> list[dict[str, Any]]:
         assert len(entry["keypoints"]) == 51
         assert all(math.isfinite(value) for value in [*entry["keypoints"], entry["score"]])
     return content
+
+
+def named(folder: Path) -> list[Path]:
+    """Its pictures, by their own names, so that nothing is left out."""
+    return sorted(file for file in folder.iterdir() if file.suffix != ".txt")
 
 
 def whole_boxes(folder: Path) -> dict[str, Any]:
@@ -101,17 +108,29 @@ def test_labels_play_no_part(trained: Path, drawn: Path, tmp_path: Path) -> None
     assert results(tmp_path / "boxes.json") == results(tmp_path / "labelled.json")
 
 
-def test_a_folders_pictures_are_whole_boxes(trained: Path, pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("least", [99, -99], ids=["none is confident", "all are confident"])
+def test_a_folders_pictures_are_predicted_whole_and_again_around_confident_keypoints(
+    trained: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: float
+) -> None:
+    monkeypatch.setattr(second_pass, "MIN_CONFIDENCE", least)
     common = ("--checkpoint", trained / "best.ckpt")
     assert predict(pictures, *common, "--out", tmp_path / "folder.json") == 0
-    (tmp_path / "boxes.json").write_text(json.dumps(whole_boxes(pictures)))
-    images = ("--images", pictures)
+    boxes, images = whole_boxes(pictures), ("--images", pictures)
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     assert predict(tmp_path / "boxes.json", *images, *common, "--out", tmp_path / "coco.json") == 0
+    if least < 0:
+        for box, entry in zip(boxes["annotations"], results(tmp_path / "coco.json"), strict=True):
+            made = second_pass.keypoint_box(np.array(entry["keypoints"]).reshape(17, 3)[:, :2])
+            box["bbox"] = box["bbox"] if made is None else made.tolist()
+            box["area"] = box["bbox"][2] * box["bbox"][3]
+        (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+        assert predict(tmp_path / "boxes.json", *images, *common, "--out", tmp_path / "coco.json") == 0
     folder = results(tmp_path / "folder.json")
     names = [entry.pop("file_name") for entry in folder]
     assert names == [str(pictures / name) for name in ("Cat.PNG", "cat_1.jpg", "cat_2.jpg", "cat_3.jpg")]
     assert [entry["image_id"] for entry in folder] == [1, 2, 3, 4]
-    assert folder == results(tmp_path / "coco.json")
+    for ours, theirs in zip(folder, results(tmp_path / "coco.json"), strict=True):
+        np.testing.assert_allclose(ours["keypoints"], theirs["keypoints"], atol=1e-3)
 
 
 def test_a_single_picture_is_predicted_as_in_its_folder(trained: Path, pictures: Path, tmp_path: Path) -> None:
@@ -237,7 +256,8 @@ def test_a_folders_other_entries_are_left_out_and_said(
     captured = capfd.readouterr()
     assert [Path(entry["file_name"]).name for entry in results(tmp_path / "r.json")] == ["good.jfif"]
     assert [file.name for file in (tmp_path / "o").iterdir()] == ["good.jpg"]
-    assert "1 detection in 1 picture of 3, 5 left out, 1 without a keypoint above 2: " in captured.out
+    assert "3 pictures: 1 detection, 0 with a keypoint above 2 (highest " in captured.out
+    assert "), 5 left out: " in captured.out
     for name in ("._good.jpg", "notes.txt", "sub", "cut.jpg", "damaged.png"):
         assert sum(f"({name})" in line for line in captured.err.splitlines()) == 1, captured.err
     assert "Traceback" not in captured.err
@@ -307,3 +327,113 @@ def test_pre_labels_are_what_was_predicted_surely_enough(
             assert entry["image_id"] not in ours
     assert (labels / "label_studio.json").is_file()
     says(refused(main, [pictures, *args[:4], "--pre-labels", trained], capsys, tmp_path), "--pre-labels")
+
+
+def test_boxes_of_a_file_are_predicted_and_what_they_leave_open_is_said(
+    trained: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two animals, one small, on one picture, none on another; found by name, in a COCO file and in results alike."""
+    boxes = whole_boxes(pictures)
+    small = {"id": 9, "image_id": 2, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400}
+    coco = boxes | {"annotations": [*boxes["annotations"][:3], small]}
+    names = {image["id"]: image["file_name"] for image in boxes["images"]}
+    found = [
+        {"image_id": 77, "file_name": f"elsewhere/{names[each['image_id']]}", "bbox": each["bbox"], "score": 0.5}
+        for each in coco["annotations"]
+    ]
+    found.append({"image_id": 78, "file_name": "another.jpg", "bbox": [0, 0, 5, 5], "score": 0.5})
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    common = (pictures, "--checkpoint", trained / "best.ckpt")
+    for name in ("coco", "found"):
+        out = tmp_path / f"{name}.out.json"
+        assert predict(*common, "--boxes", tmp_path / f"{name}.json", "--out", out, "--overlays", tmp_path / name) == 0
+        error = capsys.readouterr().err
+        assert "1 of 4 pictures with several animals, each of which is predicted (cat_1.jpg)" in error
+        assert "1 of 4 pictures with no animal, which have no prediction (cat_3.jpg)" in error
+        assert "1 of 4 pictures with an animal of less than 32 × 32 px, whose keypoints are coarse (cat_1.jpg)" in error
+        assert ("1 box of other pictures left out" in error) == (name == "found")
+        assert sorted(file.name for file in (tmp_path / name).iterdir()) == ["Cat.jpg", "cat_1.jpg", "cat_2.jpg"]
+    ours = results(tmp_path / "coco.out.json")
+    assert ours == results(tmp_path / "found.out.json")
+    assert [entry["image_id"] for entry in ours] in ([1, 2, 2, 3], [1, 2, 3])  # one of two alike is left out
+    assert all("annotation_id" not in entry for entry in ours)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([{"image_id": 1, "file_name": "Cat.PNG", "bbox": [0, 0, 5]}], ("entry 0", "bbox", "width")),
+        ([{"image_id": 1, "file_name": "Cat.PNG", "bbox": [0, 0, 5, -1]}], ("entry 0", "bbox", "above 0")),
+        ([{"file_name": "Cat.PNG", "bbox": [0, 0, 5, 5], "score": 7}], ("entry 0", "score", "from 0 to 1")),
+        ([{"image_id": 9, "file_name": "dog.jpg", "bbox": [0, 0, 5, 5]}], ("no box for any", "file_name")),
+        ({"images": 3, "annotations": []}, ("images", "COCO")),
+        ({"boxes": []}, ("holds no boxes",)),
+    ],
+)
+def test_a_file_of_boxes_that_is_none_is_one_line(
+    trained: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, words: tuple[str]
+) -> None:
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    common = (*named(pictures), "--checkpoint", trained / "best.ckpt", "--out", tmp_path / "r.json")
+    line = refused(main, [*common, "--boxes", tmp_path / "boxes.json"], capsys, tmp_path)
+    says(line, "boxes.json", *words)
+
+
+def test_folders_of_folders_and_their_overlays(
+    trained: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (pictures / "cat_1.jpg").read_bytes()
+    for name in ("cat.jpg", "a/cat.jpg", "a/cat.jfif", "a/b/cat.jpg", ".hidden/cat.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(whole)
+    common = (tmp_path / "in", "--checkpoint", trained / "best.ckpt", "--out", tmp_path / "r.json")
+    assert predict(*common) == 0
+    assert "give --recursive" in capsys.readouterr().err
+    assert len(results(tmp_path / "r.json")) == 1
+    assert predict(*common, "--recursive", "--overlays", tmp_path / "o") == 0
+    assert ".hidden" in capsys.readouterr().err
+    assert len(results(tmp_path / "r.json")) == 4
+    drawn = {file.relative_to(tmp_path / "o").as_posix() for file in (tmp_path / "o").rglob("*.jpg")}
+    assert drawn == {"cat.jpg", "a/1_cat.jpg", "a/2_cat.jpg", "a/b/cat.jpg"} or len(drawn) == 4
+    assert {"cat.jpg", "a/b/cat.jpg"} < drawn
+
+
+@pytest.fixture(scope="module", params=["cat", "__background__"])
+def ssdlite(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, str]:
+    """torchvision's detector with random weights but for one class, which it finds everywhere; as torchvision saves it."""
+    torch.manual_seed(0)
+    categories = detector.WEIGHTS.meta["categories"]
+    state = detector.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None).state_dict()
+    for name, value in state.items():
+        if "classification_head" in name and name.endswith("1.bias"):
+            value[categories.index(request.param) :: len(categories)] += 9
+    file = tmp_path_factory.mktemp("detector") / "ssdlite.pth"
+    torch.save(state, file)
+    return file, request.param
+
+
+def test_a_detector_finds_boxes_or_says_that_there_are_none(
+    trained: Path, pictures: Path, ssdlite: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detect = ("--detector", "torchvision", "--detector-weights", ssdlite[0])
+    words = [*named(pictures), "--checkpoint", trained / "best.ckpt", *detect, "--out", tmp_path / "r.json"]
+    if ssdlite[1] == "cat":
+        assert predict(*words) == 0
+        assert "4 of 4 pictures with several animals" in capsys.readouterr().err
+        assert len(results(tmp_path / "r.json")) >= 4
+    else:
+        says(refused(main, words, capsys, tmp_path), "found no animal in 4 pictures", "leave it out", "--boxes")
+
+
+def test_without_its_weights_the_detector_says_where_they_come_from(
+    trained: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    common = [*named(pictures), "--checkpoint", trained / "best.ckpt", "--out", tmp_path / "r.json"]
+    words = [*common, "--detector", "torchvision"]
+    line = refused(main, words, capsys, tmp_path)
+    says(line, "checkpoints/ssdlite320_mobilenet_v3_large_coco", "https://", "--detector-weights")
+    other = [*words, "--detector-weights", trained / "best.ckpt"]
+    says(refused(main, other, capsys, tmp_path), "best.ckpt", "no weights of torchvision's ssdlite320")
+    says(refused(main, [*common, *other[-2:]], capsys, tmp_path), "--detector-weights", "--detector torchvision")

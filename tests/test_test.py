@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_up import shaken
-from refused import exit_code
+from refused import exit_code, refused, says
 from skeletons import SIGMAS
 
 from catpose.data.coco import read_split
@@ -173,3 +173,38 @@ def test_a_folder_in_the_way_of_a_file_is_one_line(
     results = scored / "results_val.json"
     assert score("--predictions", results, "--data", drawn, "--out", tmp_path, "--draws", 20) == 2
     assert "score_val.json: cannot be written" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_other_boxes_have_a_score_and_a_protocol_of_their_own(
+    trained: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The annotations' own boxes, given as a detector's, come to the score that they have as ground truth."""
+    truth = json.loads((drawn / "annotations" / "val.json").read_text())
+    found = [{key: entry[key] for key in ("image_id", "category_id", "bbox")} for entry in truth["annotations"]]
+    (tmp_path / "same.json").write_text(json.dumps([entry | {"score": 1.0} for entry in found]))
+    (tmp_path / "few.json").write_text(json.dumps([entry | {"score": 0.5} for entry in found[:3]]))
+    common = ["--checkpoint", str(trained / "best.ckpt"), "--data", str(drawn), "--draws", "20", "--out", str(tmp_path)]
+    main([*common, "--boxes", str(tmp_path / "same.json")])
+    own, other = (Score.read(tmp_path / f"score_val{suffix}.json") for suffix in ("", "_boxes"))
+    ours, theirs = ({key: score.values[key] for key in ("AP", "AP50", "AP75", "AR", "n")} for score in (own, other))
+    assert theirs == pytest.approx(ours, nan_ok=True)  # distances go by annotation, which a detector's boxes don't know
+    differing = own.protocol.differences(other.protocol)
+    assert differing.startswith("box_source ground truth against same.json (sha256 ")
+    assert "score_rule" in differing
+    assert "split" not in differing
+    capsys.readouterr()
+    main([*common, "--boxes", str(tmp_path / "few.json")])
+    captured = capsys.readouterr()
+    assert "This is another protocol" in captured.out
+    assert "pictures with no animal" in captured.err
+    few = Score.read(tmp_path / "score_val_boxes.json")
+    assert few.values["n"] == own.values["n"]  # what has no box is missed
+    assert few.values["AR"] <= 3 / own.values["n"]
+    results = json.loads((tmp_path / "results_val_boxes.json").read_text())
+    assert {entry["image_id"] for entry in results} <= {entry["image_id"] for entry in found[:3]}
+
+
+def test_other_boxes_need_a_model(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.json").write_text("[]")
+    words = ["--predictions", tmp_path / "r.json", "--boxes", tmp_path / "r.json", "--data", drawn]
+    says(refused(main, words, capsys, tmp_path), "--boxes", "give --checkpoint")

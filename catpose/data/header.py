@@ -1,6 +1,6 @@
 """A picture file's header: its format, recognised by its content, its size and its orientation.
 
-All readers follow one rule of orientation: EXIF's tag 0x0112 (in TIFF the file's own tag, in AVIF its
+All readers follow one rule of orientation: EXIF's tag 0x0112 (in TIFF the file's own tag, in AVIF and HEIC its
 transformations), values 1 to 8, read as OpenCV reads it from JPEG: the first 16 bits of the value, whatever type the
 tag states. Anything else, XMP included, is ignored.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from functools import cache
 from typing import BinaryIO, NamedTuple
 
 from PIL import Image
@@ -167,13 +168,28 @@ def _kind(head: bytes) -> str:
 
 
 def _iso_kind(head: bytes) -> str:
-    """AVIF, or why another file of ISO's base format (HEIC, a video) isn't read."""
+    """AVIF, HEIC where pillow-heif is there, or why another file of ISO's base format (a video) isn't read."""
     brands = head[8 : max(12, min(int.from_bytes(head[:4], "big"), len(head)))]
     if b"avif" in brands or b"avis" in brands:
         return "AVIF"
     if brands[:4] in (b"mif1", b"msf1") or brands[:2] == b"he":
-        raise InputError("is a HEIC picture, as phones take them, which isn't read; convert it to JPEG or PNG")
+        if _reads_heif():
+            return "HEIF"
+        raise InputError(
+            "is a HEIC picture, as phones take them; pip install pillow-heif to read it, or convert it to JPEG or PNG"
+        )
     raise InputError("is a video; extract its frames as JPEG or PNG")
+
+
+@cache
+def _reads_heif() -> bool:
+    """Whether pillow-heif, an extra, is installed; Pillow reads HEIC from then on, turned upright by libheif."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def _require_plain_tiff(tags: dict[int, object]) -> None:

@@ -23,7 +23,7 @@ from catpose.machine import usable_cores
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
 
 LARGEST_FILE = 2**30  # bytes: no picture of `LARGEST_PICTURE` px has more, but for 16 bits a channel, unpacked
-_PILLOWS = ("GIF", "AVIF")  # not read by every OpenCV
+_PILLOWS = ("GIF", "AVIF", "HEIF")  # not read by every OpenCV
 _OPENCVS = ("JPEG", "PNG", "WEBP")  # what OpenCV refuses of these is damaged; of others Pillow reads more
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # Pillow's modes that RGB can hold
 

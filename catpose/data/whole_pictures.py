@@ -25,11 +25,16 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-def find_pictures(sources: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]], list[LeftOut]]:
+def find_pictures(
+    sources: Sequence[Path], recursive: bool = False
+) -> tuple[dict[Path, tuple[int, int]], list[LeftOut]]:
     """The pictures that are named, and those in the folders that are; what a file is, is told by its content.
 
     A picture that is named must be one; of a folder, what can't be read is left out, as are its folders and hidden
-    files (whose names begin with a dot). No pixel is decoded.
+    entries (whose names begin with a dot). No pixel is decoded.
+
+    Args:
+        recursive: look into the folders of folders too, but for those that are links.
 
     Returns:
         width and height, px, of each picture as it stands upright, in the order of the sources, a folder's by name;
@@ -46,7 +51,7 @@ def find_pictures(sources: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]],
         if not source.is_dir():
             sizes[source] = picture_size(source)
             continue
-        found, others = _in_folder(source)
+        found, others = _in_folder(source, recursive)
         if not found:
             why = "; ".join(left_out_lines(others, short=True))[:200] or "it is empty"
             raise InputError(f"{source}: holds no picture that can be read ({why}); name another folder")
@@ -57,7 +62,7 @@ def find_pictures(sources: Sequence[Path]) -> tuple[dict[Path, tuple[int, int]],
     return sizes, left_out
 
 
-def _in_folder(folder: Path) -> tuple[dict[Path, tuple[int, int]], list[LeftOut]]:
+def _in_folder(folder: Path, recursive: bool) -> tuple[dict[Path, tuple[int, int]], list[LeftOut]]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -68,7 +73,12 @@ def _in_folder(folder: Path) -> tuple[dict[Path, tuple[int, int]], list[LeftOut]
         if entry.name.startswith("."):
             left_out.append(LeftOut(entry, "hidden, as its name begins with a dot"))
         elif entry.is_dir():
-            left_out.append(LeftOut(entry, "is a folder; name it too to have its pictures"))
+            if recursive and not entry.is_symlink():
+                found, others = _in_folder(entry, recursive)
+                sizes |= found
+                left_out += others
+            else:
+                left_out.append(LeftOut(entry, "is a folder; name it too, or give --recursive, to have its pictures"))
         else:
             try:
                 sizes[entry] = picture_size(entry)
@@ -97,16 +107,23 @@ def left_out_lines(left_out: Iterable[LeftOut], short: bool = False) -> list[str
     return lines
 
 
-def split_of_pictures(sizes: dict[Path, tuple[int, int]]) -> CocoSplit:
+def split_of_pictures(sizes: dict[Path, tuple[int, int]], sources: Sequence[Path] = ()) -> CocoSplit:
     """A split without annotations: each picture is one instance, whose box is the whole picture.
 
-    Images and annotations are numbered from 1, in the order given.
+    Images and annotations are numbered from 1, in the order given. An image's `file_name` is its path from the source
+    that it was found in.
 
     Args:
         sizes: width and height of each picture, px; at least one.
+        sources: the folders that pictures were found in.
     """
+
+    def name(file: Path) -> str:
+        found_in = next((source for source in sources if source != file and file.is_relative_to(source)), file.parent)
+        return file.relative_to(found_in).as_posix()
+
     images = tuple(
-        Image(id=i, file_name=str(file), path=file, width=width, height=height)
+        Image(id=i, file_name=name(file), path=file, width=width, height=height)
         for i, (file, (width, height)) in enumerate(sizes.items(), start=1)
     )
     coco = {

@@ -23,7 +23,8 @@ def draw_pose(
     Args:
         picture: (H, W, 3) uint8 RGB.
         keypoints: (K, 2), px.
-        shown: (K,) bool: the keypoints to draw; a limb is drawn where both of its ends are.
+        shown: (K,) bool, or 0..1: the keypoints to draw, and the area of their dots as a share of the largest; a
+            limb is drawn where both of its ends are, as thick as the smaller of them.
         skeleton: of the K keypoints.
         hollow: rings and thin limbs, which is how truth is told from a prediction in one picture.
     """
@@ -31,16 +32,18 @@ def draw_pose(
     radius = max(2, round(max(canvas.shape[:2]) / 110))
     width = max(1, radius // 3) if hollow else max(1, round(radius / 1.5))
     points = np.nan_to_num(keypoints).round().clip(-1e4, 1e4).astype(int)
-    sides = skeleton.sides
+    sides, size = skeleton.sides, np.sqrt(np.asarray(shown, np.float64))
     for a, b in skeleton.limbs:
         if shown[a] and shown[b]:
             color = SIDES[sides[a] if sides[b] == "middle" else sides[b]]
-            cv2.line(canvas, points[a].tolist(), points[b].tolist(), color, width, cv2.LINE_AA)
-    for side, point, visible in zip(sides, points, shown, strict=True):
-        if visible:
+            thick = max(1, round(width * min(size[a], size[b])))
+            cv2.line(canvas, points[a].tolist(), points[b].tolist(), color, thick, cv2.LINE_AA)
+    for side, point, part in zip(sides, points, size, strict=True):
+        if part:
+            dot = max(2, round(radius * part))
             if not hollow:
-                cv2.circle(canvas, point.tolist(), radius + 1, (255, 255, 255), -1, cv2.LINE_AA)
-            cv2.circle(canvas, point.tolist(), radius, SIDES[side], width if hollow else -1, cv2.LINE_AA)
+                cv2.circle(canvas, point.tolist(), dot + 1, (255, 255, 255), -1, cv2.LINE_AA)
+            cv2.circle(canvas, point.tolist(), dot, SIDES[side], width if hollow else -1, cv2.LINE_AA)
     return canvas
 
 

@@ -104,24 +104,11 @@ class PoseModel(pl.LightningModule):
     ) -> None:
         super().__init__()
         _require(optimizer in OPTIMIZERS, "optimizer", optimizer, "adam, adamw or adamax")
-        _require(schedule in ("multistep", "cosine"), "schedule", schedule, "multistep or cosine")
         _require(0 < lr < math.inf, "lr", lr, "a number above 0, such as 1e-4")
         _require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "0 or a number above")
-        _require(
-            0 <= warmup_iterations < 1 or (float(warmup_iterations).is_integer() and warmup_iterations > 0),
-            "warmup_iterations",
-            warmup_iterations,
-            "0 (no warm-up), a number of steps, or a share of the run below 1",
-        )
-        _require(0 <= warmup_ratio <= 1, "warmup_ratio", warmup_ratio, "a part of the learning rate from 0 to 1")
         _require(0 < gamma <= 1, "gamma", gamma, "a factor above 0 and at most 1, such as 0.1")
         _require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
-        rising = list(milestones) == sorted(set(milestones)) and all(
-            0 < milestone < 1 or (milestone >= 1 and float(milestone).is_integer()) for milestone in milestones
-        )
-        alike = len({milestone < 1 for milestone in milestones}) < 2
-        what = "rising epochs from 1, such as [170, 200], or rising shares of the run, such as [0.8, 0.95]"
-        _require(rising and alike, "milestones", list(milestones), what)
+        _require_schedule(schedule, warmup_iterations, warmup_ratio, milestones)
         self.skeleton = skeleton
         set_outputs: Any = getattr(head, "set_outputs", None)
         if set_outputs is not None:
@@ -343,3 +330,22 @@ def _timm_name(backbone: nn.Module) -> str | None:
 def _require(holds: bool, key: str, value: object, remedy: str) -> None:
     if not holds:
         raise InputError(f"model.{key}: {value!r} can't be used; give {remedy}")
+
+
+def _require_schedule(
+    schedule: str, warmup_iterations: float, warmup_ratio: float, milestones: tuple[float, ...]
+) -> None:
+    _require(schedule in ("multistep", "cosine"), "schedule", schedule, "multistep or cosine")
+    _require(
+        0 <= warmup_iterations < 1 or (float(warmup_iterations).is_integer() and warmup_iterations > 0),
+        "warmup_iterations",
+        warmup_iterations,
+        "0 (no warm-up), a number of steps, or a share of the run below 1",
+    )
+    _require(0 <= warmup_ratio <= 1, "warmup_ratio", warmup_ratio, "a part of the learning rate from 0 to 1")
+    rising = list(milestones) == sorted(set(milestones)) and all(
+        0 < milestone < 1 or (milestone >= 1 and float(milestone).is_integer()) for milestone in milestones
+    )
+    alike = len({milestone < 1 for milestone in milestones}) < 2
+    what = "rising epochs from 1, such as [170, 200], or rising shares of the run, such as [0.8, 0.95]"
+    _require(rising and alike, "milestones", list(milestones), what)

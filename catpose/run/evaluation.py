@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
+from catpose.data.boxes import Boxes
 from catpose.data.by_picture import Batches, PictureDataset, as_it_is
 from catpose.data.cache import open_pictures
 from catpose.data.coco_split import CocoSplit, split_hash
@@ -27,7 +29,7 @@ from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
 from catpose.score.full import evaluate
 from catpose.score.metric import KeypointAP, scored
-from catpose.score.protocol import AS_GIVEN, MEAN_CONFIDENCE, EvaluationProtocol, Score
+from catpose.score.protocol import AS_GIVEN, MEAN_CONFIDENCE, TIMES_BOX, EvaluationProtocol, Score
 from catpose.skeleton import Skeleton
 
 #: Takes the place of a picture in `CocoSplit.images`, its pixels (height, width, 3) uint8 RGB, and its detections.
@@ -103,6 +105,13 @@ def _trainer(accelerator: str, callbacks: list[Callback]) -> Trainer:
         raise InputError(f"--accelerator {accelerator}: {one_line(error)[:200]}") from None
 
 
+def scored_by_box(detections: Detections, boxes: Boxes) -> Detections:
+    """Detections from `with_boxes(split, boxes)`, their score times the box's; they belong to no annotation."""
+    number = detections.annotation_id - 1  # `with_boxes` counts from 1
+    nobody = np.full_like(number, -1)
+    return dataclasses.replace(detections, score=detections.score * boxes.scores[number], annotation_id=nobody)
+
+
 def _require_skeleton(split: CocoSplit, trained: Skeleton) -> None:
     """InputError where a file states other keypoints than a model was trained on; one of boxes may state none."""
     states = split.has_keypoints or any(each.get("keypoints") for each in split.coco["categories"])
@@ -145,10 +154,11 @@ def read_results(path: Path, truth: Instances) -> Detections:
     return Detections.from_results(read_json(path), truth, str(path))
 
 
-def score(split: CocoSplit, detections: Detections, flip_test: bool | None) -> Score:
+def score(split: CocoSplit, detections: Detections, flip_test: bool | None, box_source: str | None = None) -> Score:
     """Every metric of detections on a labelled split, AP as pycocotools agrees, with their protocol.
 
     Args:
+        box_source: what boxes they were made from other than the split's; None: its own, where `flip_test` is known.
         flip_test: whether the detections were made with it; None for those of a file of unknown making.
 
     Raises:
@@ -165,8 +175,8 @@ def score(split: CocoSplit, detections: Detections, flip_test: bool | None) -> S
         detections,
         split=split.file.stem,
         split_hash=split_hash(split),
-        box_source="ground truth" if flip_test is not None else "unknown",
+        box_source=box_source or ("ground truth" if flip_test is not None else "unknown"),
         flip_test=flip_test,
-        score_rule=MEAN_CONFIDENCE if flip_test is not None else AS_GIVEN,
+        score_rule=TIMES_BOX if box_source else MEAN_CONFIDENCE if flip_test is not None else AS_GIVEN,
     )
     return Score(values, protocol)

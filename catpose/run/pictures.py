@@ -23,13 +23,15 @@ from catpose.skeleton import Skeleton
 
 _LONGEST_NAME = 200  # bytes; file systems take 255
 _LARGEST_JPEG = 65500  # px of a side
+_SMALLEST = 0.25  # of a keypoint's dot that is shown, as a share of the largest, which confidence 1 has
 
 
 @contextmanager
 def overlay_writer(split: CocoSplit, skeleton: Skeleton, folder: Path, shown_above: float) -> Iterator[Show]:
     """What `detect` is to call for each picture: its detections are drawn on it, one JPEG an image under its own name.
 
-    All of them are put into the folder once the block has ended well; none, where it hasn't.
+    Boxes are drawn unless they are the whole picture; the surer a keypoint, the larger its dot. Folders in the images'
+    names are kept. All of them are put into the folder once the block has ended well; none, where it hasn't.
 
     Args:
         skeleton: of the detections.
@@ -43,13 +45,19 @@ def overlay_writer(split: CocoSplit, skeleton: Skeleton, folder: Path, shown_abo
     with _arriving_together(folder) as unfinished:
 
         def draw(index: int, picture: np.ndarray, detections: Detections) -> None:
+            whole = (0, 0, split.images[index].width, split.images[index].height)
             for i in range(len(detections.score)):
-                if split.file.suffix.lower() == ".json":
-                    picture = draw_box(picture, boxes[int(detections.annotation_id[i])])
-                picture = draw_pose(picture, detections.keypoints[i], detections.confidence[i] > shown_above, skeleton)
+                box = boxes[int(detections.annotation_id[i])]
+                if tuple(box) != whole:
+                    picture = draw_box(picture, box)
+                confidence = detections.confidence[i]
+                shown = np.where(confidence > shown_above, confidence.clip(_SMALLEST, 1), 0)
+                picture = draw_pose(picture, detections.keypoints[i], shown, skeleton)
             suffix = ".jpg" if max(picture.shape) <= _LARGEST_JPEG else ".png"
             _, content = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            (unfinished / f"{names[index]}{suffix}").write_bytes(content.tobytes())
+            file = unfinished / f"{names[index]}{suffix}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content.tobytes())
 
         yield draw
 
@@ -65,8 +73,10 @@ def _arriving_together(folder: Path) -> Iterator[Path]:
                 created.append(place)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as unfinished:
             yield Path(unfinished)
-            for file in sorted(Path(unfinished).iterdir()):
-                os.replace(file, folder / file.name)
+            for file in sorted(file for file in Path(unfinished).rglob("*") if file.is_file()):
+                place = folder / file.relative_to(unfinished)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, place)
             created.clear()
     except OSError as error:
         raise InputError(
@@ -79,27 +89,27 @@ def _arriving_together(folder: Path) -> Iterator[Path]:
 
 
 def file_names(paths: Sequence[str]) -> list[str]:
-    """A name without suffix for what is made of each file: its own stem where no other has that, else numbered from 1.
+    """A name without suffix for what is made of each file: its own path where no other has that, else numbered from 1.
 
     No two are equal, not even where a file system takes capitals for small letters and composed for decomposed ones.
     """
-    stems = [_shortened(Path(path).stem) for path in paths]
-    counts = Counter(map(_folded, stems))
-    taken = {stem for stem, n in counts.items() if n == 1}
+    own = [Path(path).parent / _shortened(Path(path).stem) for path in paths]
+    counts = Counter(map(_folded, own))
+    taken = {place for place, n in counts.items() if n == 1}
     names = []
-    for number, stem in enumerate(stems, start=1):
-        name = stem
-        if counts[_folded(stem)] > 1:
-            name = f"{number}_{stem}"
-            while _folded(name) in taken:
-                name = f"{number}_{name}"
-            taken.add(_folded(name))
-        names.append(name)
+    for number, place in enumerate(own, start=1):
+        named = place
+        if counts[_folded(place)] > 1:
+            named = place.with_name(f"{number}_{place.name}")
+            while _folded(named) in taken:
+                named = place.with_name(f"{number}_{named.name}")
+            taken.add(_folded(named))
+        names.append(named.as_posix())
     return names
 
 
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+def _folded(place: Path) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", place.as_posix()).casefold())
 
 
 def _shortened(stem: str) -> str:

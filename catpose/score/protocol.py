@@ -18,6 +18,7 @@ from catpose.skeleton import AP10K
 
 #: Score rules: of detections that we score, and of those that come with a score in a file of unknown making.
 MEAN_CONFIDENCE = f"mean of keypoint confidences above {MIN_CONFIDENCE}, OKS-NMS at {NMS_OKS}"
+TIMES_BOX = f"{MEAN_CONFIDENCE}, then times the box's score"
 AS_GIVEN = "as given in the results file"
 
 

@@ -304,3 +304,23 @@ def test_a_damaged_file_is_a_picture_or_one_line(tmp_path: Path, data: st.DataOb
     except InputError as error:
         line = str(error)
     assert line is None or (line.startswith(f"{path}: ") and "\n" not in line)
+
+
+def test_a_phones_picture_is_read_upright_where_pillow_heif_is_installed(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:24, :32] = (250, 20, 20)
+    picture = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    picture.save(tmp_path / "plain.heic", quality=95)
+    picture.info["exif"] = exif.tobytes()  # which pillow-heif writes as HEIC's own turn as well
+    picture.save(tmp_path / "turned.heic", quality=95)
+    assert picture_size(tmp_path / "plain.heic") == (64, 48)
+    assert np.abs(read_image(tmp_path / "plain.heic").astype(int) - pixels).mean() < 5
+    assert picture_size(tmp_path / "turned.heic") == (48, 64)
+    assert np.abs(read_image(tmp_path / "turned.heic").astype(int) - np.rot90(pixels, -1)).mean() < 5
+    (tmp_path / "cut.heic").write_bytes((tmp_path / "plain.heic").read_bytes()[:200])
+    with pytest.raises(InputError, match=r"cut\.heic"):
+        read_image(tmp_path / "cut.heic")

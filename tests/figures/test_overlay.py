@@ -134,3 +134,11 @@ def test_a_contact_sheet_fits_each_picture_into_its_square() -> None:
         assert tile.sum() == height * width
         assert tile[(40 - height) // 2, (40 - width) // 2]
     assert (sheet[40:, 40:] == 255).all()
+
+
+def test_the_surer_a_keypoint_the_larger_its_dot():
+    areas = []
+    for confidence in (0.3, 0.6, 1.0):
+        shown = only("nose") * confidence
+        areas.append(changed(draw_pose(canvas(2000, 2000), grid(), shown, AP10K)).sum())
+    assert areas == sorted(set(areas))

@@ -32,3 +32,8 @@ def test_names_stay_short() -> None:
     names = file_names(["x" * 250 + ".jpg", "é" * 120 + ".jpg", "x" * 249 + "y.jpg"])
     assert all(len(f"{name}.jpg".encode()) <= 255 for name in names)
     assert len(set(names)) == 3
+
+
+def test_folders_stay() -> None:
+    assert file_names(["a/x.jpg", "b/x.jpg", "x.png"]) == ["a/x", "b/x", "x"]
+    assert file_names(["a/x.jpg", "a/x.png", "A/X.gif"]) == ["a/1_x", "a/2_x", "A/3_X"]

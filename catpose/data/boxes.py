@@ -1,0 +1,155 @@
+"""Boxes that come from elsewhere (a detector, a COCO file, a first pass), as a split of the same pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catpose.data.coco_split import CocoSplit, Image
+from catpose.data.values import are_coordinates, is_number
+from catpose.errors import InputError, one_line
+from catpose.files import read_json
+from catpose.instances import Instances
+
+#: Of boxes that are no matter for a picture, and of pictures without one: names that a message lists.
+_NAMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """M boxes of pictures, in the order of these; a picture may have none or several."""
+
+    image_index: np.ndarray  # (M,) int64, places of the pictures
+    boxes: np.ndarray  # (M, 4) float64: x, y, width, height, image px
+    scores: np.ndarray  # (M,) float64, 0..1: how sure a detector is; 1 where nothing is said
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, Sequence[float], float]]) -> Boxes:
+        """Rows of picture, box and score, in any order; a picture's boxes keep theirs."""
+        rows = sorted(rows, key=lambda row: row[0])
+        return cls(
+            np.array([row[0] for row in rows], dtype=np.int64),
+            np.array([row[1] for row in rows], dtype=np.float64).reshape(-1, 4),
+            np.array([row[2] for row in rows], dtype=np.float64),
+        )
+
+
+def with_boxes(split: CocoSplit, boxes: Boxes) -> CocoSplit:
+    """A split of the same pictures with these boxes, numbered from 1 in their order, and nothing labelled."""
+    used = np.unique(split.category_id)
+    category = int(used[0] if len(used) else split.category_ids[0])
+    annotations = [
+        {"id": i, "image_id": split.images[index].id, "category_id": category, "bbox": box}
+        for i, (index, box) in enumerate(zip(boxes.image_index.tolist(), boxes.boxes.tolist(), strict=True), start=1)
+    ]
+    coco = split.coco | {"annotations": annotations}
+    return CocoSplit(
+        **vars(Instances.from_coco(coco, skeleton=split.skeleton)),
+        file=split.file,
+        coco=coco,
+        images=split.images,
+        stated_areas=np.full(len(annotations), np.nan),
+        has_keypoints=False,
+    )
+
+
+def read_boxes(file: Path, images: Sequence[Image]) -> tuple[Boxes, int]:
+    """The boxes that a file has for some pictures, and how many it has for others.
+
+    It is a COCO file (pictures are found by `file_name`, or by its last part where only one picture has that) or COCO
+    detection results: a list of `{"image_id", "bbox": [x, y, width, height], "score"}`, whose `file_name` says the
+    picture where it is there. Crowds are no boxes.
+
+    Raises:
+        InputError: it can't be read, is neither, has a box that is none, or none for any of these pictures.
+    """
+    content = read_json(file)
+    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        entries, names = content["annotations"], _names(content, file)
+    elif isinstance(content, list):
+        entries, names = content, {}
+    else:
+        raise InputError(f"{file}: holds no boxes; give a COCO file, or a list of COCO results with bbox")
+    place_of = _Places(images)
+    rows, others = [], 0
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not _is_box(entry.get("bbox")):
+            found = one_line(repr(entry.get("bbox") if isinstance(entry, dict) else entry))[:60]
+            raise InputError(
+                f'{file}: entry {i}: "bbox" is {found}; give x, y, width, height in px, the last two above 0'
+            )
+        score = entry.get("score", 1.0)
+        if not is_number(score) or not 0 <= score <= 1:
+            raise InputError(f'{file}: entry {i}: "score" is {one_line(repr(score))[:40]}, no number from 0 to 1')
+        if entry.get("iscrowd"):
+            continue
+        id_ = entry["image_id"] if isinstance(entry.get("image_id"), int) else None
+        place = place_of(entry.get("file_name") or names.get(id_), None if names else id_)
+        if place is None:
+            others += 1
+        else:
+            rows.append((place, entry["bbox"], float(score)))
+    if not rows:
+        raise InputError(
+            f"{file}: has no box for any of the {len(images)} pictures ({one_line(images[0].file_name)[:60]}, …); name"
+            " the pictures in file_name as they are named here"
+        )
+    return Boxes.of(rows), others
+
+
+class _Places:
+    """Which picture is meant by a name, or by an id where there is no name."""
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        self._by_name = {name: i for i, image in enumerate(images) for name in (str(image.path), image.file_name)}
+        bases = Counter(Path(image.file_name).name for image in images)
+        self._by_base = {
+            Path(image.file_name).name: i for i, image in enumerate(images) if bases[Path(image.file_name).name] == 1
+        }
+        self._by_id = {image.id: i for i, image in enumerate(images)}
+
+    def __call__(self, name: Any, id_: int | None) -> int | None:
+        if isinstance(name, str):
+            return self._by_name.get(name, self._by_base.get(Path(name.replace("\\", "/")).name))
+        return None if id_ is None else self._by_id.get(id_)
+
+
+def _names(content: Mapping[str, Any], file: Path) -> dict[int | None, str]:
+    try:
+        return {int(image["id"]): image["file_name"] for image in content["images"]}
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InputError(f'{file}: "images" must be a list of id and file_name; give a COCO file') from None
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and are_coordinates(value) and min(value[2:]) > 0
+
+
+def boxes_lines(split: CocoSplit, boxes: Boxes, input_size: tuple[int, int], unread: Collection[int] = ()) -> list[str]:
+    """What a person should know of boxes: pictures with several animals, with none, and animals too small for detail.
+
+    Args:
+        split: the pictures.
+        input_size: of the crop, px; an animal of less than half its size is small.
+        unread: places of pictures that can't be read, and so say nothing.
+    """
+    per_picture = np.bincount(boxes.image_index, minlength=len(split.images))
+    small = np.unique(boxes.image_index[(boxes.boxes[:, 2:] * 2 < np.array(input_size)).all(axis=1)])
+    size = f"{input_size[0] // 2} × {input_size[1] // 2} px"
+    found = (
+        (np.flatnonzero(per_picture > 1), "several animals, each of which is predicted"),
+        (np.setdiff1d(np.flatnonzero(per_picture == 0), [*unread]).astype(int), "no animal, which have no prediction"),
+        (small, f"an animal of less than {size}, whose keypoints are coarse"),
+    )
+    lines = []
+    for places, what in found:
+        if len(places):
+            names = ", ".join(split.images[place].file_name for place in places[:_NAMED].tolist())
+            more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+            lines.append(f"{len(places)} of {len(split.images)} pictures with {what} ({names}{more})")
+    return lines
