@@ -401,7 +401,7 @@ def test_folders_of_folders_and_their_overlays(
 
 @pytest.fixture(scope="module", params=["cat", "__background__"])
 def ssdlite(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, str]:
-    """torchvision's detector with random weights but for one class, which it finds everywhere; as torchvision saves it."""
+    """torchvision's detector with random weights, but for a class that it finds everywhere, and which that is."""
     torch.manual_seed(0)
     categories = detector.WEIGHTS.meta["categories"]
     state = detector.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None).state_dict()
