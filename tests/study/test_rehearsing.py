@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from refused import exit_code, refused, says
 
 from catpose.errors import InputError
 from catpose.study.file import Study, read_study
 from catpose.study.opening import settings_of
 from catpose.study.rehearsing import duration, forecast, rehearse
+from catpose.sweep import main
 
 #: Fails for its widest model alone: while it is built, in a training step, in validation, or by a signal.
 NET = """
@@ -99,42 +99,37 @@ def test_a_step_tells_how_long_a_trial_takes(tiny: Path, tmp_path: Path) -> None
         ("{data.input_size: [[64, 64], [64, 65]]}", "configuration 64×65"),
     ],
 )
-def test_a_sweep_with_a_wrong_arm_trains_nothing(tiny: Path, tmp_path: Path, space: str, named: str) -> None:
+def test_a_sweep_with_a_wrong_arm_trains_nothing(
+    tiny: Path, tmp_path: Path, space: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = study(tiny, tmp_path, f"space: {space}\n")
-    out = tmp_path / "out"
-    line = [sys.executable, "-m", "catpose.sweep", "--config", str(made.file), "--out", str(out)]
-    ended = subprocess.run(line, capture_output=True, text=True, timeout=900)
-    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
-    assert named in ended.stderr
-    assert not out.exists()
+    says(refused(main, ["--config", made.file, "--out", tmp_path / "out"], capsys, tmp_path), named)
 
 
 @pytest.mark.slow
-def test_a_dry_run_leaves_nothing_and_a_failed_study_can_be_corrected(tiny: Path, tmp_path: Path, module: str) -> None:
+def test_a_dry_run_leaves_nothing_and_a_failed_study_can_be_corrected(
+    tiny: Path, tmp_path: Path, module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     net, last = tmp_path / "fails.py", "        return super().loss"
     net.write_text(NET.replace(last, f"        if self.current_epoch:\n            raise RuntimeError('late')\n{last}"))
     made = study(tiny, tmp_path, f"imports: [{module}]\nspace: {{model.lr: [1.0e-3, 2.0e-3]}}\nseeds: 2\n")
     made.file.write_text(made.file.read_text().replace("disabled}", "disabled, model: fails.Fails}"))
-
-    def sweep(*args: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "catpose.sweep", "--config", str(made.file), "--out", str(tmp_path / "out")]
-        return subprocess.run([*line, *args], capture_output=True, text=True, timeout=900)
-
-    dry = sweep("--dry-run")
-    assert (dry.returncode, "4 trials" in dry.stdout) == (0, True), dry.stderr
+    sweep = ("--config", made.file, "--out", tmp_path / "out")
+    assert exit_code(main, *sweep, "--dry-run") == 0
+    assert "4 trials" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
-    failed = sweep()
-    assert failed.returncode == 2, failed.stdout + failed.stderr
-    assert "3 trials failed alike" in failed.stderr
-    assert "RuntimeError: late" in failed.stderr
+    assert exit_code(main, *sweep) == 2
+    error = capsys.readouterr().err
+    assert "3 trials failed alike" in error
+    assert "RuntimeError: late" in error
     net.write_text(NET)
-    mended = sweep("--trainer.max_epochs", "1")
-    assert mended.returncode == 0, mended.stdout + mended.stderr
-    assert "nothing of it is complete, so it is corrected" in mended.stdout
-    assert "trainer.max_epochs 2 → 1" in mended.stdout
+    assert exit_code(main, *sweep, "--trainer.max_epochs", "1") == 0
+    output = capsys.readouterr().out
+    assert "nothing of it is complete, so it is corrected" in output
+    assert "trainer.max_epochs 2 → 1" in output
     assert (tmp_path / "out" / "trials-before-correction-1").is_dir()
-    refused = sweep("--trainer.max_epochs", "2")
-    assert (refused.returncode, "with other settings (trainer.max_epochs 1 → 2)" in refused.stderr) == (2, True)
+    assert exit_code(main, *sweep, "--trainer.max_epochs", "2") == 2
+    assert "with other settings (trainer.max_epochs 1 → 2)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (120, "2 min"), (7200, "2.0 h")])
