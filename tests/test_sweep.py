@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from refused import exit_code, refused, says
 from run.offline import records
 
 from catpose.errors import InputError
@@ -29,10 +30,7 @@ grace: 5
 """
 
 
-def sweep(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **more}
-    command = [sys.executable, "-m", "catpose.sweep", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+sweep = functools.partial(exit_code, main)
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +55,13 @@ def done(file: Path) -> tuple[Path, str]:
     stdout, stderr = first.communicate(timeout=300)
     assert first.returncode == 143, (stdout, stderr)
     assert "given back" in stderr
-    ended = sweep("--config", str(file), "--out", str(out), "--workers", "2")
+    ended = subprocess.run([*command, "--workers=2"], capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr
     return out, stdout + ended.stdout
 
 
 @pytest.mark.slow
-def test_a_study_ends_in_a_decision(done: tuple[Path, str]) -> None:
+def test_a_study_ends_in_a_decision(done: tuple[Path, str], file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, said = done
     assert "95 %" in said
     for name in ("report.md", "report.csv", "report.png", "report.svg", "study.yaml", "study.db"):
@@ -71,9 +69,8 @@ def test_a_study_ends_in_a_decision(done: tuple[Path, str]) -> None:
     with (out / "report.csv").open(newline="") as rows:
         configurations = list(csv.DictReader(rows))
     assert [row["configuration"] for row in configurations] == ["1e-09", "0.005"]
-    again = sweep("--config", str(done[0].parent / "rate.yaml"), "--out", str(out), "--report")
-    assert again.returncode == 0
-    assert again.stdout.split("files:")[0].strip() in said
+    assert sweep("--config", file, "--out", out, "--report") == 0
+    assert capsys.readouterr().out.split("files:")[0].strip() in said
 
 
 @pytest.mark.slow
@@ -119,25 +116,24 @@ def test_wandb_has_one_run_a_trial_grouped_by_arm_and_a_summary(done: tuple[Path
 
 
 @pytest.mark.slow
-def test_a_study_with_other_settings_is_refused_under_its_name(done: tuple[Path, str], file: Path) -> None:
-    out, _ = done
-    other = sweep("--config", str(file), "--out", str(out), "--trainer.max_epochs", "3")
-    assert other.returncode == 2
-    assert "trainer.max_epochs 2 → 3" in other.stderr
-    assert "--name" in other.stderr
-    assert other.stderr.count("\n") == 1
+def test_a_study_with_other_settings_is_refused_under_its_name(
+    done: tuple[Path, str], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", file, "--out", done[0], "--trainer.max_epochs", "3"]
+    says(refused(main, words, capsys, done[0]), "trainer.max_epochs 2 → 3", "--name")
 
 
 @pytest.mark.slow
-def test_final_scores_the_test_split_once(done: tuple[Path, str], file: Path) -> None:
+def test_final_scores_the_test_split_once(
+    done: tuple[Path, str], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, _ = done
-    first = sweep("--config", str(file), "--out", str(out), "--final")
-    assert first.returncode == 0, first.stderr
+    assert sweep("--config", file, "--out", out, "--final") == 0
     assert len(list((out / "final").glob("results_seed*.json"))) == 2
     before = (out / "final" / "final.json").read_bytes()
-    again = sweep("--config", str(file), "--out", str(out), "--final")
-    assert again.returncode == 0
-    assert "once" in again.stdout
+    capsys.readouterr()
+    assert sweep("--config", file, "--out", out, "--final") == 0
+    assert "once" in capsys.readouterr().out
     assert (out / "final" / "final.json").read_bytes() == before
 
 

@@ -18,8 +18,6 @@ from fit_server import FitServer
 
 from catpose.run.checkpoint import read_checkpoint
 
-pytestmark = pytest.mark.slow
-
 PATIENCE = 600  # seconds, on a busy machine
 CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 EXACT = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")
@@ -121,7 +119,8 @@ DISTURBED = [
     for processes in (1, 2)
     for sent in CODES
     for workers in (0, 2)
-    for marks in [[pytest.mark.long] if processes == 2 and (sent is signal.SIGTERM) == (workers == 2) else []]
+    for by_hand in [processes == 2 and (sent is signal.SIGTERM) == (workers == 2)]
+    for marks in [pytest.mark.long if by_hand else pytest.mark.slow]
 ]
 
 
@@ -137,7 +136,16 @@ def test_a_run_that_was_ended_within_an_epoch(sent: signal.Signals, workers: int
     assert_same(run.out, whole.out)
 
 
-@pytest.mark.parametrize(("whole", "workers"), [(1, 0), (1, 2), (2, 2)], indirect=["whole"])
+@pytest.mark.parametrize(
+    ("whole", "workers"),
+    [
+        pytest.param(1, 0, marks=pytest.mark.slow),
+        pytest.param(1, 2, marks=pytest.mark.slow),
+        pytest.param(2, 0, marks=pytest.mark.long),
+        pytest.param(2, 2, marks=pytest.mark.slow),
+    ],
+    indirect=["whole"],
+)
 def test_a_run_that_is_given_more_epochs(workers: int, whole: Run, tmp_path: Path) -> None:
     run = replace(whole, out=tmp_path / "run", workers=workers)
     run.fit(1)

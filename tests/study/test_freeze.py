@@ -34,7 +34,7 @@ REPOSITORY = Path(__file__).parents[2]
 MINUTES = "CATPOSE_FREEZE_MINUTES"
 CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 GRACE = 4.0
-EPOCHS = 30
+EPOCHS = 12
 #: Who lost its owner more often has failed; so much is freezing allowed to bring about.
 MOST_TAKEN = 2
 DEADLINE = 1500.0  # seconds of one study
@@ -230,8 +230,7 @@ def report(done: Counter[str], studies: int, trials: int, seconds: float, capsys
         )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loaders", [0, 2])
+@pytest.mark.parametrize("loaders", [pytest.param(0, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.slow)])
 def test_a_frozen_worker_is_taken_over_and_changes_nothing(
     tiny: Path, tmp_path: Path, loaders: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,9 +89,7 @@ def test_a_trial_that_ends_brings_its_figures_and_detections(tiny: Path, folder:
     ("more", "reason"),
     [
         ("--model.lrr=1", "Did you mean model.lr"),
-        ("--model.lr=-1", "model.lr"),
         ("--model.lr=1e30", "the training loss is"),
-        ("--trainer.callbacks+=no.such.Callback", "Callback"),
         ("--trainer.limit_val_batches=1", "looked at 8 of 9 instances"),
     ],
 )
@@ -232,11 +230,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_two_trainings_of_one_trial_write_no_common_file(
-    tiny: Path, folder: Path, tmp_path: Path, workers: int
-) -> None:
-    more = ("--trainer.max_epochs=8", f"--data.num_workers={workers}")
+def test_two_trainings_of_one_trial_write_no_common_file(tiny: Path, folder: Path, tmp_path: Path) -> None:
+    """test_freeze.py does it with data workers."""
+    more = ("--trainer.max_epochs=8",)
     alone = go(tiny, folder.with_name("alone"), *more)
     first = claim_of(folder, 1)
     assert first.stands()
@@ -272,7 +268,7 @@ def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["torn", "zeros", "no rows", "other settings", "no checkpoint"])
+@pytest.mark.parametrize("damage", ["torn", "no rows", "other settings", "no checkpoint"])
 def test_what_cannot_be_gone_on_with_is_begun_with_what_was_before(
     tiny: Path, folder: Path, finished: Path, damage: str
 ) -> None:
@@ -283,8 +279,6 @@ def test_what_cannot_be_gone_on_with_is_begun_with_what_was_before(
     match damage:
         case "torn":
             checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
-        case "zeros":
-            checkpoint.write_bytes(bytes(checkpoint.stat().st_size))
         case "no rows":
             (newer / "metrics.csv").write_text("epoch,,\n1")
         case "other settings":
