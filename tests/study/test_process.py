@@ -136,7 +136,7 @@ def test_a_pruned_trial_with_two_processes_ends_cleanly(tiny: Path, folder: Path
     assert processes(folder) == []
     assert 2 <= ended.outcome.epochs <= 5  # others may have ended meanwhile
     assert list(seen) == list(range(ended.outcome.epochs))
-    assert ended.outcome.reason == f"pruned after epoch {ended.outcome['epochs'] - 1}"
+    assert ended.outcome.reason == f"pruned after epoch {ended.outcome.epochs - 1}"
     log = (folder.parents[1] / "logs" / "run.log").read_text()
     assert "Traceback" not in log, log[-2000:]
     assert "as asked" in (folder / "log.txt").read_text()
