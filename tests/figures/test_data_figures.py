@@ -15,7 +15,7 @@ from catpose.data.coco import read_split
 from catpose.data.slices import slices
 from catpose.data.statistics import IMAGENET, DataStatistics, measure
 from catpose.figures import data as data_figures
-from catpose.figures.canvas import VARIABLES
+from catpose.figures.canvas import DPI, VARIABLES
 from catpose.page.data import as_files, data_blocks, slice_counts
 from catpose.page.html import Figure, Table
 
@@ -66,7 +66,7 @@ def test_a_figure_is_a_png_and_an_svg_in_the_pages_colours(name: str, statistics
     files = FIGURES[name](statistics)
     assert sorted(files) == ["png", "svg"]
     picture = cv2.imdecode(np.frombuffer(files["png"], np.uint8), cv2.IMREAD_COLOR)
-    assert min(picture.shape[:2]) > 500
+    assert min(picture.shape[:2]) > 2.5 * DPI
     assert picture.std() > 5
     svg = files["svg"].decode()
     assert not {colour.upper() for colour in re.findall(r"#[0-9a-fA-F]{6}\b", svg)} - {c.upper() for c in VARIABLES}
