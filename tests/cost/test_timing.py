@@ -131,8 +131,8 @@ def test_where_there_is_no_compiler_a_line_says_so(
 ) -> None:
     monkeypatch.setenv("CXX", str(tmp_path / "none"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, str(tmp_path / "none")))
-    timings, notes = time_predictions(small, (32, 32), CPU, [1], seconds=0, compiled=True)
+    with torch._inductor.config.patch({"cpp.cxx": (None, str(tmp_path / "none"))}):
+        timings, notes = time_predictions(small, (32, 32), CPU, [1], seconds=0, compiled=True)
     assert timings == []
     (note,) = notes
     assert note.startswith("torch.compile can't be timed here")
