@@ -87,7 +87,8 @@ def outlook(schedule: Schedule) -> Iterator[str]:
 
 def _schedule(trainer: pl.Trainer, model: PoseModel) -> Schedule:
     loader: Any = trainer.train_dataloader
-    validation: Any = trainer.val_dataloaders
+    # Lightning has none yet where the first epoch isn't validated.
+    validation: Any = trainer.val_dataloaders or trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
     total_steps = trainer.estimated_stepping_batches
     steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
     milestones = model.milestones if model.schedule == "multistep" else ()
