@@ -41,7 +41,7 @@ patient: dict[str, Any] = {
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 }
 hypothesis.settings.register_profile("quick", max_examples=30, derandomize=True, database=None, **patient)
-hypothesis.settings.register_profile("thorough", max_examples=300, **patient)
+hypothesis.settings.register_profile("thorough", max_examples=100, **patient)
 hypothesis.settings.load_profile("quick")
 
 REPOSITORY = Path(__file__).parents[1]

@@ -39,10 +39,16 @@ def test_each_keypoint_alone():
     compare(range(1000, 1030), per_keypoint=True)
 
 
-@pytest.mark.slow
-def test_many_thousand_data_sets():
-    compare(range(2000, 12000), per_keypoint=False)
-    compare(range(12000, 13000), per_keypoint=True)
+@pytest.mark.parametrize(
+    ("overall", "per_keypoint"),
+    [
+        pytest.param(range(2000, 5000), range(12000, 12300), marks=pytest.mark.slow),
+        pytest.param(range(5000, 12000), range(12300, 13000), marks=pytest.mark.long),
+    ],
+)
+def test_many_thousand_data_sets(overall: range, per_keypoint: range):
+    compare(overall, per_keypoint=False)
+    compare(per_keypoint, per_keypoint=True)
 
 
 def test_the_random_data_sets_are_what_they_claim():
