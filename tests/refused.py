@@ -46,7 +46,7 @@ def refused(
     error = capsys.readouterr().err
     assert content(untouched) == before
     assert stop.value.code == 2, error
-    lines = [line for line in error.splitlines() if line.strip()]
+    lines = [shown for line in error.split("\n") if (shown := line.rsplit("\r", 1)[-1]).strip()]  # not a bar on its way
     assert len(lines) == 1, error
     assert lines[0].startswith(f"{main.__module__}: error: ")
     assert "Traceback" not in error
