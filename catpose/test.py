@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from catpose.data.coco import DEFAULT_ROOT, read_split
 from catpose.errors import InputError, Parser, command, natural, one_line
@@ -24,8 +24,11 @@ if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.analysis.diagnosis import Diagnosis
     from catpose.data.boxes import Boxes
     from catpose.data.coco_split import CocoSplit
+    from catpose.model.pose import PoseModel
     from catpose.score.detections import Detections
     from catpose.score.protocol import Score
+
+    Loaded = tuple[PoseModel, dict[str, Any]]  # a checkpoint's model and settings
 
 
 @command
@@ -43,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.data.boxes import read_boxes
     from catpose.data.slices import slices
     from catpose.files import require_writable
+    from catpose.run.checkpoint import load_model
     from catpose.run.evaluation import read_results
     from catpose.score.ap import count
 
@@ -52,7 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
     other = read_results(arguments.against, split) if arguments.against else None
-    detections, scored = _scored(arguments, split)
+    loaded = load_model(arguments.checkpoint, tuple(arguments.trusted)) if arguments.checkpoint else None
+    detections, scored = _scored(arguments, split, loaded)
     evaluated = evaluate_runs(str(arguments.checkpoint or arguments.predictions), [detections], split, arguments.draws)
     scored = dataclasses.replace(scored, intervals=evaluated.intervals())
     try:
@@ -71,8 +76,8 @@ def main(argv: list[str] | None = None) -> None:
         print(comparison_text(evaluated, evaluate_runs(str(arguments.against), [other], split, arguments.draws)))
     if arguments.out:
         _write(arguments, split, detections, scored, diagnosis)
-    if boxes is not None:
-        _print_under_boxes(arguments, split, *boxes)
+    if boxes is not None and loaded is not None:
+        _print_under_boxes(arguments, split, loaded, *boxes)
 
 
 def _parser() -> Parser:
@@ -93,16 +98,14 @@ def _parser() -> Parser:
     return parser
 
 
-def _scored(arguments: argparse.Namespace, split: CocoSplit) -> tuple[Detections, Score]:
+def _scored(arguments: argparse.Namespace, split: CocoSplit, loaded: Loaded | None) -> tuple[Detections, Score]:
     """The checkpoint's detections, or those of the results file, and their score."""
     from catpose.run.evaluation import detect, read_results, score
 
-    if not arguments.checkpoint:
+    if loaded is None:
         detections = read_results(arguments.predictions, split)
         return detections, score(split, detections, flip_test=None)
-    from catpose.run.checkpoint import load_model
-
-    model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
+    model, settings = loaded
     detections, _ = detect(
         model,
         split,
@@ -151,16 +154,17 @@ def _write(
     print(f"written: {results}, {figures}, {analysis}")
 
 
-def _print_under_boxes(arguments: argparse.Namespace, split: CocoSplit, boxes: Boxes, n_others: int) -> None:
+def _print_under_boxes(
+    arguments: argparse.Namespace, split: CocoSplit, loaded: Loaded, boxes: Boxes, n_others: int
+) -> None:
     """The model's score in the boxes of a file, with its protocol; with --out it is written, too."""
     from catpose.analysis.compare import evaluate_runs
     from catpose.data.boxes import boxes_lines, with_boxes
     from catpose.files import write_json
-    from catpose.run.checkpoint import load_model
     from catpose.run.evaluation import detect, score, scored_by_box
     from catpose.run.table import score_table
 
-    model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
+    model, settings = loaded
     size = tuple(settings["data"]["input_size"])
     for line in boxes_lines(split, boxes, size):
         print(one_line(f"catpose.test: {line}"), file=sys.stderr)
