@@ -57,6 +57,14 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     return error
 
 
+def refused_whole(capsys: pytest.CaptureFixture[str], untouched: Path, *args: object) -> str:
+    """As `refused`, with no file or folder more or less in `untouched`."""
+    before = sorted(untouched.rglob("*"))
+    error = refused(capsys, *args)
+    assert sorted(untouched.rglob("*")) == before
+    return error
+
+
 def imported(root: Path) -> dict[bytes, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """By a picture's pixels: keypoints, visibility and box of each animal on it."""
     found: dict[bytes, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
@@ -277,12 +285,10 @@ def test_each_broken_export_is_named_in_one_line_and_nothing_is_written(
     break_it(source)
     if packed and source.exists():
         source = exports.zipped(source)
-    before = sorted(tmp_path.rglob("*"))
-    error = refused(capsys, "coco", source, "--out", tmp_path / "new" / "cats")
+    error = refused_whole(capsys, tmp_path, "coco", source, "--out", tmp_path / "new" / "cats")
     assert named in error
     assert str(source) in error
     assert ".unpacked-" not in error
-    assert sorted(tmp_path.rglob("*")) == before
 
 
 JSON: st.SearchStrategy[Any] = (
@@ -472,9 +478,7 @@ def test_each_broken_yolo_export_is_named_in_one_line(
 ) -> None:
     source = exports.ultralytics(tmp_path / "export", exports.cats())
     break_it(source)
-    before = sorted(tmp_path.rglob("*"))
-    assert named in refused(capsys, "yolo", source, "--out", tmp_path / "cats")
-    assert sorted(tmp_path.rglob("*")) == before
+    assert named in refused_whole(capsys, tmp_path, "yolo", source, "--out", tmp_path / "cats")
 
 
 CSV = "labeled-data/tom/CollectedData_me.csv"
@@ -500,9 +504,7 @@ def test_each_broken_deeplabcut_project_is_named_in_one_line(
 ) -> None:
     source = exports.deeplabcut(tmp_path / "export", exports.cats())
     break_it(source)
-    before = sorted(tmp_path.rglob("*"))
-    assert named in refused(capsys, "deeplabcut", source, "--out", tmp_path / "cats")
-    assert sorted(tmp_path.rglob("*")) == before
+    assert named in refused_whole(capsys, tmp_path, "deeplabcut", source, "--out", tmp_path / "cats")
 
 
 def test_deeplabcut_of_one_animal_in_the_older_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,13 +28,6 @@ EPOCHS = 4
 CHECKPOINTS = 3.5  # that the disk has room for: the best, the last, and the one being written
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FitServer]:
-    server = FitServer(tmp_path_factory.mktemp("server") / "output")
-    yield server
-    server.close()
-
-
 @dataclass
 class Undisturbed:
     """A run that nobody disturbed."""

@@ -6,7 +6,6 @@ import csv
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,6 @@ EXACT = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_ste
 
 
 HELD = "--trainer.callbacks+=held.Held"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FitServer]:
-    server = FitServer(tmp_path_factory.mktemp("server") / "output")
-    yield server
-    server.close()
 
 
 @dataclass
