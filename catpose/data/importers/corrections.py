@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -143,7 +142,7 @@ class _Editor:
     """One annotation file's content, edited picture by picture."""
 
     def __init__(self, labels: Labels, split: CocoSplit, content: dict[str, Any], found: Corrections) -> None:
-        self.content = copy.deepcopy(content)
+        self.content = content
         self.changed = False
         self._labels, self._split, self._found = labels, split, found
         self._entries = {entry["id"]: entry for entry in self.content["annotations"]}
