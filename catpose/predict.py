@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from catpose.errors import InputError, Parser, command, one_line, whole
 from catpose.run.options import add_model_options
+from catpose.text import counted
 
 if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
     from catpose.data.boxes import Boxes
@@ -85,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
         write_pre_labels(boxed, detections, model.skeleton, arguments.shown_above, arguments.pre_labels)
     if arguments.overlays:
         n_drawn = len(set(boxed.image_index.tolist()) - damage.reasons.keys())
-        print(f"{_counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
+        print(f"{counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
 
 
 def _parser() -> Parser:
@@ -191,7 +192,7 @@ def _boxes(
     lines = []
     if arguments.boxes:
         boxes, others = read_boxes(arguments.boxes, split.images)
-        lines += [f"{arguments.boxes}: {_counted(others, 'box', 'boxes')} of other pictures left out"] if others else []
+        lines += [f"{arguments.boxes}: {counted(others, 'box', 'boxes')} of other pictures left out"] if others else []
     elif arguments.detector:
         from catpose.run.detector import find_animals, load_detector
 
@@ -199,7 +200,7 @@ def _boxes(
         if not len(boxes.image_index):
             damage.tell()
             raise InputError(
-                f"--detector {arguments.detector}: found no animal in {_counted(len(split.images), 'picture')}; leave"
+                f"--detector {arguments.detector}: found no animal in {counted(len(split.images), 'picture')}; leave"
                 " it out to have whole pictures predicted, or give --boxes FILE"
             )
     elif not is_coco(split.file):
@@ -226,7 +227,7 @@ def write_ranking(split: CocoSplit, flipped: Detections, plain: Detections, file
     with atomic_write(file) as temporary:
         temporary.write_text(ranking_csv(ranked), encoding="utf-8")
     print(
-        f"{_counted(len(ranked), 'picture')} to label, the least certain first, {n_copies} near-copies left out: {file}"
+        f"{counted(len(ranked), 'picture')} to label, the least certain first, {n_copies} near-copies left out: {file}"
     )
 
 
@@ -255,7 +256,7 @@ def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleto
     for name, content in tool_files(images, poses, skeleton).items():
         with atomic_write(folder / name) as temporary:
             temporary.write_bytes(content)
-    print(f"pre-labels of {_counted(len(poses), 'animal')}: {folder}/cvat.json, {folder}/label_studio.json")
+    print(f"pre-labels of {counted(len(poses), 'animal')}: {folder}/cvat.json, {folder}/label_studio.json")
 
 
 def read_sources(sources: list[Path], images: Path | None, recursive: bool) -> tuple[CocoSplit, list[LeftOut]]:
@@ -287,13 +288,9 @@ def _summary(detections: Detections, n_pictures: int, n_left_out: int, shown_abo
     """How many detections there are, how many pictures have a confident keypoint, and the highest confidence."""
     sure = set(detections.image_id[(detections.confidence > shown_above).any(axis=1)].tolist())
     highest = f" (highest {detections.confidence.max():.2f})" if len(detections) else ""
-    line = f"{_counted(n_pictures, 'picture')}: {_counted(len(detections), 'detection')}, {len(sure)} with a keypoint"
+    line = f"{counted(n_pictures, 'picture')}: {counted(len(detections), 'detection')}, {len(sure)} with a keypoint"
     line += f" above {shown_above:g}{highest}"
     return f"{line}{f', {n_left_out} left out' if n_left_out else ''}: {out}"
-
-
-def _counted(n: int, what: str, several: str = "") -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {several or what + 's'}"
 
 
 if __name__ == "__main__":

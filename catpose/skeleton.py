@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from catpose.errors import InputError, one_line
+from catpose.text import first
 
 #: A keypoint's sigma where nobody states one: the median of AP-10K's.
 DEFAULT_SIGMA = 0.072
@@ -101,8 +102,8 @@ class Skeleton:
             k = next(k for k in range(len(self)) if self.names[k] != other.names[k])
             return f"another order ({self.names[k]} at place {k}, not {other.names[k]})"
         parts = [f"{len(self)} keypoints, not {len(other)}"] if len(self) != len(other) else []
-        parts += [f"without {_some(there)}"] if there else []
-        parts += [f"with {_some(here)}"] if here else []
+        parts += [f"without {first(there, 5)}"] if there else []
+        parts += [f"with {first(here, 5)}"] if here else []
         return ", ".join(parts)
 
     def summary(self) -> str:
@@ -255,11 +256,6 @@ def _require_names(names: Sequence[Any]) -> int:
     if twice is not None:
         raise InputError(f"skeleton: two keypoints are called {one_line(twice)}; give each its own name")
     return len(names)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first five, and how many more there are."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 AP10K = Skeleton(

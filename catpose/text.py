@@ -59,8 +59,18 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     if not names:
         return "none"
     if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
+        return first(names, most)
     return " and ".join([part for part in (", ".join(names[:-1]), names[-1]) if part])
+
+
+def first(names: Sequence[str], most: int) -> str:
+    """ "a, b, c": the first `most`, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def counted(n: int, what: str, several: str = "") -> str:
+    """ "1 animal", "2 animals", or with the plural that is given."""
+    return f"{n} {what}" if n == 1 else f"{n} {several or what + 's'}"
 
 
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> str:

@@ -15,6 +15,7 @@ from catpose.data.values import are_coordinates, is_number
 from catpose.errors import InputError, one_line
 from catpose.files import read_json
 from catpose.instances import Instances
+from catpose.text import first
 
 #: Of boxes that are no matter for a picture, and of pictures without one: names that a message lists.
 _NAMED = 3
@@ -149,7 +150,6 @@ def boxes_lines(split: CocoSplit, boxes: Boxes, input_size: tuple[int, int], unr
     lines = []
     for places, what in found:
         if len(places):
-            names = ", ".join(split.images[place].file_name for place in places[:_NAMED].tolist())
-            more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-            lines.append(f"{len(places)} of {len(split.images)} pictures with {what} ({names}{more})")
+            names = first([split.images[place].file_name for place in places.tolist()], _NAMED)
+            lines.append(f"{len(places)} of {len(split.images)} pictures with {what} ({names})")
     return lines

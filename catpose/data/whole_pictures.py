@@ -14,6 +14,7 @@ from catpose.data.coco_split import CocoSplit, Image
 from catpose.data.images import picture_size
 from catpose.errors import InputError
 from catpose.instances import Instances
+from catpose.text import first
 
 _NAMED = 3  # of the files that are left out for one reason
 
@@ -98,8 +99,7 @@ def left_out_lines(left_out: Iterable[LeftOut], short: bool = False) -> list[str
         by_reason.setdefault((path.parent, reason), []).append(path.name)
     lines = []
     for (folder, reason), names in by_reason.items():
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        listed = ", ".join(names[:_NAMED]) + more
+        listed = first(names, _NAMED)
         if short:
             lines.append(f"{listed}: {reason.split(';')[0]}")
         else:

@@ -42,6 +42,7 @@ from catpose.plain_yaml import current_names, dump_yaml, flatten, read_yaml
 from catpose.run.lineage import changes
 from catpose.run.lock import LOCK, locked
 from catpose.run.provenance import Start, provenance, versions_of
+from catpose.text import first
 
 #: What a run writes; the last makes the folder a run's.
 FILES = (
@@ -258,10 +259,9 @@ class RunDirectory:
         written = self.settings  # sound, whichever counts
         differing = changes(self._recorded() or _plain(written), flatten(_plain(config)), epochs)
         if differing and not new_lineage:
-            shown = ", ".join(differing[:4]) + (f" and {len(differing) - 4} more" if len(differing) > 4 else "")
             raise InputError(
-                f"--out {self.path}: holds a run with other settings ({shown}); name another folder, or go on under"
-                " these with --new-lineage, and no comparison will count it with the runs of either"
+                f"--out {self.path}: holds a run with other settings ({first(differing, 4)}); name another folder, or"
+                " go on under these with --new-lineage, and no comparison will count it with the runs of either"
             )
         return self.lineages + bool(differing)
 

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from catpose.model.pose import PoseModel
 from catpose.model.schedule import steps_of
+from catpose.text import counted
 
 #: The part of a run that warm-up may take.
 LONGEST_WARMUP = 0.1
@@ -54,7 +55,7 @@ def outlook(schedule: Schedule) -> Iterator[str]:
     """The line that sums a training up, then one for each warning, with its remedy."""
     steps, total, warmup = schedule.steps, schedule.total_steps, schedule.warmup
     known = math.isfinite(total)
-    line = f"{_counted(schedule.animals, 'animal')} → {_counted(steps, 'step')} an epoch"
+    line = f"{counted(schedule.animals, 'animal')} → {counted(steps, 'step')} an epoch"
     line += f", {total:g} in all" if known else ""
     yield f"{line}; warm-up ends in epoch {math.ceil(warmup / steps)}" if warmup else f"{line}; no warm-up"
     if known and warmup > math.ceil(LONGEST_WARMUP * total):
@@ -67,19 +68,19 @@ def outlook(schedule: Schedule) -> Iterator[str]:
     if late:
         epochs = ", ".join(f"{milestone / steps:g}" for milestone in late)
         yield (
-            f"warning: model.milestones {epochs} lie behind the run's end after {_counted(schedule.epochs, 'epoch')},"
+            f"warning: model.milestones {epochs} lie behind the run's end after {counted(schedule.epochs, 'epoch')},"
             " so that the learning rate stays high; set shares of the run, such as [0.8, 0.95]"
         )
     if schedule.batch > schedule.animals:
         yield (
-            f"warning: data.batch_size {schedule.batch} exceeds the {_counted(schedule.animals, 'animal')}: an epoch is"
+            f"warning: data.batch_size {schedule.batch} exceeds the {counted(schedule.animals, 'animal')}: an epoch is"
             f" one step; set data.batch_size to {max(2, schedule.animals // 4)} or so"
         )
     visible = SEEN * SPREAD / math.sqrt(schedule.validated)
     if visible > VISIBLE:
         fewest = math.ceil((SEEN * SPREAD / VISIBLE) ** 2)
         yield (
-            f"warning: validation has {_counted(schedule.validated, 'animal')}: a difference between two models of less"
+            f"warning: validation has {counted(schedule.validated, 'animal')}: a difference between two models of less"
             f" than about {min(visible, 1):.1f} AP can't be told from chance; label more for val (from {fewest} on it"
             f" is {VISIBLE:g}), or compare means over several splits and seeds"
         )
@@ -87,8 +88,8 @@ def outlook(schedule: Schedule) -> Iterator[str]:
 
 def _schedule(trainer: pl.Trainer, model: PoseModel) -> Schedule:
     loader: Any = trainer.train_dataloader
-    # Lightning has none yet where the first epoch isn't validated.
-    validation: Any = trainer.val_dataloaders or trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+    # The trainer has no validation loader yet where the first epoch isn't validated.
+    validation = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
     total_steps = trainer.estimated_stepping_batches
     steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
     milestones = model.milestones if model.schedule == "multistep" else ()
@@ -101,7 +102,3 @@ def _schedule(trainer: pl.Trainer, model: PoseModel) -> Schedule:
         warmup=steps_of(model.warmup_iterations, 1, total_steps) if model.warmup_iterations else 0,
         milestones=[steps_of(milestone, steps, total_steps) for milestone in milestones],
     )
-
-
-def _counted(n: float, what: str) -> str:
-    return f"{n:g} {what}" if n == 1 else f"{n:g} {what}s"

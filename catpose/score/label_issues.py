@@ -23,6 +23,7 @@ from catpose.score.detections import Detections
 from catpose.score.oks import similarity
 from catpose.score.pairs import detection_of
 from catpose.skeleton import Skeleton, without_side
+from catpose.text import listed
 
 _NEAR = 0.5  # fit from which a keypoint counts as found
 _LEAST = 0.1  # a suspicion below this is not worth a person's time
@@ -173,9 +174,8 @@ def _fit(predicted: np.ndarray, points: np.ndarray, area: np.ndarray, sigmas: np
 
 
 def _names(keypoints: list[int], skeleton: Skeleton) -> str:
-    return _listed([skeleton.names[k].replace("_", " ") for k in keypoints])
+    return _listed([skeleton.names[k] for k in keypoints])
 
 
 def _listed(names: list[str]) -> str:
-    names = [name.replace("_", " ") for name in names]
-    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
+    return listed([name.replace("_", " ") for name in names], most=len(names))

@@ -26,6 +26,7 @@ from catpose.study.ledger import Ledger
 from catpose.study.space import Configuration
 from catpose.study.storage import AwayError, masked, normal_url, open_engine
 from catpose.study.stored import Facts
+from catpose.text import first
 
 #: Settings that may differ between the workers of a study, beside those that change no number: a trial has its own
 #: seed, and the data's hashes stand for its place.
@@ -155,7 +156,7 @@ def _correct(
     Raises:
         InputError: something is complete, or nothing is to be changed.
     """
-    shown = ", ".join(differing[:4]) + (f" and {len(differing) - 4} more" if len(differing) > 4 else "")
+    shown = first(differing, 4)
     new = facts.model_copy(update={"id": secrets.token_hex(8), "corrections": stored.corrections + 1})
     if not create or not ledger.correct(stored, new, study.configurations):
         raise InputError(

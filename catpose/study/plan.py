@@ -23,6 +23,7 @@ from catpose.study.space import Configuration
 from catpose.study.stored import REMEDY, Facts, StoredConfiguration, damaged, read
 from catpose.study.tables import POINTS, STUDIES, TRIALS, TRIES
 from catpose.study.trial import Key
+from catpose.text import first
 
 #: The token at which a trial begins whose row was deleted: an earlier owner may still be there, with a lower one.
 AGAIN = 1_000_000
@@ -239,8 +240,7 @@ def _left_out(
     left = [*labels[:_SHOWN], *([f"{len(labels) - _SHOWN} more configurations"] if len(labels) > _SHOWN else [])]
     more = sorted(known_seeds - {*seeds})
     if more:
-        shown = ", ".join(map(str, more[:_SHOWN])) + (f" and {len(more) - _SHOWN} more" if len(more) > _SHOWN else "")
-        left.append(f"seed{'s' if len(more) > 1 else ''} {shown}")
+        left.append(f"seed{'s' if len(more) > 1 else ''} {first([*map(str, more)], _SHOWN)}")
     if not left:
         return []
     return [
