@@ -26,6 +26,8 @@ from catpose.study.storage import normal_url, open_engine
 
 REPOSITORY = Path(__file__).parents[2]
 GRACE, EPOCHS = 8.0, 12
+#: Seconds before the end of its time at which a job is told.
+NOTICE_S = 40
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def file(tmp_path: Path, tiny: Path) -> Path:
         f"# Question: does anything get lost?\nexperiment: {tiny}\n"
         f"settings: {{trainer.max_epochs: {EPOCHS}, wandb.mode: offline}}\n"
         f"space:\n  model.lr: [1e-3, 2e-3]\nseeds: 2\ngrace: {GRACE}\n"
-        "slurm: {timeout_min: 60, cpus_per_task: 4, gpus_per_node: 1, signal_delay_s: 40}\n"
+        f"slurm: {{timeout_min: 60, cpus_per_task: 4, gpus_per_node: 1, signal_delay_s: {NOTICE_S}}}\n"
     )
     return made
 
@@ -173,7 +175,8 @@ def test_a_preempted_job_gives_its_trials_back_and_queues_again(
     job = submitted.on("n1")
     with submitted.held() as held:  # SLURM takes up to a minute to act: a quick machine would be done before
         if why == "out of time":
-            minutes = 1 + seconds_of(slurm.job(job)["RunTime"]) // 60
+            # A whole minute that leaves more than the notice: at the limit itself SLURM kills what still ends.
+            minutes = 1 + (seconds_of(slurm.job(job)["RunTime"]) + NOTICE_S + 10) // 60
             slurm.ask("scontrol", "update", f"jobid={job}", f"timelimit={minutes}")
         else:
             make_room(slurm, "n1")
