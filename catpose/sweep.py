@@ -191,17 +191,16 @@ def launch(study: Study, words: list[str], folder: Path, workers: int, slurm: di
 
 def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
     """Print, write and log the study's report, and do what else was asked for."""
-    from catpose.analysis.configurations import resampled
     from catpose.analysis.rendering import terminal, write
     from catpose.analysis.report import report
     from catpose.data.coco import read_split
-    from catpose.study.results import design_of, results_of
+    from catpose.study.results import design_of, resampled
 
     if options.final:
         read_split(opened.root, "test", opened.area)  # a split that is missing is named before the report is computed
     trials = opened.ledger.trials()
     design, val = design_of(study), read_split(opened.root, "val", opened.area)
-    outcome = report(design, resampled(design, results_of(trials), opened.ledger.results, val), opened.notes)
+    outcome = report(design, resampled(design, trials, opened.ledger.results, val), opened.notes)
     print(f"\n{printable(terminal(outcome))}\n\nfiles: {', '.join(map(str, write(outcome, out)))}")
     if not any(trial.state == "complete" for trial in trials):
         print("catpose.sweep: no trial was completed", file=sys.stderr)
@@ -209,7 +208,7 @@ def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
     if options.final:
         from catpose.study.final import final
 
-        print(final(study, trials, out, opened.root, opened.area, trusted=study.imports).text())
+        print(final(study, trials, outcome, out, opened.root, opened.area, trusted=study.imports).text())
     from catpose.study.wandb_summary import log_summary, save_report
 
     to = {key: opened.wandb[key] for key in ("project", "entity", "mode")}

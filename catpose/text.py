@@ -19,6 +19,11 @@ class Interval(Protocol):
     def high(self) -> float: ...
 
 
+def known(value: float | None) -> float | None:
+    """None where it is nan, which JSON doesn't have."""
+    return None if value is None or math.isnan(value) else value
+
+
 def number(value: float | None) -> str:
     """Four digits: "0.01234", "1234"."""
     return "" if value is None or math.isnan(value) else f"{value:.4g}"

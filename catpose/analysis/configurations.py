@@ -1,36 +1,30 @@
-"""A study's configurations, made of its trials: each seed's AP, and its AP on every resample of the images."""
+"""Configurations made of finished trainings: which of them has won, which lie on the Pareto front, which are shown.
+
+A training is one `fit`, wherever it is read: in a run's folder (`page.runs`) or in a study's storage (`study.results`).
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from catpose.analysis.statistics import Sample, pareto_front
-from catpose.data.coco_split import CocoSplit, split_hash
+from catpose.analysis.evaluations import estimate_of, sample
+from catpose.analysis.statistics import Estimate, Sample, pareto_front
 from catpose.errors import InputError, one_line
-from catpose.files import parse_json
-from catpose.instances import Instances
-from catpose.score.ap import average_precision, match
-from catpose.score.bootstrap import bootstrap_ap, image_weights
 from catpose.score.detections import Detections
+from catpose.score.full import Evaluation
 
-AP = "val/AP"
-#: How a trial ended that isn't complete, by its state.
-ENDS = {"failed": "failed", "pruned": "pruned", "early": "ended early"}
+AP = "val/AP"  # as `fit` logs it and a study's metrics name it
+#: How a training ended that counts nowhere, by its state.
+ENDS = {"failed": "failed", "pruned": "pruned", "early": "ended early", "away": "isn't here"}
 #: How many configurations of a sampled study are reported one by one.
 SHOWN = 10
-#: Bytes of a detection as JSON; ours have about one thousand.
-LARGEST_DETECTION = 4000
-#: An AP made again from a trial's detections differs by the rounding of float32 from the one written down.
-ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -38,9 +32,9 @@ class Design:
     """What a study compares."""
 
     name: str
-    question: str
-    metrics: Mapping[str, str]  # by name: "maximize" or "minimize"
-    varied: tuple[str, ...]  # the settings that configurations differ in
+    question: str = ""
+    metrics: Mapping[str, str] = field(default_factory=lambda: {AP: "maximize"})  # by name: "maximize" or "minimize"
+    varied: tuple[str, ...] = ()  # the settings that configurations differ in
     is_sampled: bool = False  # a sampler chose the configurations by the results of earlier ones
     labels: tuple[str, ...] = ()  # of a grid's configurations, in their order
     published: Mapping[str, float] = field(default_factory=dict)  # by label: an AP printed elsewhere
@@ -52,16 +46,16 @@ class Design:
         return {metric: direction for metric, direction in self.metrics.items() if metric != AP}
 
 
-@dataclass(frozen=True)
-class TrialResult:
-    """A configuration trained with one seed, as far as it has come; nan, empty or None where a value isn't known."""
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A configuration trained with one seed, as far as it has come; nan, empty or None where something isn't known."""
 
     index: int  # of the configuration
     seed: int
     state: str  # "waiting", "running", "complete", or one of ENDS
     label: str | None = None  # of the configuration; None while it is to be sampled
     params: Mapping[str, Any] = field(default_factory=dict)
-    values: Mapping[str, float] = field(default_factory=dict)  # the last epoch's, by metric
+    values: Mapping[str, float] = field(default_factory=dict)  # as logged in the last epoch, by metric
     best_ap: float = math.nan  # the best epoch's
     seconds: float = math.nan  # of training and validation
     reason: str = ""  # why it isn't complete
@@ -69,10 +63,13 @@ class TrialResult:
     versions: Mapping[str, str] = field(default_factory=dict)  # of catpose and its libraries
     run: str | None = None  # the run's folder
     command: str | None = None
+    detections: Detections | None = None  # on the validation images
+    evaluation: Evaluation | None = None  # of these
 
-    def value(self, metric: str) -> float:
-        """A metric of the trial; nan where it is unknown."""
-        return self.values.get(metric, math.nan)
+    @property
+    def ap(self) -> float:
+        """As its detections have it where they were evaluated, else as it was logged; nan where neither is known."""
+        return self.evaluation.values["AP"] if self.evaluation else self.values.get(AP, math.nan)
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Loss:
     """A seed that ended without an AP."""
 
     seed: int
-    state: str  # "failed", "pruned", "early", or "complete" where its AP is missing
+    state: str  # one of ENDS, or "complete" where its AP is missing
     reason: str
 
     def __str__(self) -> str:
@@ -89,57 +86,65 @@ class Loss:
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
-    """A configuration of a study; arrays are in the order of the S seeds that have an AP."""
+    """Trainings under the same settings; arrays are in the order of the S seeds that have an AP."""
 
-    index: int
     label: str
-    params: dict[str, Any]
-    trials: tuple[TrialResult, ...]  # of every planned seed
+    trainings: tuple[Training, ...]  # of every planned seed
+    params: Mapping[str, Any] = field(default_factory=dict)
+    index: int = 0
     published: float | None = None
-    draws: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # (B, S): AP on the resamples, none where empty
-    n_images: int = 0
+
+    @property
+    def name(self) -> str:
+        """What sentences call it: where one thing is varied, which, since the label is its value alone."""
+        return f"{next(iter(self.params)).rsplit('.', 1)[-1]} {self.label}" if len(self.params) == 1 else self.label
 
     @cached_property
-    def finished(self) -> tuple[TrialResult, ...]:
+    def finished(self) -> tuple[Training, ...]:
         """(S,) those with an AP."""
-        return tuple(t for t in self.trials if t.state == "complete" and not math.isnan(t.value(AP)))
+        return tuple(each for each in self.trainings if each.state == "complete" and not math.isnan(each.ap))
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """(S,)"""
-        return tuple(trial.seed for trial in self.finished)
+        return tuple(each.seed for each in self.finished)
 
     @cached_property
     def ap(self) -> np.ndarray:
         """(S,) of the last epoch."""
-        return self.values(AP)
+        return np.array([each.ap for each in self.finished])
 
     @property
     def best_ap(self) -> float:
         """The mean over seeds of the best epoch's AP; nan where none is known."""
-        return mean_of_known([trial.best_ap for trial in self.finished])
+        return mean_of_known([each.best_ap for each in self.finished])
 
     @property
     def seconds(self) -> float:
         """The mean over seeds of training and validation; nan where none is known."""
-        return mean_of_known([trial.seconds for trial in self.finished])
+        return mean_of_known([each.seconds for each in self.finished])
 
     @property
     def losses(self) -> list[Loss]:
         """The seeds that have no AP, and won't."""
         losses = []
-        for trial in self.trials:
-            if trial.state in ENDS:
-                reason = one_line(trial.reason or "no reason was written down")
-                losses.append(Loss(trial.seed, trial.state, reason))
-            elif trial.state == "complete" and trial not in self.finished:
-                losses.append(Loss(trial.seed, trial.state, "it has no validation AP"))
+        for each in self.trainings:
+            if each.state in ENDS:
+                reason = one_line(each.reason or "no reason was written down")
+                losses.append(Loss(each.seed, each.state, reason))
+            elif each.state == "complete" and each not in self.finished:
+                losses.append(Loss(each.seed, each.state, "it has no validation AP"))
         return losses
 
     @property
     def is_complete(self) -> bool:
         """Whether every planned seed has its AP."""
-        return bool(self.seeds) and len(self.seeds) == len(self.trials)
+        return bool(self.seeds) and len(self.seeds) == len(self.trainings)
+
+    @property
+    def seed_count(self) -> str:
+        """ "3", or "2 of 3" where a seed is missing."""
+        return str(len(self.seeds)) + ("" if self.is_complete else f" of {len(self.trainings)}")
 
     @property
     def mean(self) -> float:
@@ -147,70 +152,80 @@ class Configuration:
         return float(self.ap.mean()) if len(self.ap) else math.nan
 
     @property
+    def detections(self) -> tuple[Detections, ...]:
+        """(S,), where they were read."""
+        return tuple(each.detections for each in self.finished if each.detections is not None)
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """(S,); none where one is missing."""
+        known = tuple(each.evaluation for each in self.finished if each.evaluation is not None)
+        return known if len(known) == len(self.finished) else ()
+
+    @property
+    def n_images(self) -> int:
+        """Images that evaluations rest on."""
+        return self.evaluations[0].n_images
+
+    @cached_property
     def sample(self) -> Sample | None:
-        """For the statistics; None where there is nothing to reckon with."""
-        return Sample(self.ap, self.draws, self.n_images) if len(self.seeds) and len(self.draws) else None
+        """Its AP for the statistics; None where nothing is evaluated."""
+        return sample(self.evaluations, "AP") if self.evaluations else None
 
-    def values(self, metric: str) -> np.ndarray:
-        """(S,), nan where one is unknown."""
-        return np.array([trial.value(metric) for trial in self.finished])
+    def value(self, key: str) -> float:
+        """An evaluated metric, the mean over seeds; nan where one is unknown."""
+        return float(np.mean([evaluation.values[key] for evaluation in self.evaluations]))
 
-    def value(self, metric: str) -> float:
-        """The mean over seeds of the AP or of another metric; nan where there is none."""
-        return self.mean if metric == AP else mean_of_known(self.values(metric))
+    def estimate(self, key: str) -> Estimate:
+        """An evaluated metric with its 95 % interval, as `estimate_of` has it."""
+        return estimate_of(self.evaluations, key)
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 %, of every evaluated metric that has one."""
+        estimated = {key: self.estimate(key) for key in self.evaluations[0].draws}
+        return {key: (each.low, each.high) for key, each in estimated.items()}
+
+    def logged(self, metric: str) -> float:
+        """A metric that was logged or counted beside AP, the mean over the seeds that have it; nan where none has."""
+        return mean_of_known([each.values.get(metric, math.nan) for each in self.finished])
 
 
-def mean_of_known(values: Sequence[float] | np.ndarray) -> float:
-    """The mean of values (n,) that aren't nan; nan if all are."""
-    known = np.asarray(values, dtype=np.float64)
-    known = known[~np.isnan(known)]
-    return float(known.mean()) if len(known) else math.nan
+def mean_of_known(values: Sequence[float]) -> float:
+    """The mean of values that aren't nan; nan if all are."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
-def gather(design: Design, trials: Sequence[TrialResult]) -> list[Configuration]:
-    """The configurations, in the order of the study's file; `draws` are empty.
+def gather(design: Design, trainings: Sequence[Training]) -> list[Configuration]:
+    """The configurations, in the order of the study's file.
 
     Raises:
-        InputError: two trials were scored under different protocols: such numbers are never compared.
+        InputError: two trainings were scored under different protocols: such numbers are never compared.
     """
-    _require_one_protocol(design, trials)
-    by_index: dict[int, list[TrialResult]] = {}
-    for trial in trials:
-        by_index.setdefault(trial.index, []).append(trial)
-    found = [_configuration(design, sorted(by_index[i], key=lambda trial: trial.seed)) for i in sorted(by_index)]
+    _require_one_protocol(design, trainings)
+    by_index: dict[int, list[Training]] = {}
+    for each in trainings:
+        by_index.setdefault(each.index, []).append(each)
+    found = [_configuration(design, sorted(by_index[i], key=lambda training: training.seed)) for i in sorted(by_index)]
     places = {label: place for place, label in enumerate(design.labels)}
     return sorted(found, key=lambda configuration: places.get(configuration.label, len(places)))
 
 
-def resampled(
-    design: Design,
-    trials: Sequence[TrialResult],
-    results: Callable[[int, int], bytes | None],
-    truth: CocoSplit,
+def evaluated(
+    design: Design, configurations: Sequence[Configuration], evaluation: Callable[[Training], Training]
 ) -> list[Configuration]:
-    """The configurations with their bootstrap draws; of a sampled study, those that a report shows have draws.
+    """The configurations, those that a report shows with their trainings evaluated: others' detections aren't read.
 
     Args:
-        results: the compressed detections of a complete trial, by the configuration's index and the seed.
-        truth: the validation split.
-
-    Raises:
-        InputError: as `gather`; the split isn't the one that was scored; detections are missing, damaged or other ones.
+        evaluation: gives a complete training its detections' evaluation.
     """
-    gathered = gather(design, trials)
-    _require_same_split(trials, truth)
-    weights = image_weights(len(truth.image_ids))
-    reported = {configuration.index for configuration in shown(design, gathered)}
-    n = len(truth.image_ids)
-    with_draws = []
-    for each in gathered:
-        columns = []
-        for trial in each.finished if each.index in reported else ():
-            name = f"{design.name}: {each.label}, seed {trial.seed}"
-            columns.append(_draws(truth, results(each.index, trial.seed), trial.value(AP), weights, name))
-        stacked = np.stack(columns, axis=1) if columns else each.draws
-        with_draws.append(dataclasses.replace(each, draws=stacked, n_images=n))
-    return with_draws
+    reported = {each.index for each in shown(design, configurations)}
+    return [
+        replace(each, trainings=tuple(evaluation(one) if one in each.finished else one for one in each.trainings))
+        if each.index in reported
+        else each
+        for each in configurations
+    ]
 
 
 def winner(configurations: Sequence[Configuration]) -> Configuration | None:
@@ -220,11 +235,11 @@ def winner(configurations: Sequence[Configuration]) -> Configuration | None:
 
 def front(design: Design, configurations: Sequence[Configuration]) -> list[Configuration]:
     """The Pareto front by the means of all metrics, of complete configurations; nothing where AP is the only metric."""
-    metrics = {AP: "maximize"} | design.costs
     complete = [each for each in configurations if each.is_complete]
-    if len(metrics) == 1 or not complete:
+    if not design.costs or not complete:
         return []
-    points = [[each.value(m) * (1 if d == "maximize" else -1) for m, d in metrics.items()] for each in complete]
+    signs = {metric: 1 if direction == "maximize" else -1 for metric, direction in design.costs.items()}
+    points = [[each.mean, *(sign * each.logged(metric) for metric, sign in signs.items())] for each in complete]
     return [each for each, is_front in zip(complete, pareto_front(np.array(points)), strict=True) if is_front]
 
 
@@ -239,7 +254,7 @@ def shown(design: Design, configurations: Sequence[Configuration]) -> list[Confi
         rows = sorted(list(chosen.values())[: max(SHOWN, len(on_front))], key=best.index)
     for metric, direction in list(design.costs.items())[:1]:
         sign = 1 if direction == "minimize" else -1
-        rows.sort(key=lambda each: sign * each.value(metric) if not math.isnan(each.value(metric)) else math.inf)
+        rows.sort(key=lambda each: sign * each.logged(metric) if not math.isnan(each.logged(metric)) else math.inf)
     return rows
 
 
@@ -250,17 +265,18 @@ def reference(design: Design, configurations: Sequence[Configuration]) -> Config
     return next((each for each in configurations if each.label == design.reference), None)
 
 
-def _configuration(design: Design, trials: list[TrialResult]) -> Configuration:
-    described = next((trial for trial in trials if trial.label is not None), trials[0])
+def _configuration(design: Design, trainings: list[Training]) -> Configuration:
+    described = next((each for each in trainings if each.label is not None), trainings[0])
     label = f"configuration {described.index}" if described.label is None else described.label
-    return Configuration(described.index, label, dict(described.params), tuple(trials), design.published.get(label))
+    published = design.published.get(label)
+    return Configuration(label, tuple(trainings), dict(described.params), described.index, published)
 
 
-def _require_one_protocol(design: Design, trials: Sequence[TrialResult]) -> None:
+def _require_one_protocol(design: Design, trainings: Sequence[Training]) -> None:
     protocols = [
-        (f"{trial.label}, seed {trial.seed}", json.loads(json.dumps(dict(trial.protocol))))
-        for trial in trials
-        if trial.state == "complete"
+        (f"{each.label}, seed {each.seed}", json.loads(json.dumps(dict(each.protocol))))
+        for each in trainings
+        if each.state == "complete"
     ]
     for name, protocol in protocols:
         first_name, first = protocols[0]
@@ -275,43 +291,3 @@ def _require_one_protocol(design: Design, trials: Sequence[TrialResult]) -> None
                 f"{design.name}: {name} and {first_name} were scored under different protocols ({differences}); such"
                 " APs can't be compared: let all configurations of a study share what their score depends on"
             )
-
-
-def _require_same_split(trials: Sequence[TrialResult], split: CocoSplit) -> None:
-    first = next((trial for trial in trials if trial.state == "complete"), None)
-    current = split_hash(split)
-    if first is not None and first.protocol.get("split_hash") != current:
-        scored_on = str(first.protocol.get("split_hash"))
-        raise InputError(
-            f"{split.file.parent.parent}: its {split.file.name} (sha256 {current[:12]}) is not what this study's trials"
-            f" were scored on ({scored_on[:12]}); name the data folder that they had with --data.root"
-        )
-
-
-def _draws(truth: Instances, compressed: bytes | None, ap: float, weights: np.ndarray, name: str) -> np.ndarray:
-    """(B,): the AP of a trial's detections on every resample."""
-    matches = match(truth, _detections(compressed, truth, name))
-    again = float(average_precision(matches)["AP"])
-    if not abs(again - ap) <= ROUNDING:
-        raise InputError(
-            f"{name}: its detections make an AP of {again:.6f}, but {ap:.6f} was written down; one of the"
-            " two was changed: restore the storage, or run the study under another name"
-        )
-    return bootstrap_ap(matches, weights)
-
-
-def _detections(compressed: bytes | None, truth: Instances, name: str) -> Detections:
-    try:
-        if compressed is None:
-            raise ValueError("missing")
-        unpacking = zlib.decompressobj()
-        text = unpacking.decompress(compressed, LARGEST_DETECTION * (1000 + len(truth)))
-        if not unpacking.eof:
-            raise ValueError("cut short, or far more than the instances' would be")
-        content = parse_json(text, name)
-    except (InputError, ValueError, zlib.error) as error:
-        raise InputError(
-            f"{name}: its detections in the storage can't be read ({one_line(error)[:80]}); restore the storage, or run"
-            " the study under another name"
-        ) from None
-    return Detections.from_results(content, truth, name)

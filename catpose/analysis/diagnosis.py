@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from catpose.analysis.compare import EvaluatedRuns, trusted
+from catpose.analysis.configurations import Configuration
+from catpose.analysis.evaluations import trusted
 from catpose.analysis.statistics import Estimate, Sample, estimate
 from catpose.data.slices import SLICES
 from catpose.instances import Instances
@@ -27,7 +28,7 @@ PER_KEYPOINT = ("AP", "AR", "PCK@0.1", "EPE")
 class Diagnosis:
     """What goes wrong with one model, over all of its runs."""
 
-    evaluated: EvaluatedRuns
+    evaluated: Configuration
     skeleton: Skeleton  # of the K keypoints
     error_types: np.ndarray  # (S * N, K) int8, index into ERROR_TYPES: the runs one below the other
     delta_aps: tuple[DeltaAP, ...]  # one a run
@@ -101,7 +102,7 @@ def varied(slices: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values for name, values in slices.items() if len(set(values.tolist()) - {""}) > 1}
 
 
-def diagnose(evaluated: EvaluatedRuns, truth: Instances, slices: dict[str, np.ndarray], draws: int) -> Diagnosis:
+def diagnose(evaluated: Configuration, truth: Instances, slices: dict[str, np.ndarray], draws: int) -> Diagnosis:
     """Look for what goes wrong, on `draws` resamples of the images; `slices`, (N,) each, as of `varied`."""
     runs = evaluated.detections
     weights = image_weights(len(truth.image_ids), draws)

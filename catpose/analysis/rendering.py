@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from catpose.analysis.report import Report, Row
-from catpose.analysis.sentences import conclusion, name, sentences
+from catpose.analysis.sentences import conclusion, sentences
 from catpose.figures.configurations import Mark, draw_configurations
 from catpose.figures.pareto import draw_pareto
 from catpose.files import atomic_write, require_writable
-from catpose.text import fraction, interval, markdown_escaped, number, p_value, signed, table
+from catpose.text import fraction, interval, known, markdown_escaped, number, p_value, signed, table
 
 #: Columns that stay where they are empty.
 ALWAYS = ("configuration", "seeds", "AP")
@@ -40,8 +40,8 @@ def decision(report: Report) -> Decision:
     return Decision(
         winner=best.label if best else None,
         winner_AP=best.mean if best else None,
-        winner_AP_low=limits.low if limits else None,
-        winner_AP_high=limits.high if limits else None,
+        winner_AP_low=known(limits.low) if limits else None,
+        winner_AP_high=known(limits.high) if limits else None,
         conclusion=" ".join(conclusion(report)),
     )
 
@@ -62,7 +62,7 @@ def markdown(report: Report, figure: str | None = "report.png") -> str:
     parts += [f"![The configurations]({figure})"] if figure else []
     parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
     parts.append("\n".join(f"- {markdown_escaped(sentence)}" for sentence in sentences(report)))
-    commands = [trial.command for trial in report.winner.finished if trial.command] if report.winner else []
+    commands = [each.command for each in report.winner.finished if each.command] if report.winner else []
     if commands:
         parts.append("The winner's trials:\n\n```sh\n" + "\n".join(commands) + "\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -110,9 +110,9 @@ def _table(report: Report) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     rows = [(row, row.configuration, row.difference) for row in report.rows]
     columns: dict[str, list[str]] = {
         "configuration": [each.label + (" (front)" if row.is_front else "") for row, each, _ in rows],
-        **{metric: [number(each.value(metric)) for _, each, _ in rows] for metric in report.design.costs},
+        **{metric: [number(each.logged(metric)) for _, each, _ in rows] for metric in report.design.costs},
         "published*": [fraction(each.published) for _, each, _ in rows],
-        "seeds": [f"{len(each.seeds)}{'' if each.is_complete else f' of {len(each.trials)}'}" for _, each, _ in rows],
+        "seeds": [each.seed_count for _, each, _ in rows],
         "AP": [fraction(each.mean) for _, each, _ in rows],
         "95 % interval": [interval(row.estimate) for row, _, _ in rows],
         "seed sd": [fraction(row.sd) for row, _, _ in rows],
@@ -138,13 +138,13 @@ def _mark(row: Row, cost: str | None) -> Mark:
     each = row.configuration
     low, high = (row.estimate.low, row.estimate.high) if row.estimate else (math.nan, math.nan)
     return Mark(
-        label=name(each),
+        label=each.name,
         value=each.mean,
         low=low,
         high=high,
         points=tuple(each.ap.tolist()),
         published=math.nan if each.published is None else each.published,
-        cost=each.value(cost) if cost else math.nan,
+        cost=each.logged(cost) if cost else math.nan,
         reference=row.is_reference,
         front=row.is_front,
     )
@@ -156,7 +156,7 @@ def _record(report: Report, row: Row) -> dict[str, Any]:
         "configuration": each.label,
         "published_elsewhere": each.published,
         "seeds": len(each.seeds),
-        "seeds_planned": len(each.trials),
+        "seeds_planned": len(each.trainings),
         "AP": each.mean,
         "AP_low": limits.low if limits else None,
         "AP_high": limits.high if limits else None,
@@ -168,7 +168,7 @@ def _record(report: Report, row: Row) -> dict[str, Any]:
         "p_holm": row.p,
         "detectable": compared.detectable if compared else None,
         "minutes": each.seconds / 60,
-        **{metric: each.value(metric) for metric in costs},
+        **{metric: each.logged(metric) for metric in costs},
         **({"front": int(row.is_front)} if costs else {}),
         "reference": int(row.is_reference),
         "seed_AP": " ".join(f"{seed}:{value:.6f}" for seed, value in zip(each.seeds, each.ap, strict=True)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from catpose.analysis.configurations import Configuration, Design, front, reference, shown, winner
-from catpose.analysis.statistics import Difference, Estimate, against, difference, estimate, holm
+from catpose.analysis.statistics import Difference, Estimate, against, difference, holm
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def report(design: Design, configurations: Sequence[Configuration], notes: Seque
     rows = tuple(
         Row(
             configuration=each,
-            estimate=estimate(each.sample) if each.sample else None,
+            estimate=each.estimate("AP") if each.evaluations else None,
             difference=differences.get(each.index),
             p=p.get(each.index),
             is_reference=each is base,

@@ -40,12 +40,6 @@ def conclusion(report: Report) -> list[str]:
     return [*_winner(report), *_differences(report), *_front(report)]
 
 
-def name(configuration: Configuration) -> str:
-    """A configuration in a sentence: where one thing is varied, which, since the label is its value alone."""
-    params, label = configuration.params, configuration.label
-    return f"{next(iter(params)).rsplit('.', 1)[-1]} {label}" if len(params) == 1 else label
-
-
 def tested(difference: Difference, p: float | None) -> str:
     """ "+0.012 [-0.003, +0.027], p 0.110"."""
     return f"{signed(difference.value)} {interval(difference, signed)}, p {p_value(p)}"
@@ -56,16 +50,16 @@ def _winner(report: Report) -> list[str]:
     if best is None:
         highest = max((row.configuration for row in report.rows if row.configuration.seeds), key=lambda each: each.mean)
         return [
-            f"No configuration is complete in all {len(highest.trials)} seeds, so there is no winner; the highest so"
-            f" far is {name(highest)}, {fraction(highest.mean)} with {_seeds(highest)}."
+            f"No configuration is complete in all {len(highest.trainings)} seeds, so there is no winner; the highest so"
+            f" far is {highest.name}, {fraction(highest.mean)} with {_seeds(highest)}."
         ]
     row = next(row for row in report.rows if row.configuration is best)
     value = f"{fraction(best.mean)} {interval(row.estimate)}".rstrip()
     so_far = "So far " if _to_come(report) else ""
     if sum(each.is_complete for each in report.configurations) > 1:
-        first = f"{so_far}{name(best)} has the highest mean AP: {value}."
+        first = f"{so_far}{best.name} has the highest mean AP: {value}."
     else:
-        first = f"{so_far}{name(best)} is the only configuration complete in all its seeds, with an AP of {value}."
+        first = f"{so_far}{best.name} is the only configuration complete in all its seeds, with an AP of {value}."
     higher = [each for each in report.configurations if each.mean > best.mean]
     incomplete = [f"Higher, but not complete in all its seeds: {listed(_names(higher))}."] if higher else []
     return [first, *incomplete, *_winner_against(report, row)]
@@ -75,7 +69,7 @@ def _winner_against(report: Report, winner: Row) -> list[str]:
     """From which other configurations the winner differs."""
     if not report.pairs:
         return []
-    others = {i: name(report.rows[i].configuration) for i in report.pairs}
+    others = {i: report.rows[i].configuration.name for i in report.pairs}
     different = [others[i] for i, p in report.pairs.items() if p < ALPHA]
     alike = [others[i] for i, p in report.pairs.items() if not p < ALPHA]
     if different:
@@ -93,7 +87,7 @@ def _differences(report: Report) -> list[str]:
     if base is None:
         return []
     compared = [(row, row.difference) for row in report.rows if row.difference is not None]
-    named = name(base.configuration)
+    named = base.configuration.name
     if not compared:
         waits = not base.configuration.seeds
         return [f"The reference {named} has no complete trial: nothing can be compared with it yet."] if waits else []
@@ -126,14 +120,14 @@ def _counted(different: Sequence[Row], detectable: Sequence[float], base: str) -
 
 def _significant(row: Row, difference: Difference, base: str) -> str:
     better = "better" if difference.value > 0 else "worse"
-    return f"{name(row.configuration)} is {better} than the reference {base}: {tested(difference, row.p)}."
+    return f"{row.configuration.name} is {better} than the reference {base}: {tested(difference, row.p)}."
 
 
 def _alike(row: Row, difference: Difference, base: str) -> str:
     power = f"; this study would have detected a difference of {fraction(difference.detectable)} with 80 % power"
     shown = power if difference.se > 0 else ""  # where nothing varied (nobody learnt), nothing is known of it
     return (
-        f"{name(row.configuration)} is not significantly different from the reference {base}:"
+        f"{row.configuration.name} is not significantly different from the reference {base}:"
         f" {tested(difference, row.p)}{shown}."
     )
 
@@ -144,7 +138,7 @@ def _front(report: Report) -> list[str]:
     if not front:
         return ["No configuration has all metrics in all seeds yet: there is no Pareto front."] if metrics else []
     each = [
-        f"{name(c)} (AP {fraction(c.mean)}, {', '.join(f'{m} {number(c.value(m))}' for m in metrics)})" for c in front
+        f"{c.name} (AP {fraction(c.mean)}, {', '.join(f'{m} {number(c.logged(m))}' for m in metrics)})" for c in front
     ]
     return [
         f"On the Pareto front of AP and {listed(metrics)}, by the means: {listed(each, MANY)}. No other configuration"
@@ -154,7 +148,7 @@ def _front(report: Report) -> list[str]:
 
 
 def _states(report: Report) -> Counter[str]:
-    return Counter(trial.state for each in report.configurations for trial in each.trials)
+    return Counter(trial.state for each in report.configurations for trial in each.trainings)
 
 
 def _to_come(report: Report) -> int:
@@ -173,7 +167,7 @@ def _partial(report: Report) -> list[str]:
     ]
     if not partial:
         return []
-    lines = [f"Not complete in all seeds: {listed([f'{name(each)} ({_seeds(each)})' for each in partial], MANY)}."]
+    lines = [f"Not complete in all seeds: {listed([f'{each.name} ({_seeds(each)})' for each in partial], MANY)}."]
     if any(each.losses for each in partial):
         lines.append(
             "Where the seeds that failed, ended early or were pruned were the bad ones, the mean of the others flatters"
@@ -201,7 +195,7 @@ def _versions(report: Report) -> list[str]:
 def _losses(report: Report) -> list[str]:
     losses = [(configuration, loss) for configuration in report.configurations for loss in configuration.losses]
     if len(losses) <= MANY:
-        return [f"{name(configuration)}, {str(loss).rstrip('.')}." for configuration, loss in losses]
+        return [f"{configuration.name}, {str(loss).rstrip('.')}." for configuration, loss in losses]
     states = _states(report)
     why = Counter(loss.reason for _, loss in losses if loss.state == "failed")
     counts = [f"{states[s]} of {states.total()} trials {how}." for s, how in ENDS.items() if states[s]]
@@ -222,7 +216,7 @@ def _caution(report: Report) -> list[str]:
 
 def _estimand(report: Report) -> list[str]:
     able = [row.configuration for row in report.rows if row.estimate is not None]
-    alone = [name(each) for each in able if len(each.seeds) == 1]
+    alone = [each.name for each in able if len(each.seeds) == 1]
     if not able:
         return []
     if len(alone) == len(able):
@@ -247,7 +241,7 @@ def _reading(report: Report) -> list[str]:
             "*Published elsewhere, under a protocol that can't be checked: it stands beside these numbers, and is never"
             " subtracted from them."
         )
-    finished = [trial for each in report.configurations for trial in each.finished]
+    finished = [training for each in report.configurations for training in each.finished]
     if finished and finished[0].protocol:
         protocol = finished[0].protocol
         flip = {True: "with flip test", False: "without flip test"}.get(protocol["flip_test"], "flip test unknown")
@@ -259,8 +253,8 @@ def _reading(report: Report) -> list[str]:
 
 
 def _seeds(configuration: Configuration) -> str:
-    return f"{len(configuration.seeds)} of {len(configuration.trials)} seeds"
+    return f"{len(configuration.seeds)} of {len(configuration.trainings)} seeds"
 
 
 def _names(configurations: Sequence[Configuration]) -> list[str]:
-    return [name(each) for each in configurations]
+    return [each.name for each in configurations]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from catpose.analysis.compare import EvaluatedRuns, paired
+from catpose.analysis.compare import paired
+from catpose.analysis.configurations import Configuration
 from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
 from catpose.analysis.statistics import ALPHA, Difference, Estimate
 from catpose.errors import one_line
@@ -41,7 +42,7 @@ def analysis_text(diagnosis: Diagnosis) -> str:
     return "\n\n".join(tables) + "\n"
 
 
-def comparison_text(ours: EvaluatedRuns, theirs: EvaluatedRuns) -> str:
+def comparison_text(ours: Configuration, theirs: Configuration) -> str:
     """Two models on the same resamples of the images, and in a sentence which is better."""
     rows = []
     differences = {key: paired(ours.evaluations[0], theirs.evaluations[0], key) for key in COMPARED}

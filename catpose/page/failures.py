@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from catpose.analysis.compare import ENOUGH, EvaluatedRuns
+from catpose.analysis.configurations import Configuration
 from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
+from catpose.analysis.evaluations import ENOUGH
 from catpose.figures.calibration import draw_reliability, draw_thresholds
 from catpose.figures.cat import draw_keypoint_values
 from catpose.figures.error_types import MEANING, Estimate, Row, draw_delta_ap, draw_error_types, draw_slices
@@ -128,7 +129,7 @@ def _slices(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
     return [Figure("slices", "AP by slice", alt, draw_slices(names, rows), table)]
 
 
-def _confidence(evaluated: EvaluatedRuns, truth: Instances) -> list[Figure]:
+def _confidence(evaluated: Configuration, truth: Instances) -> list[Figure]:
     """Of the first run, but for the ECE, which is of all."""
     which = (
         f" (seeds together; below, the first of {len(evaluated.detections)})" if len(evaluated.detections) > 1 else ""
@@ -187,7 +188,7 @@ def _delta_ap_table(diagnosis: Diagnosis) -> Table:
     )
 
 
-def _keypoint_table(evaluated: EvaluatedRuns, skeleton: Skeleton) -> Table:
+def _keypoint_table(evaluated: Configuration, skeleton: Skeleton) -> Table:
     rows = []
     for name in skeleton.names:
         cells = []

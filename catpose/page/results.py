@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from catpose.analysis.compare import Comparison, EvaluatedRuns
+from catpose.analysis.compare import Comparison
+from catpose.analysis.configurations import Configuration
 from catpose.analysis.models import Model
 from catpose.analysis.statistics import ALPHA
 from catpose.figures.configurations import Mark, draw_configurations
@@ -164,7 +165,7 @@ def has(model: Model, key: str, value: object) -> bool:
     return own == value
 
 
-def runs(evaluated: EvaluatedRuns) -> str:
+def runs(evaluated: Configuration) -> str:
     """How many runs a model has, such as "3 seeds"."""
     return "one run" if len(evaluated.detections) == 1 else f"{len(evaluated.detections)} seeds"
 
@@ -200,7 +201,7 @@ def _row(comparison: Comparison, i: int) -> tuple[str, ...]:
     )
 
 
-def _mark(evaluated: EvaluatedRuns) -> Mark:
+def _mark(evaluated: Configuration) -> Mark:
     made = evaluated.estimate("AP")
     points = tuple(evaluation.values["AP"] for evaluation in evaluated.evaluations)
     return Mark(evaluated.label, made.value, made.low, made.high, points)

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
-from catpose.analysis.configurations import Configuration, gather, winner
-from catpose.analysis.statistics import Sample, estimate
+from catpose.analysis.configurations import Configuration
+from catpose.analysis.evaluations import estimate_of
+from catpose.analysis.report import Report
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.errors import InputError, one_line
 from catpose.files import LARGEST_RECORD, read_json, require_writable, write_json
 from catpose.instances import AreaRule
-from catpose.score.ap import match
-from catpose.score.bootstrap import bootstrap_ap, image_weights
 from catpose.score.detections import Detections
+from catpose.score.full import evaluate_ap
 from catpose.study.directory import StudyDirectory
-from catpose.study.results import design_of, results_of
-from catpose.text import ends, fraction
+from catpose.study.results import ROUNDING
+from catpose.text import ends, fraction, known
 
 _BATCH_SIZE = 32
 
@@ -38,8 +38,8 @@ class MeanAP(BaseModel):
     """The mean over seeds with its 95 % interval, and each seed's."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None  # None on few instances
+    high: float | None
     seeds: list[float]
 
 
@@ -77,8 +77,9 @@ class Final:
         first = f"The winner {record.configuration} ({seeds}) predicted the test split on {when}{once}"
         if record.AP:
             of = "these trained models" if len(record.seeds) == 1 else "the configuration"
-            interval = f"95 % interval {ends(record.AP.low, record.AP.high)}"
-            second = f"Test AP of {of}: {fraction(record.AP.mean)}, {interval}."
+            low, high = record.AP.low, record.AP.high
+            interval = "" if low is None or high is None else f", 95 % interval {ends(low, high)}"
+            second = f"Test AP of {of}: {fraction(record.AP.mean)}{interval}."
         else:
             second = f"{record.file} has no labels, so there is no score: send in the predictions."
         return f"{first} {second}\nfiles: {self.file.parent}/"
@@ -87,6 +88,7 @@ class Final:
 def final(
     study: Study,
     trials: Sequence[Trial],
+    report: Report,
     out: Path,
     root: Path,
     area: AreaRule = "box",
@@ -99,6 +101,7 @@ def final(
 
     Args:
         study, trials: the study and all of its trials.
+        report: what they came to.
         out: the study's folder.
         root: the data folder.
         area: whose area OKS takes.
@@ -110,7 +113,7 @@ def final(
     """
     folder = StudyDirectory(out).final
     file = folder / "final.json"
-    best = _decided(study, trials)
+    best = _decided(study, trials, report)
     earlier = _before(file, best)
     if earlier is not None:
         return Final(file, earlier, before=True)
@@ -125,7 +128,7 @@ def final(
     record = Record(
         study=study.name,
         configuration=best.label,
-        params=best.params,
+        params=dict(best.params),
         seeds=list(best.seeds),
         runs=[trial.run for trial in best.finished],
         time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -133,14 +136,14 @@ def final(
         split_hash=split_hash(split),
         protocol=dict(vars(scores[0].protocol)) if scores[0] else None,
         AP=_test_ap(split, found, scores),
-        values=[{k: None if np.isnan(v) else v for k, v in score.values.items()} for score in scores if score],
+        values=[{k: known(v) for k, v in score.values.items()} for score in scores if score],
         validation_AP=best.ap.tolist(),
     )
     write_json(file, record.model_dump())
     return Final(file, record, before=False)
 
 
-def _decided(study: Study, trials: Sequence[Trial]) -> Configuration:
+def _decided(study: Study, trials: Sequence[Trial], report: Report) -> Configuration:
     """The winner, once nothing can change it any more."""
     open_states = ("running",) if study.time_limit else ("running", "waiting")
     to_come = sum(trial.state in open_states for trial in trials)
@@ -149,13 +152,12 @@ def _decided(study: Study, trials: Sequence[Trial]) -> Configuration:
             f"{study.name}: {to_come} of {len(trials)} trials are still to come, so the winner isn't decided; run the"
             " study to its end before --final"
         )
-    best = winner(gather(design_of(study), results_of(trials)))
-    if best is None:
+    if report.winner is None:
         raise InputError(
             f"{study.name}: no configuration is complete in all its seeds, so there is no winner; see --report, and try"
             " the trials that failed or ended early again with --retry-failed"
         )
-    return best
+    return report.winner
 
 
 def _before(file: Path, best: Configuration) -> Record | None:
@@ -174,10 +176,10 @@ def _before(file: Path, best: Configuration) -> Record | None:
         raise InputError(f"{file}: is damaged ({one_line(what)[:80]}); restore it") from None
     except (InputError, ValueError) as error:
         raise InputError(f"{file}: is damaged ({one_line(error)[:80]}); restore it") from None
-    then = (record.configuration, record.params, record.seeds, record.validation_AP)
-    now = (best.label, json.loads(json.dumps(best.params)), list(best.seeds), best.ap.tolist())
-    if then != now:
-        first, second = (f"{label} (seeds {', '.join(map(str, seeds))})" for label, _, seeds, _ in (then, now))
+    then = (record.configuration, record.params, record.seeds)
+    now = (best.label, json.loads(json.dumps(dict(best.params))), list(best.seeds))
+    if then != now or not np.allclose(record.validation_AP, best.ap, rtol=0, atol=ROUNDING):
+        first, second = (f"{label} (seeds {', '.join(map(str, seeds))})" for label, _, seeds in (then, now))
         raise InputError(
             f"{file}: the test split was predicted with {first}, and the winner is now {second} or was trained anew; a"
             f" test split looked at twice is a validation split. If it must be, move {file.parent} away, and report"
@@ -220,7 +222,6 @@ def _test_ap(split: CocoSplit, found: Sequence[Detections], scores: Sequence[Sco
     each = [float(score.values["AP"]) for score in scores if score]
     if not each:
         return None
-    weights = image_weights(len(split.image_ids))
-    draws = np.stack([bootstrap_ap(match(split, detections), weights) for detections in found], axis=1)
-    mean = estimate(Sample(np.array(each), draws, len(split.image_ids)))
-    return MeanAP(mean=mean.value, low=mean.low, high=mean.high, seeds=each)
+    evaluations = [evaluate_ap(split, detections) for detections in found]
+    mean = estimate_of(evaluations, "AP")
+    return MeanAP(mean=mean.value, low=known(mean.low), high=known(mean.high), seeds=each)

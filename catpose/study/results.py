@@ -1,14 +1,28 @@
-"""A study and its trials as the values that `catpose.analysis` computes with."""
+"""A study's trials as the trainings that `catpose.analysis` computes with, evaluated from the storage's detections."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from catpose.analysis.configurations import Design, TrialResult
+from catpose.analysis.configurations import Configuration, Design, Training, evaluated, gather
+from catpose.data.coco_split import CocoSplit, split_hash
+from catpose.errors import InputError, one_line
+from catpose.files import parse_json
+from catpose.instances import Instances
+from catpose.score.detections import Detections
+from catpose.score.full import evaluate_ap
 from catpose.study.file import Study
 from catpose.study.stored import Outcome
 from catpose.study.trial import Trial
+
+#: Bytes of a detection as JSON; ours have about one thousand.
+LARGEST_DETECTION = 4000
+#: An AP made again from a trial's detections differs by the rounding of float32 from the one written down.
+ROUNDING = 1e-5
 
 
 def design_of(study: Study) -> Design:
@@ -26,14 +40,35 @@ def design_of(study: Study) -> Design:
     )
 
 
-def results_of(trials: Sequence[Trial]) -> list[TrialResult]:
-    """What each trial has come to."""
-    return [_result(trial) for trial in trials]
+def trainings_of(trials: Sequence[Trial]) -> list[Training]:
+    """What each trial has come to; without its detections."""
+    return [_training(trial) for trial in trials]
 
 
-def _result(trial: Trial) -> TrialResult:
+def resampled(
+    design: Design,
+    trials: Sequence[Trial],
+    results: Callable[[int, int], bytes | None],
+    truth: CocoSplit,
+) -> list[Configuration]:
+    """The configurations with their trials' AP on the resamples of the images, of those that a report shows.
+
+    Args:
+        results: the compressed detections of a complete trial, by the configuration's index and the seed.
+        truth: the validation split.
+
+    Raises:
+        InputError: as `gather`; the split isn't the one that was scored; detections are missing, damaged or other ones.
+    """
+    trainings = trainings_of(trials)
+    gathered = gather(design, trainings)
+    _require_same_split(trainings, truth)
+    return evaluated(design, gathered, functools.partial(_evaluated, design.name, results, truth))
+
+
+def _training(trial: Trial) -> Training:
     outcome, configuration = trial.outcome or Outcome(), trial.configuration
-    return TrialResult(
+    return Training(
         index=trial.configuration_index,
         seed=trial.seed,
         state=trial.state,
@@ -52,3 +87,47 @@ def _result(trial: Trial) -> TrialResult:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def _require_same_split(trainings: Sequence[Training], split: CocoSplit) -> None:
+    first = next((each for each in trainings if each.state == "complete"), None)
+    current = split_hash(split)
+    if first is not None and first.protocol.get("split_hash") != current:
+        scored_on = str(first.protocol.get("split_hash"))
+        raise InputError(
+            f"{split.file.parent.parent}: its {split.file.name} (sha256 {current[:12]}) is not what this study's trials"
+            f" were scored on ({scored_on[:12]}); name the data folder that they had with --data.root"
+        )
+
+
+def _evaluated(
+    study: str, results: Callable[[int, int], bytes | None], truth: Instances, training: Training
+) -> Training:
+    """The training with its detections' AP, which must be the one that was written down."""
+    name = f"{study}: {training.label}, seed {training.seed}"
+    detections = _detections(results(training.index, training.seed), truth, name)
+    evaluation = evaluate_ap(truth, detections)
+    again = evaluation.values["AP"]
+    if not abs(again - training.ap) <= ROUNDING:
+        raise InputError(
+            f"{name}: its detections make an AP of {again:.6f}, but {training.ap:.6f} was written down; one of the"
+            " two was changed: restore the storage, or run the study under another name"
+        )
+    return replace(training, evaluation=evaluation)
+
+
+def _detections(compressed: bytes | None, truth: Instances, name: str) -> Detections:
+    try:
+        if compressed is None:
+            raise ValueError("missing")
+        unpacking = zlib.decompressobj()
+        text = unpacking.decompress(compressed, LARGEST_DETECTION * (1000 + len(truth)))
+        if not unpacking.eof:
+            raise ValueError("cut short, or far more than the instances' would be")
+        content = parse_json(text, name)
+    except (InputError, ValueError, zlib.error) as error:
+        raise InputError(
+            f"{name}: its detections in the storage can't be read ({one_line(error)[:80]}); restore the storage, or run"
+            " the study under another name"
+        ) from None
+    return Detections.from_results(content, truth, name)

@@ -11,7 +11,8 @@ import pytest
 from made_up import shaken
 from skeletons import similarity
 
-from catpose.analysis.compare import ENOUGH, compare, evaluate_runs, paired
+from catpose.analysis.compare import compare, evaluate_runs, paired
+from catpose.analysis.evaluations import ENOUGH
 from catpose.analysis.models import Model, read_models
 from catpose.data.coco import read_split
 from catpose.instances import Instances

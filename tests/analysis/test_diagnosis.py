@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from made_up import shaken
 
-from catpose.analysis.compare import ENOUGH, evaluate_runs
+from catpose.analysis.compare import evaluate_runs
 from catpose.analysis.diagnosis import Diagnosis, diagnose, varied
+from catpose.analysis.evaluations import ENOUGH
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.data.slices import slices

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from made_up_study import Trials, study, validation
 
-from catpose.analysis.configurations import SHOWN, Configuration, TrialResult, front, gather, resampled, winner
+from catpose.analysis.configurations import SHOWN, Configuration, Training, front, gather, winner
 from catpose.analysis.rendering import csv_text, decision, markdown, terminal, write
 from catpose.analysis.report import Report, report
 from catpose.analysis.sentences import sentences
@@ -24,7 +24,7 @@ from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
 from catpose.study.file import Study
-from catpose.study.results import design_of, results_of
+from catpose.study.results import design_of, resampled, trainings_of
 
 GRID = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nreference: 1e-5\nseeds: 3\npublished: [0.153, null, 0.228]\n"
 SAMPLED = "space: {model.lr: {low: 1e-5, high: 1e-2, log: true}}\ntrials: 14\nseeds: 2\n"
@@ -53,7 +53,7 @@ def made(study: Study, truth: CocoSplit, trials: Trials) -> Report:
 
 
 def configurations(study: Study, truth: CocoSplit, trials: Trials) -> list[Configuration]:
-    return resampled(design_of(study), results_of(trials.trials), trials.results, truth)
+    return resampled(design_of(study), trials.trials, trials.results, truth)
 
 
 def records(report: Report) -> list[dict[str, str]]:
@@ -239,7 +239,7 @@ def test_configurations_stand_in_the_files_order_whatever_their_points_and_say_w
     made.trials = [
         dataclasses.replace(trial, configuration_index=last - trial.configuration_index) for trial in made.trials
     ]
-    gathered = gather(design_of(grid), results_of(made.trials))
+    gathered = gather(design_of(grid), trainings_of(made.trials))
     assert [each.label for each in gathered] == [*grid.labels]
     assert [each.published for each in gathered] == [*grid.published]
     assert "lr x is left out" in markdown(report(design_of(grid), gathered, ["lr x is left out"]))
@@ -272,7 +272,7 @@ def test_trials_of_two_contracts_are_never_compared(grid: Study, truth: CocoSpli
     protocol = trials.trials[4].outcome.protocol | {key: value}
     trials.change(1, 1, outcome={"protocol": protocol})
     with pytest.raises(InputError, match=rf"0.0001, seed 1 and 1e-05, seed 0 were scored .*\({key} ") as caught:
-        gather(design_of(grid), results_of(trials.trials))
+        gather(design_of(grid), trainings_of(trials.trials))
     assert "\n" not in str(caught.value)
 
 
@@ -364,8 +364,8 @@ def test_the_front_is_who_is_not_beaten(tmp_path: Path) -> None:
 def case(index: int, ap: float, gmacs: float = np.nan, planned: int = 1) -> Configuration:
     """A configuration with one complete trial of those that are planned."""
     values = {"val/AP": ap, "GMACs": gmacs}
-    trials = [TrialResult(index, seed, "waiting" if seed else "complete", values=values) for seed in range(planned)]
-    return Configuration(index, f"{index}", {}, tuple(trials))
+    trials = [Training(index, seed, "waiting" if seed else "complete", values=values) for seed in range(planned)]
+    return Configuration(f"{index}", tuple(trials), index=index)
 
 
 def test_a_configuration_without_its_cost_or_not_complete_is_on_no_front(tmp_path: Path) -> None:

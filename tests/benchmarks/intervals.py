@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 from skeletons import FLIP, SIGMA_ARRAY, similarity
 
-from catpose.analysis.compare import EvaluatedRuns, paired
+from catpose.analysis.compare import evaluate_runs, paired
 from catpose.analysis.diagnosis import Diagnosis
 from catpose.instances import Instances
 from catpose.score.bootstrap import image_weights
 from catpose.score.by_slice import SliceAP, ap_by_slice
 from catpose.score.detections import Detections
 from catpose.score.error_types import delta_ap
-from catpose.score.full import evaluate
 from catpose.score.oks import instance_score
 
 POOL, DRAWS, SIZES = 6000, 300, (60, 132, 200)
@@ -99,7 +98,7 @@ def drawn(whole: Pool, pictures: np.ndarray) -> Pool:
 def figures(whole: Pool, draws: int) -> dict[str, Any]:
     """Everything with a value, and with `low` and `high` where there are draws."""
     truth, models, part = whole
-    ours, theirs = (EvaluatedRuns("", (model,), (evaluate(truth, model, draws),)) for model in models)
+    ours, theirs = (evaluate_runs("", [model], truth, draws) for model in models)
     names = np.array([*SLICES, "the rest"])[part]
     slices: dict[str, tuple[SliceAP, ...]] = {
         name: (each,) for name, each in ap_by_slice(truth, models[0], names, draws).items()

@@ -55,7 +55,7 @@ def told(two: Comparison, p: float, **changed: float) -> str:
 
 def test_what_one_seed_cannot_tell_is_said(two: Comparison) -> None:
     assert told(two, 0.01) == "Yes: +0.100 [-0.100, +0.300] to bad, p 0.010; of these trainings, not of training again"
-    seeds = tuple(dataclasses.replace(each, evaluations=each.evaluations * 3) for each in two.evaluated)
+    seeds = tuple(dataclasses.replace(each, trainings=each.trainings * 3) for each in two.evaluated)
     assert "trainings" not in told(dataclasses.replace(two, evaluated=seeds), 0.01)
 
 

@@ -1,0 +1,56 @@
+"""One metric over a configuration's evaluations: the sample that the statistics take, and its 95 % interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from catpose.analysis.statistics import Estimate, Sample, estimate
+from catpose.score.full import Evaluation
+
+#: On fewer instances than this a bootstrap says too little: there is a value, and no interval.
+ENOUGH = 10
+#: Metrics that are distances rather than fractions of 0..1, the lower the better.
+DISTANCES = ("EPE", "NME", "NMEh")
+
+
+def estimate_of(evaluations: Sequence[Evaluation], key: str) -> Estimate:
+    """A metric with its 95 % interval: an AP's (`analysis.statistics`) but for two metrics, and none on few instances.
+
+    Distances are many small ones and a few large ones: the interval is that of the mean's logarithm. ECE is above
+    0 by noise alone, and its draws more so (`calibration_error`): as much as they are above it, it may be above
+    what it would be on endless data, and the interval's lower end is as much lower.
+    """
+    of = sample(evaluations, key)
+    estimated = estimate(of, fraction=is_fraction(key))
+    known = of.draws[~np.isnan(of.draws).any(axis=1)]
+    if key == "ECE" and len(known):
+        less = replace(of, ap=of.ap - (known.mean() - of.ap.mean()))
+        estimated = replace(estimated, low=estimate(less, fraction=False).low)
+    if not is_fraction(key) and estimated.value > 0:
+        times = math.exp((estimated.high - estimated.value) / estimated.value)
+        estimated = replace(estimated, low=estimated.value / times, high=estimated.value * times)
+    return trusted(estimated, min(evaluation.rests_on[key] for evaluation in evaluations))
+
+
+def trusted(estimated: Estimate, n_instances: int) -> Estimate:
+    """The same without its interval where it rests on too few instances."""
+    return estimated if n_instances >= ENOUGH else replace(estimated, low=math.nan, high=math.nan)
+
+
+def is_fraction(key: str) -> bool:
+    """Whether a metric lies in 0..1; distances don't."""
+    return key.split("/")[0] not in DISTANCES
+
+
+def sample(evaluations: Sequence[Evaluation], key: str) -> Sample:
+    """One metric of a configuration's trainings, with its draws; of no more images than it rests on instances."""
+    n = min(evaluations[0].n_images, *(evaluation.rests_on[key] for evaluation in evaluations))
+    return Sample(
+        np.array([evaluation.values[key] for evaluation in evaluations]),
+        np.stack([evaluation.draws[key] for evaluation in evaluations], axis=1),
+        max(n, 1),
+    )
