@@ -73,7 +73,7 @@ def matches(oks: np.ndarray, image: np.ndarray, instances: np.ndarray, rng: np.r
     true = oks[best_first] >= THRESHOLDS[:, None]
     zeros = np.zeros(len(oks), dtype=np.int64)
     counted = np.ones_like(true)[None]
-    return Matches((), true[None], counted, image[best_first], zeros, best_first, instances[None, None])
+    return Matches(("AP",), true[None], counted, image[best_first], zeros, best_first, instances[None, None])
 
 
 def expected_ap(world: World, sets: int, rng: np.random.Generator) -> np.poly1d:

@@ -1,18 +1,21 @@
-"""Average precision and recall over OKS, COCO's protocol, in two steps.
+"""Average precision and recall, COCO's protocol, in two steps.
 
 `match` compares detections with truth, image by image, once. `average_precision` then counts over all images, and
 `catpose.score.bootstrap` over any number of resamples of them (no image is ever matched again).
 
-The protocol (pycocotools' `COCOeval` for keypoints is the reference, to the last digit): OKS thresholds 0.50:0.05:0.95,
-precision at 101 recalls, at most 20 detections an image and category, the mean over categories. It is applied to 3 + K
-questions in one go: all instances, those of medium and of large size, and K times one keypoint alone, where truth has
-only that keypoint labelled, instances without it are ignored, and detections keep their score.
+The protocol (pycocotools' `COCOeval` is the reference, to the last digit): thresholds 0.50:0.05:0.95 of similarity,
+precision at 101 recalls, at most so many detections an image and category, the mean over categories. For keypoints the
+similarity is OKS, and 3 + K questions are asked in one go: all instances, those of medium and of large size, and K
+times one keypoint alone, where truth has only that keypoint labelled, instances without it are ignored, and detections
+keep their score. `catpose.score.box_ap` asks the same of boxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,63 +27,97 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = 20
 
-#: Areas in px², both ends included.
-SIZES = {"all": (0.0, 1e10), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+#: Areas in px², both ends included, by what AP on them is called.
+SIZES = {"AP": (0.0, 1e10), "AP_M": (32.0**2, 96.0**2), "AP_L": (96.0**2, 1e10)}
 
 _BLOCK = 4000  # instances compared at once: some tens of megabytes
 
 
+class Found(Protocol):
+    """M detections, whatever they are of."""
+
+    def __len__(self) -> int: ...
+    @property
+    def image_id(self) -> np.ndarray: ...
+    @property
+    def category_id(self) -> np.ndarray: ...
+    @property
+    def score(self) -> np.ndarray: ...
+    @property
+    def area(self) -> np.ndarray: ...
+
+
+class Questions(NamedTuple):
+    """Q subsets of the instances whose AP is asked for, and how alike a detection and an instance are."""
+
+    names: tuple[str, ...]  # of their AP: "AP", "AP_M", "AP/nose"
+    sizes: np.ndarray  # (Q, 2) float64, px²: the least and the largest area
+    ignored: np.ndarray  # (Q, N) bool: instances that don't count, those of another size aside
+    similar: Callable[[np.ndarray, np.ndarray], np.ndarray]  # of (B, D, 1) and (B, 1, G): (B, Q or 1, D, G), 0..1
+    most: int  # detections of an image and category that are looked at
+
+
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Who matched whom: Q questions, T thresholds, M detections of highest score first, C categories, I images.
+    """Who matched whom: Q questions, T thresholds, M detections of highest score first, C categories, I images."""
 
-    The questions are those of `SIZES`, then the skeleton's keypoints, each alone.
-    """
-
-    keypoints: tuple[str, ...]  # their names
+    questions: tuple[str, ...]  # the names of their AP
 
     true: np.ndarray  # (Q, T, M) bool: matched to an instance that counts
     counted: np.ndarray  # (Q, T, M) bool: true, or false; the rest is ignored
     image: np.ndarray  # (M,) int64, index of its image in `Instances.image_ids`
     category: np.ndarray  # (M,) int64, index of its category in `Instances.category_ids`
-    detection: np.ndarray  # (M,) int64, index into the `Detections`; those beyond an image's best 20 are absent
+    detection: np.ndarray  # (M,) int64, index into the detections; those beyond an image's best are absent
     instances: np.ndarray  # (Q, C, I) int64: how many instances count
 
 
-def match(truth: Instances, detections: Detections) -> Matches:
-    """Match every image's detections, best first, each with the most similar instance that is still free.
+def match(truth: Instances, detections: Detections, by_keypoint: bool = True) -> Matches:
+    """Match keypoints by OKS.
 
     Args:
         truth, detections: of one data set: the detections' images and categories are among the truth's.
+        by_keypoint: ask for each keypoint's own AP, too.
     """
+    alone = truth.skeleton.names if by_keypoint else ()
+    sizes = np.array([*SIZES.values(), *[SIZES["AP"]] * len(alone)])
+    ignored = np.repeat(truth.ignored[None], len(sizes), axis=0)
+    if by_keypoint:
+        ignored[len(SIZES) :] |= ~truth.labelled.T
+    names = (*SIZES, *(f"AP/{name}" for name in alone))
+    similar = partial(_oks, truth, detections, by_keypoint)
+    return match_by(truth, detections, Questions(names, sizes, ignored, similar, MAX_DETECTIONS))
+
+
+def match_by(truth: Instances, detections: Found, asked: Questions) -> Matches:
+    """Match every image's detections, best first, each with the most similar instance that is still free."""
     n_images, n_units = len(truth.image_ids), len(truth.image_ids) * len(truth.category_ids)
     truth_unit = truth.category_index * n_images + truth.image_index  # matched by itself: one category in one image
     unit = _unit(truth, detections)
     truth_order = np.argsort(truth_unit, kind="stable")
     order = np.lexsort((-detections.score, unit))  # stable: equal scores keep their order
     rank = np.arange(len(order)) - np.searchsorted(unit[order], unit[order])
-    order = order[rank < MAX_DETECTIONS]
+    order = order[rank < asked.most]
     unit = unit[order]
 
-    ignored = _ignored(truth)
-    low, high = _ranges(truth)
+    low, high = asked.sizes.T[..., None]
+    ignored = asked.ignored | (truth.areas < low) | (truth.areas > high)
     matched = np.zeros((len(low), len(THRESHOLDS), len(order)), dtype=bool)
     excused = np.zeros_like(matched)
     for i, j in _blocks(unit, truth_unit[truth_order], n_units):  # (B, D) into `order`, (B, G) into `truth_order`
         d, g = order[i], truth_order[j]
-        similar = _oks(truth, detections, d, g)
+        similar = asked.similar(d[:, :, None], g[:, None, :])
         hit, ignored_hit = _greedy(similar, ignored[:, g].swapaxes(0, 1), truth.crowd[g])
         matched[:, :, i] = hit.transpose(1, 2, 0, 3)
         excused[:, :, i] = ignored_hit.transpose(1, 2, 0, 3)
 
     area = detections.area[order]
-    elsewhere = (area < low[:, None]) | (area > high[:, None])  # an unmatched detection of another size is ignored
+    elsewhere = (area < low) | (area > high)  # an unmatched detection of another size is ignored
     counted = ~(excused | (~matched & elsewhere[:, None, :]))
     units = truth_unit[truth_order]
     instances = [np.bincount(units[~ignored[q, truth_order]], minlength=n_units) for q in range(len(low))]
     best_first = np.lexsort((-detections.score[order], unit // n_images))
     return Matches(
-        keypoints=truth.skeleton.names,
+        questions=asked.names,
         true=(matched & counted)[:, :, best_first],
         counted=counted[:, :, best_first],
         image=(unit % n_images)[best_first],
@@ -110,23 +147,9 @@ def count(truth: Instances, detections: Detections) -> str:
     return "; ".join([line, *remarks])
 
 
-def _unit(truth: Instances, detections: Detections) -> np.ndarray:
+def _unit(truth: Instances, detections: Found) -> np.ndarray:
     category = truth.category_ids.searchsorted(detections.category_id)
     return category * len(truth.image_ids) + truth.image_ids.searchsorted(detections.image_id)
-
-
-def _ranges(truth: Instances) -> tuple[np.ndarray, np.ndarray]:
-    """(Q,) and (Q,): the least and the largest area of each question, px²."""
-    sizes = [*SIZES.values(), *[SIZES["all"]] * len(truth.skeleton)]
-    return np.array([low for low, _ in sizes]), np.array([high for _, high in sizes])
-
-
-def _ignored(truth: Instances) -> np.ndarray:
-    """(Q, N): which instances don't count: crowds and unlabelled ones, those of another size, without the keypoint."""
-    low, high = _ranges(truth)
-    ignored = truth.ignored | (truth.areas < low[:, None]) | (truth.areas > high[:, None])
-    ignored[len(SIZES) :] |= ~truth.labelled.T
-    return ignored
 
 
 def _blocks(
@@ -145,16 +168,18 @@ def _blocks(
             yield first_detection[some] + np.arange(d), first_truth[some] + np.arange(g)
 
 
-def _oks(truth: Instances, detections: Detections, d: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """(B, Q, D, G): the similarity of each block's detections `d` (B, D) to its instances `g` (B, G)."""
-    d, g = (np.ascontiguousarray(index) for index in np.broadcast_arrays(d[:, :, None], g[:, None, :]))
+def _oks(truth: Instances, detections: Detections, by_keypoint: bool, d: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """(B, Q, D, G): the similarity of detections `d` (B, D, 1) to instances `g` (B, 1, G); one for all sizes where no
+    keypoint's own is asked for."""
+    d, g = (np.ascontiguousarray(index) for index in np.broadcast_arrays(d, g))
     found, labelled = detections.keypoints[d], truth.labelled[g]
     each = similarity(found, truth.keypoints[g], truth.areas[g], truth.sigmas)
     stand_in = oks_to_unlabelled(found, truth.boxes[g], truth.areas[g], truth.sigmas)
-    similar = np.empty((len(d), len(SIZES) + len(truth.skeleton), *d.shape[1:]))
-    similar[:, : len(SIZES)] = np.where(labelled.any(axis=-1), oks(each, labelled), stand_in)[:, None]
-    similar[:, len(SIZES) :] = np.moveaxis(np.where(labelled, each, stand_in[..., None]), -1, 1)
-    return similar
+    whole = np.where(labelled.any(axis=-1), oks(each, labelled), stand_in)[:, None]
+    if not by_keypoint:
+        return whole
+    alone = np.moveaxis(np.where(labelled, each, stand_in[..., None]), -1, 1)
+    return np.concatenate([np.repeat(whole, len(SIZES), axis=1), alone], axis=1)
 
 
 def _greedy(similar: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -162,12 +187,12 @@ def _greedy(similar: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tupl
     where there is none, one that is ignored. Of equally similar instances the last is taken. Crowds stay free.
 
     Args:
-        similar: (B, Q, D, G), detections best first. ignored: (B, Q, G) bool. crowd: (B, G) bool.
+        similar: (B, Q or 1, D, G), detections best first. ignored: (B, Q, G) bool. crowd: (B, G) bool.
 
     Returns:
         two bool arrays (B, Q, T, D): matched, and matched to an ignored instance.
     """
-    blocks, questions, n_detections, n_truth = similar.shape
+    (blocks, questions, n_truth), n_detections = ignored.shape, similar.shape[2]
     free = np.ones((blocks, questions, len(THRESHOLDS), n_truth), dtype=bool)
     matched = np.zeros((blocks, questions, len(THRESHOLDS), n_detections), dtype=bool)
     excused = np.zeros_like(matched)
@@ -201,27 +226,28 @@ def average_precision(matches: Matches) -> dict[str, float]:
 
     Returns:
         "AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L"; "AP/KEYPOINT" and "AR/KEYPOINT"
-        for each keypoint; and "n", "n_M", "n_L", the instances that AP, AP_M and AP_L rest on.
+        for each keypoint that was asked for; and "n", "n_M", "n_L", the instances that AP, AP_M and AP_L rest on.
     """
     at50, at75 = 0, 5  # 0.5 and 0.75 among the thresholds
-    keys = ["AP", "AP_M", "AP_L", *(f"AP/{name}" for name in matches.keypoints)]
     by_category: dict[str, list[float]] = {}
     for k in range(matches.instances.shape[1]):
         of_category = matches.category == k
-        for q, key in enumerate(keys):
+        for q, key in enumerate(matches.questions):
             n_instances = int(matches.instances[q, k].sum())
             precision, recall = np.empty((len(THRESHOLDS), len(RECALLS))), np.empty(len(THRESHOLDS))
             for t in range(len(THRESHOLDS)):
                 true, counted = matches.true[q, t, of_category], matches.counted[q, t, of_category]
                 precision[t], recall[t] = _precision_at_recalls(true, counted, n_instances)
-            values = {key: precision.mean(), key.replace("AP", "AR"): recall.mean()}
+            values = {key: precision.mean(), f"AR{key[2:]}": recall.mean()}
             if key == "AP":
                 values |= {"AP50": precision[at50].mean(), "AP75": precision[at75].mean()}
                 values |= {"AR50": recall[at50], "AR75": recall[at75]}
             for name, value in values.items():
                 by_category.setdefault(name, []).append(float(value) if n_instances else np.nan)
     result = {name: _mean_of_present(np.array(values)) for name, values in by_category.items()}
-    return result | {key: float(matches.instances[q].sum()) for q, key in enumerate(("n", "n_M", "n_L"))}
+    sums = matches.instances.sum(axis=(1, 2)).tolist()
+    counts = zip(matches.questions, sums, strict=True)
+    return result | {f"n{key[2:]}": float(n) for key, n in counts if "/" not in key}
 
 
 def _precision_at_recalls(true: np.ndarray, counted: np.ndarray, n_instances: int) -> tuple[np.ndarray, float]:

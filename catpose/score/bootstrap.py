@@ -7,9 +7,11 @@ the images above all, cancels out of their difference.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from catpose.score.ap import RECALLS, SIZES, THRESHOLDS, Matches
+from catpose.score.ap import RECALLS, THRESHOLDS, Matches
 
 _STEP = 250  # draws at once: small enough for the processor's cache
 
@@ -21,7 +23,7 @@ def image_weights(n_images: int, draws: int = 1000, seed: int = 0) -> np.ndarray
     return np.random.default_rng(seed).multinomial(n_images, np.full(n_images, 1 / n_images), size=draws)
 
 
-def bootstrap(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
+def bootstrap(matches: Matches, weights: np.ndarray, categories: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """The metrics of every draw: those of `average_precision` but for its counts "n", "n_M", "n_L", (draws,) each.
 
     A draw that holds an image m times has the value of a data set that holds it m times over (as images of their own).
@@ -29,15 +31,18 @@ def bootstrap(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
 
     Args:
         weights: (draws, I) whole numbers, 0 or more, in the order of `Instances.image_ids`; see `image_weights`.
+        categories: the names of all C, where each one's own "AP/NAME" is wanted: nan where a draw has none of it.
     """
     result: dict[str, np.ndarray] = {}
-    for q, question in enumerate((*SIZES, *matches.keypoints)):
-        precision, recall = _curves(matches, q, weights)
-        which = ("", "_M", "_L")[q] if q < len(SIZES) else f"/{question}"
-        result |= {f"AP{which}": precision.mean(axis=0), f"AR{which}": recall.mean(axis=0)}
+    for q, name in enumerate(matches.questions):
+        by_category = _curves(matches, q, weights)
+        precision, recall = _mean_of_present(by_category)
+        result |= {name: precision.mean(axis=0), f"AR{name[2:]}": recall.mean(axis=0)}
         if q == 0:
             for at, t in (("50", 0), ("75", 5)):  # 0.5 and 0.75 among the thresholds
                 result |= {f"AP{at}": precision[t], f"AR{at}": recall[t]}
+            own = by_category[:, 0].mean(axis=1)
+            result |= {f"AP/{category}": own[k] for k, category in enumerate(categories)}
     return result
 
 
@@ -49,11 +54,12 @@ def bootstrap_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
     Args:
         weights: (draws, I) whole numbers, 0 or more, in the order of `Instances.image_ids`; see `image_weights`.
     """
-    return _curves(matches, 0, weights)[0].mean(axis=0)
+    return _mean_of_present(_curves(matches, 0, weights))[0].mean(axis=0)
 
 
 def _curves(matches: Matches, q: int, weights: np.ndarray) -> np.ndarray:
-    """(2, T, draws): of question q, the mean interpolated precision and the recall reached at every threshold."""
+    """(C, 2, T, draws): of question q and each category, the mean interpolated precision and the recall reached at
+    every threshold; nan where a draw has no instance."""
     n_images = matches.instances.shape[-1]
     if weights.ndim != 2 or weights.shape[1] != n_images or not np.issubdtype(weights.dtype, np.integer):
         raise ValueError(f"weights are (draws, {n_images}) whole numbers; these are {weights.shape} {weights.dtype}")
@@ -64,13 +70,16 @@ def _curves(matches: Matches, q: int, weights: np.ndarray) -> np.ndarray:
 
 
 def _draws(matches: Matches, q: int, weights: np.ndarray) -> np.ndarray:
-    """`_curves` of n draws: the mean over the categories that a draw has, nan where it has none."""
-    total, present = np.zeros((2, len(THRESHOLDS), len(weights))), np.zeros(len(weights))
-    for k in range(matches.instances.shape[1]):
-        n_instances = weights @ matches.instances[q, k]
-        total += np.where(n_instances > 0, _of_category(matches, q, k, weights, n_instances), 0.0)
-        present += n_instances > 0
-    return np.where(present > 0, total, np.nan) / np.maximum(present, 1)
+    """`_curves` of n draws."""
+    n_instances = weights @ matches.instances[q].T  # (n, C)
+    each = [_of_category(matches, q, k, weights, n_instances[:, k]) for k in range(n_instances.shape[1])]
+    return np.where(n_instances.T[:, None, None, :] > 0, np.stack(each), np.nan)
+
+
+def _mean_of_present(curves: np.ndarray) -> np.ndarray:
+    """(C, 2, T, draws) to (2, T, draws): the mean over the categories that a draw has, nan where it has none."""
+    present = ~np.isnan(curves)
+    return np.where(present, curves, 0.0).sum(axis=0) / np.where(present.any(axis=0), present.sum(axis=0), np.nan)
 
 
 def _of_category(matches: Matches, q: int, k: int, weights: np.ndarray, n_instances: np.ndarray) -> np.ndarray:

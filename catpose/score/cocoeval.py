@@ -13,6 +13,8 @@ import numpy as np
 from catpose.skeleton import AP10K, Skeleton
 
 STATS = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L")
+#: Of boxes; "AR@1" and "AR@10" are the recalls with so many detections an image and category.
+BOX_STATS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR@1", "AR@10", "AR", "AR_S", "AR_M", "AR_L")
 
 
 def cocoeval(
@@ -32,15 +34,25 @@ def cocoeval(
         the keys of `average_precision` but for "n", "n_M", "n_L" (AP/KEYPOINT and AR/KEYPOINT only with
         `per_keypoint`); nan where pycocotools says -1.
     """
-    truth = {key: coco[key] for key in ("images", "categories")}
-    truth["annotations"] = [_complete(annotation, i + 1, area) for i, annotation in enumerate(coco["annotations"])]
-    stats = _evaluate(truth, results, skeleton.sigmas)
-    values = dict(zip(STATS, stats, strict=True))
+    truth = _completed(coco, area)
+    values = dict(zip(STATS, _evaluate(truth, results, skeleton.sigmas), strict=True))
     for k, name in enumerate(skeleton.names if per_keypoint else ()):
         alone = truth | {"annotations": [_only(annotation, k) for annotation in truth["annotations"]]}
         stats = _evaluate(alone, results, skeleton.sigmas)
         values |= {f"AP/{name}": stats[0], f"AR/{name}": stats[5]}
-    return {key: float("nan") if value == -1 else float(value) for key, value in values.items()}
+    return _plain(values)
+
+
+def cocoeval_boxes(
+    coco: Mapping[str, Any], results: Sequence[Mapping[str, Any]], area: str = "box"
+) -> dict[str, float]:
+    """The same of a COCO file and box results.
+
+    Returns:
+        "AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR", "AR_S", "AR_M", "AR_L"; nan where pycocotools says -1.
+    """
+    values = dict(zip(BOX_STATS, _evaluate(_completed(coco, area), results, None), strict=True))
+    return _plain({key: value for key, value in values.items() if "@" not in key})
 
 
 def require_agreement(ours: Mapping[str, Any], reference: Mapping[str, float]) -> None:
@@ -54,12 +66,21 @@ def require_agreement(ours: Mapping[str, Any], reference: Mapping[str, float]) -
         raise RuntimeError("the score differs from pycocotools', which is a bug of ours: " + ", ".join(wrong))
 
 
+def _plain(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: float("nan") if value == -1 else float(value) for key, value in values.items()}
+
+
+def _completed(coco: Mapping[str, Any], area: str) -> dict[str, Any]:
+    truth = {key: coco[key] for key in ("images", "categories")}
+    return truth | {"annotations": [_complete(each, i + 1, area) for i, each in enumerate(coco["annotations"])]}
+
+
 def _complete(annotation: Mapping[str, Any], number: int, area: str) -> dict[str, Any]:
     derived = {
         "id": number,
         "area": annotation["area"] if area == "file" else annotation["bbox"][2] * annotation["bbox"][3],
         "iscrowd": int(bool(annotation.get("iscrowd"))),
-        "num_keypoints": sum(v > 0 for v in annotation["keypoints"][2::3]),
+        "num_keypoints": sum(v > 0 for v in annotation.get("keypoints", ())[2::3]),
     }
     return dict(annotation) | derived
 
@@ -71,8 +92,9 @@ def _only(annotation: Mapping[str, Any], keypoint: int) -> dict[str, Any]:
 
 
 def _evaluate(
-    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
+    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float] | None
 ) -> Sequence[float]:
+    """pycocotools' `stats`, of boxes where no sigmas are given."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -88,8 +110,9 @@ def _evaluate(
             found = COCO()
             found.dataset = {**ground.dataset, "annotations": []}
             found.createIndex()
-        evaluation = COCOeval(ground, found, "keypoints")
-        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+        evaluation = COCOeval(ground, found, "bbox" if sigmas is None else "keypoints")
+        if sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = np.array(sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

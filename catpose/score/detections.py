@@ -1,6 +1,7 @@
 """The detections of a model as arrays, from and to a COCO results file.
 
-That is a list of `{"image_id", "category_id", "keypoints": [x, y, confidence] * 17, "score"}`.
+That is a list of `{"image_id", "category_id", "keypoints": [x, y, confidence] * 17, "score"}`, or, of boxes, of
+`{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`.
 """
 
 from __future__ import annotations
@@ -63,46 +64,20 @@ class Detections:
         Raises:
             InputError: where it is no list of such entries, or belongs to another data set.
         """
-        if not isinstance(results, list):
-            raise InputError(f"{file}: a COCO results file is a list of detections, not {type(results).__name__}")
-        images, categories = set(truth.image_ids.tolist()), truth.category_ids.tolist()
-        used = np.unique(truth.category_id).tolist() or categories
-        only = used[0] if len(used) == 1 else None
-        boxed = bool(results) and isinstance(results[0], dict) and bool(results[0].get("bbox"))
-        strangers: list[Any] = []
+        image_id, category_id, score = _columns(results, truth, file)
+        boxed = bool(results) and bool(results[0].get("bbox"))
         for i, entry in enumerate(results):
-            where = f"{file}: entry {i}"
-            if not isinstance(entry, dict):
-                raise InputError(f"{where} is no object; each needs image_id, category_id, keypoints and score")
-            image_id = entry.get("image_id")
-            if not _integer(image_id):
-                raise InputError(f'{where}: "image_id" is {one_line(repr(image_id))[:40]}, not a whole number')
-            if image_id not in images:
-                strangers.append(image_id)
-            category_id = entry.get("category_id", only)
-            if not _integer(category_id) or category_id not in categories:
-                shown = one_line(repr(category_id))[:40]
-                raise InputError(f'{where}: "category_id" is {shown}; the annotations have {str(categories)[:80]}')
-            _numbers(entry, "keypoints", 3 * len(truth.skeleton), where)
-            if not _number(entry.get("score")):
-                raise InputError(f'{where}: "score" is {one_line(repr(entry.get("score")))[:40]}, not a finite number')
+            _numbers(entry, "keypoints", 3 * len(truth.skeleton), f"{file}: entry {i}")
             if boxed:
-                _numbers(entry, "bbox", 4, where)
-        if strangers:
-            some = ", ".join(str(s) for s in list(dict.fromkeys(strangers))[:5])
-            raise InputError(
-                f'{file}: "image_id" of {len(strangers)} of {len(results)} entries is not among the '
-                f"{len(images)} annotated images ({some}{', …' if len(set(strangers)) > 5 else ''}); "
-                "give the annotations these results were made for"
-            )
+                _numbers(entry, "bbox", 4, f"{file}: entry {i}")
         keypoints = _stack([entry["keypoints"] for entry in results], (len(truth.skeleton), 3))
         annotation_ids = [entry.get("annotation_id") for entry in results]
         return cls(
-            image_id=np.array([entry["image_id"] for entry in results], dtype=np.int64),
-            category_id=np.array([entry.get("category_id", only) for entry in results], dtype=np.int64),
+            image_id=image_id,
+            category_id=category_id,
             keypoints=keypoints[..., :2],
             confidence=keypoints[..., 2],
-            score=np.array([entry["score"] for entry in results], dtype=np.float64),
+            score=score,
             annotation_id=np.array([a if _integer(a) else -1 for a in annotation_ids], dtype=np.int64),
             box=_stack([entry["bbox"] for entry in results], (4,)) if boxed else None,
         )
@@ -128,6 +103,71 @@ class Detections:
         for entry, value in zip(results, [] if oks is None else oks.tolist(), strict=oks is not None):
             entry |= {} if math.isnan(value) else {"oks": value}
         return results
+
+
+@dataclass(frozen=True, eq=False)
+class BoxDetections:
+    """A detector's boxes, M of them, in the order of the file (which decides between equal scores)."""
+
+    image_id: np.ndarray  # (M,) int64
+    category_id: np.ndarray  # (M,) int64
+    box: np.ndarray  # (M, 4) float64: x, y, width, height, image px
+    score: np.ndarray  # (M,) float64
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @property
+    def area(self) -> np.ndarray:
+        """(M,) float64, px²."""
+        return self.box[:, 2] * self.box[:, 3]
+
+    @classmethod
+    def from_results(cls, results: Any, truth: Instances, file: str = "the results") -> BoxDetections:
+        """The boxes of a COCO results file; arguments and errors as of `Detections.from_results`."""
+        image_id, category_id, score = _columns(results, truth, file)
+        for i, entry in enumerate(results):
+            _numbers(entry, "bbox", 4, f"{file}: entry {i}")
+        return cls(image_id, category_id, _stack([entry["bbox"] for entry in results], (4,)), score)
+
+
+def _columns(results: Any, truth: Instances, file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What results of any kind have: image ids, category ids and scores, (M,) each; InputError where they aren't such,
+    or belong to another data set."""
+    if not isinstance(results, list):
+        raise InputError(f"{file}: a COCO results file is a list of detections, not {type(results).__name__}")
+    images, categories = set(truth.image_ids.tolist()), truth.category_ids.tolist()
+    used = np.unique(truth.category_id).tolist() or categories
+    only = used[0] if len(used) == 1 else None
+    known = set(categories)
+    strangers: list[Any] = []
+    for i, entry in enumerate(results):
+        where = f"{file}: entry {i}"
+        if not isinstance(entry, dict):
+            raise InputError(f"{where} is no object; each needs image_id, category_id, keypoints (or bbox) and score")
+        image_id = entry.get("image_id")
+        if not _integer(image_id):
+            raise InputError(f'{where}: "image_id" is {one_line(repr(image_id))[:40]}, not a whole number')
+        if image_id not in images:
+            strangers.append(image_id)
+        category_id = entry.get("category_id", only)
+        if not _integer(category_id) or category_id not in known:
+            shown = one_line(repr(category_id))[:40]
+            raise InputError(f'{where}: "category_id" is {shown}; the annotations have {str(categories)[:80]}')
+        if not _number(entry.get("score")):
+            raise InputError(f'{where}: "score" is {one_line(repr(entry.get("score")))[:40]}, not a finite number')
+    if strangers:
+        some = ", ".join(str(s) for s in list(dict.fromkeys(strangers))[:5])
+        raise InputError(
+            f'{file}: "image_id" of {len(strangers)} of {len(results)} entries is not among the '
+            f"{len(images)} annotated images ({some}{', …' if len(set(strangers)) > 5 else ''}); "
+            "give the annotations these results were made for"
+        )
+    return (
+        np.array([entry["image_id"] for entry in results], dtype=np.int64),
+        np.array([entry.get("category_id", only) for entry in results], dtype=np.int64),
+        np.array([entry["score"] for entry in results], dtype=np.float64),
+    )
 
 
 def _integer(value: Any) -> bool:

@@ -9,6 +9,9 @@ import numpy as np
 
 SIDES = (20, 31.9, 32, 50, 96, 96.1, 150, 400)  # 32 and 96: areas exactly at the ends of COCO's size ranges
 
+#: Of a box: left and top of a detection from its corner, width and height.
+SHARES = ((0, 0, 1, 1), (0, 0, 0.5, 1), (0, 0, 1, 0.75), (0, 0, 2, 1), (0.1, 0, 0.8, 1), (-0.5, -0.5, 2, 2))
+
 
 def random_case(seed: int, n_categories: int | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A COCO keypoint file and a results file, as their JSON would be read.
@@ -46,6 +49,47 @@ def random_case(seed: int, n_categories: int | None = None) -> tuple[dict[str, A
             entry | {"bbox": [0.0, 0.0, *rng.choice([10.0, 32.0, 96.0, 200.0], 2).tolist()]} for entry in results
         ]
     categories = [{"id": i + 1} for i in range(n_categories)]
+    return {"images": [{"id": i} for i in image_ids], "annotations": annotations, "categories": categories}, results
+
+
+def random_boxes(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A COCO file of boxes and box results: up to 4 images, some empty; up to 6 boxes in each, some twice, some crowds,
+    with areas of their own; up to 120 detections, some on the truth, some on an exact share of it (so that the overlap
+    falls on a threshold), some near, within or around it, some of no size; scores from a few values.
+    """
+    rng = np.random.default_rng(seed)
+    n_categories = int(rng.choice([1, 2, 3]))
+    image_ids = rng.permutation(50)[: rng.integers(1, 5)].tolist()
+    numbers = iter(rng.permutation(1000).tolist())
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for image_id in image_ids:
+        here = []
+        for _ in range(rng.choice([0, 1, 1, 2, 3, 6])):
+            width, height = (float(rng.choice(SIDES)) for _ in range(2))
+            box = [*rng.integers(0, 200, 2).astype(float).tolist(), width, height]
+            entry = {"image_id": image_id, "category_id": int(rng.integers(1, n_categories + 1)), "bbox": box}
+            share = float(rng.choice([1, 0.6]))
+            entry |= {"area": width * height * share, "iscrowd": int(rng.random() < 0.15)}
+            here.append(entry | {"id": next(numbers)})
+        here += [a | {"id": next(numbers)} for a in here if rng.random() < 0.1]
+        annotations += here
+        for _ in range(rng.choice([0, 1, 2, 5, 20, 120], p=[0.1, 0.2, 0.3, 0.25, 0.1, 0.05])):
+            category_id = int(rng.integers(1, n_categories + 1))
+            box = [*(rng.random(2) * 200).tolist(), *(rng.random(2) * rng.choice([0, 40, 300])).tolist()]
+            if here and rng.random() < 0.85:
+                of = here[rng.integers(len(here))]
+                category_id = of["category_id"] if rng.random() < 0.95 else category_id
+                x, y, width, height = of["bbox"]
+                dx, dy, w, h = (
+                    SHARES[rng.integers(len(SHARES))] if rng.random() < 0.6 else rng.normal([0, 0, 1, 1], 0.1)
+                )
+                box = [x + dx * width, y + dy * height, w * width, h * height]
+            score = float(rng.choice([0, 0.25, 0.5, 0.5, 1, rng.random()]))
+            results.append({"image_id": image_id, "category_id": category_id, "bbox": box, "score": score})
+    rng.shuffle(annotations)  # type: ignore[arg-type]
+    rng.shuffle(results)  # type: ignore[arg-type]
+    categories = [{"id": i + 1, "name": "abc"[i]} for i in range(n_categories)]
     return {"images": [{"id": i} for i in image_ids], "annotations": annotations, "categories": categories}, results
 
 
