@@ -29,6 +29,28 @@ _COUNTERPARTS = {"left": "right", "right": "left", "l": "r", "r": "l"}
 _HIND = ("hind", "back", "rear", "tail", "hip")
 
 
+#: COCO's 17 keypoints of a person with the sigmas of its evaluation (pycocotools 2.0.11, cocoeval.py, `setKpParams`).
+COCO_PERSON = {
+    "nose": 0.026,
+    "left_eye": 0.025,
+    "right_eye": 0.025,
+    "left_ear": 0.035,
+    "right_ear": 0.035,
+    "left_shoulder": 0.079,
+    "right_shoulder": 0.079,
+    "left_elbow": 0.072,
+    "right_elbow": 0.072,
+    "left_wrist": 0.062,
+    "right_wrist": 0.062,
+    "left_hip": 0.107,
+    "right_hip": 0.107,
+    "left_knee": 0.087,
+    "right_knee": 0.087,
+    "left_ankle": 0.089,
+    "right_ankle": 0.089,
+}
+
+
 @dataclass(frozen=True)
 class Skeleton:
     """Keypoints in their order, and what is known of each; K of them.
@@ -214,7 +236,8 @@ def skeleton_of(
         names: in their order.
         flip_pairs: or else by left and right in the names.
         limbs: or else AP-10K's between keypoints of its names.
-        sigmas: by name; of the others AP-10K's for its names, else `DEFAULT_SIGMA`.
+        sigmas: by name; or else COCO's where the names are those of its person, AP-10K's for AP-10K's names, else
+            `DEFAULT_SIGMA`.
         upper, lower: or else AP-10K's for its names; of the others, those named after hindquarters are lower ones.
         name: or else AP-10K's name for its keypoints, "custom" for others.
 
@@ -223,7 +246,8 @@ def skeleton_of(
     """
     names = tuple(names)
     _require_names(names)
-    known = dict(zip(AP10K_NAMES, AP10K.sigmas, strict=True)) | dict(sigmas or {})
+    published = COCO_PERSON if set(names) == COCO_PERSON.keys() else dict(zip(AP10K_NAMES, AP10K.sigmas, strict=True))
+    known = published | dict(sigmas or {})
     rear = [_is_rear(name) for name in names]
     if limbs is None:
         by_name = [(AP10K_NAMES[a], AP10K_NAMES[b]) for a, b in AP10K.limbs]

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from catpose.analysis.configurations import Configuration, Training
-from catpose.analysis.evaluations import is_fraction, sample
+from catpose.analysis.evaluations import is_fraction, require_draws, sample
 from catpose.analysis.models import Model
 from catpose.analysis.statistics import Difference, against, difference
-from catpose.errors import InputError
 from catpose.instances import Instances
 from catpose.score.detections import Detections
 from catpose.score.full import Evaluation, evaluate
-
-#: Of the bootstrap.
-MOST_DRAWS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +39,7 @@ def evaluate_runs(label: str, detections: Sequence[Detections], truth: Instances
     Raises:
         InputError: so many draws as no memory holds.
     """
-    if draws > MOST_DRAWS:
-        raise InputError(f"--draws {str(draws)[:12]}: give {MOST_DRAWS} at most; 1000 are enough for an interval")
+    require_draws(draws)
     trainings = [
         Training(0, seed, "complete", label, detections=each, evaluation=evaluate(truth, each, draws))
         for seed, each in enumerate(detections)

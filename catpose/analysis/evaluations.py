@@ -9,10 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from catpose.analysis.statistics import Estimate, Sample, estimate
+from catpose.errors import InputError
 from catpose.score.full import Evaluation
 
 #: On fewer instances than this a bootstrap says too little: there is a value, and no interval.
 ENOUGH = 10
+#: Of the bootstrap.
+MOST_DRAWS = 100_000
 #: Metrics that are distances rather than fractions of 0..1, the lower the better.
 DISTANCES = ("EPE", "NME", "NMEh")
 
@@ -34,6 +37,12 @@ def estimate_of(evaluations: Sequence[Evaluation], key: str) -> Estimate:
         times = math.exp((estimated.high - estimated.value) / estimated.value)
         estimated = replace(estimated, low=estimated.value / times, high=estimated.value * times)
     return trusted(estimated, min(evaluation.rests_on[key] for evaluation in evaluations))
+
+
+def require_draws(draws: int) -> None:
+    """InputError for so many draws as no memory holds."""
+    if draws > MOST_DRAWS:
+        raise InputError(f"--draws {str(draws)[:12]}: give {MOST_DRAWS} at most; 1000 are enough for an interval")
 
 
 def trusted(estimated: Estimate, n_instances: int) -> Estimate:

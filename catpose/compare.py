@@ -1,0 +1,282 @@
+"""Compare results of any program on one truth: `python -m catpose.compare a.json b.json --truth val.json`.
+
+Results are COCO keypoint results, of any skeleton, or COCO box results; the truth is a COCO file. Printed are AP of
+each method with a 95 % interval from a bootstrap over the images, in all and by size and category, and the best one's
+paired differences to the others, with intervals and p-values corrected for the number of comparisons (Holm).
+pycocotools scores the same files; where it differed by more than 1e-9, the command would fail.
+
+A method is a results file, or several, one for each training seed: NAME=a.json,b.json, or a folder whose .json files
+are those. The area of an instance is the file's, as with pycocotools, where all instances have one, else its box's. The
+sigmas of keypoints are those of skeleton.yaml in the folder above the truth's, or else AP-10K's and COCO's for their
+names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catpose.analysis.evaluations import ENOUGH, require_draws
+from catpose.analysis.methods import Comparison, Method, compare_methods, evaluate_file, n_images_with
+from catpose.analysis.statistics import ALPHA
+from catpose.data.coco import read_coco
+from catpose.data.coco_split import CocoSplit
+from catpose.errors import InputError, Parser, command, natural, one_line
+from catpose.files import read_json
+from catpose.instances import AREA_RULES
+from catpose.score.cocoeval import cocoeval, cocoeval_boxes, require_agreement
+from catpose.score.detections import BoxDetections, Detections
+from catpose.score.full import Evaluation
+from catpose.text import counted, fraction, interval, metric, p_value, signed, table
+
+#: Of a file's detections: where more lie outside of their pictures, it belongs to other pictures.
+_MOST_OUTSIDE = 0.5
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    arguments = _parser().parse_args(argv)
+    compared = compare(_methods(arguments.results), arguments.truth, arguments.draws, log=lambda line: print(line))
+    print(f"\n{_table(compared)}\n")
+    for other in compared.others:
+        print(_difference_table(compared, other))
+    print(_verdict(compared))
+
+
+def compare(
+    methods: Mapping[str, Sequence[str | Path]],
+    truth: str | Path,
+    draws: int = 1000,
+    log: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Compare methods, each with its results files by name, one for each seed.
+
+    Args:
+        truth: a COCO file: with keypoints where the results are of keypoints.
+        draws: resamples of the images.
+        log: is given a line on the truth and one on each file.
+
+    Raises:
+        InputError: a file that can't be read or isn't of this truth, files of both kinds, a file twice, no image that
+            two methods have both predicted.
+        RuntimeError: pycocotools finds other values, which is a bug of ours.
+    """
+    require_draws(draws)
+    contents = {Path(file): _content(Path(file)) for files in methods.values() for file in files}
+    _require_once(methods)
+    boxes = _are_boxes(contents)
+    split = _read_truth(Path(truth), boxes)
+    write = log or (lambda _: None)
+    write(_truth_line(split, boxes))
+    found = {file: _detections(content, split, file, boxes) for file, content in contents.items()}
+    _require_common(methods, found)
+    results = []
+    for name, files in methods.items():
+        seeds = []
+        for file in map(Path, files):
+            seeds.append(evaluate_file(split, found[file], draws, _categories(split)))
+            _check(split, contents[file], seeds[-1], boxes)
+            with_one, annotated = n_images_with(split, found[file])
+            write(f"{file}: {counted(len(found[file]), 'detection')} on {with_one} of {annotated} annotated images")
+        results.append(Method(name, tuple(seeds)))
+    return compare_methods(results)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m catpose.compare", description=__doc__.splitlines()[0].split(": `")[0] + ".")
+    parser.add_argument("results", nargs="+", metavar="RESULTS",
+                        help="COCO results: FILE, NAME=FILE,FILE,… (a file a seed) or a folder of them")  # fmt: skip
+    parser.add_argument("--truth", type=Path, required=True, help="the COCO file that the results belong to")
+    parser.add_argument("--draws", type=natural, default=1000, help="resamples of the images (%(default)s)")
+    return parser
+
+
+def _methods(arguments: Sequence[str]) -> dict[str, list[Path]]:
+    """Names and files of what was asked for; a file is called by its name, or by its path where names are alike."""
+    stems = [Path(each).stem for each in arguments]
+    methods: dict[str, list[Path]] = {}
+    for each in arguments:
+        name, _, files = each.partition("=")
+        if Path(each).exists() or not files:
+            name, files = Path(each).stem if stems.count(Path(each).stem) == 1 else each, each
+        if arguments.count(each) > 1:
+            raise InputError(f"{each}: is there twice; name each results file once")
+        if name in methods:
+            raise InputError(f"{each}: another method is called {name}; give each a name, such as NAME=a.json,b.json")
+        parts = [Path(files)] if Path(files).exists() else [Path(part) for part in files.split(",")]
+        methods[name] = [file for part in parts for file in _files(part)]
+    return methods
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.glob("*.json") if not file.name.startswith("."))
+    if not files:
+        raise InputError(f"{path}: holds no .json; give a results file, or a folder of them")
+    return files
+
+
+def _content(file: Path) -> list[Any]:
+    content = read_json(file)
+    if isinstance(content, dict) and "annotations" in content:
+        raise InputError(f"{file}: is a COCO file, not results; it may be the --truth")
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise InputError(f"{file}: is no list of COCO results, each with image_id, keypoints or bbox, and score")
+    return content
+
+
+def _require_once(methods: Mapping[str, Sequence[str | Path]]) -> None:
+    places: dict[bytes, Path] = {}
+    for file in (Path(file) for files in methods.values() for file in files):
+        content = file.read_bytes()
+        if content in places:
+            same = "is there twice" if places[content].samefile(file) else f"is a copy of {places[content]}"
+            raise InputError(f"{file}: {same}; name each results file once")
+        places[content] = file
+
+
+def _are_boxes(contents: Mapping[Path, list[Any]]) -> bool:
+    """Whether all files hold boxes; False where all hold keypoints. A file without a detection may be either."""
+    kinds = {file: "keypoints" in content[0] for file, content in contents.items() if content}
+    keypoints = next((file for file, has in kinds.items() if has), None)
+    boxes = next((file for file, has in kinds.items() if not has), None)
+    if keypoints is not None and boxes is not None:
+        raise InputError(f"{boxes}: holds boxes, {keypoints} keypoints; compare files of one kind")
+    return boxes is not None
+
+
+def _read_truth(file: Path, boxes: bool) -> CocoSplit:
+    split = read_coco(file, file.parent, labels=not boxes)
+    if not boxes and not split.visibility[~split.crowd].any():
+        raise InputError(f"{file}: no instance has a labelled keypoint, and the results are of keypoints")
+    if np.isnan(split.stated_areas).any():
+        return split
+    return dataclasses.replace(split, areas=split.stated_areas, area_rule="file")
+
+
+def _truth_line(split: CocoSplit, boxes: bool) -> str:
+    what = "boxes" if boxes else f"keypoints, sigmas {', '.join(f'{sigma:g}' for sigma in split.skeleton.sigmas)}"
+    return f"{split.file}: {split.count()}; {what}; area: {AREA_RULES[split.area_rule]}"
+
+
+def _detections(content: list[Any], split: CocoSplit, file: Path, boxes: bool) -> Detections | BoxDetections:
+    """A file's detections; InputError where what they say can't be of these pictures."""
+    found: Detections | BoxDetections
+    if boxes:
+        found = BoxDetections.from_results(content, split, str(file))
+        places = found.box[:, :2] + found.box[:, 2:] / 2
+    else:
+        found = Detections.from_results(content, split, str(file))
+        rows = split.rows_of(found.annotation_id)
+        other = (found.annotation_id >= 0) & ((rows < 0) | (split.image_id[rows] != found.image_id))
+        if other.any():
+            raise InputError(
+                f"{file}: entry {int(other.argmax())} was made from annotation {found.annotation_id[other][0]}, which"
+                f" {split.file} doesn't have on that image; these are the results of another truth"
+            )
+        places = np.median(found.keypoints, axis=1)
+    sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64)
+    sizes = sizes[split.image_ids.searchsorted(found.image_id)]
+    outside = ((places < 0) | (places > sizes)).any(axis=1)
+    if outside.sum() > _MOST_OUTSIDE * len(found):
+        raise InputError(
+            f"{file}: {outside.sum()} of {len(found)} detections lie outside of the pictures of {split.file};"
+            " give the truth that these results were made for, and places in px"
+        )
+    return found
+
+
+def _require_common(
+    methods: Mapping[str, Sequence[str | Path]], found: Mapping[Path, Detections | BoxDetections]
+) -> None:
+    images = {name: {int(i) for file in files for i in found[Path(file)].image_id} for name, files in methods.items()}
+    names = list(images)
+    for i, one in enumerate(names):
+        for other in names[:i]:
+            if images[one] and images[other] and not images[one] & images[other]:
+                raise InputError(
+                    f"{one} and {other}: no image has detections of both; compare results on the same images"
+                )
+
+
+def _categories(split: CocoSplit) -> dict[int, str]:
+    """What the categories are called, by id; by their ids where two have one name."""
+    entries = split.coco["categories"]
+    names = {each["id"]: one_line(each.get("name") or each["id"]) for each in entries}
+    return names if len(set(names.values())) == len(names) else {id_: str(id_) for id_ in names}
+
+
+def _check(split: CocoSplit, content: list[Any], evaluated: Evaluation, boxes: bool) -> None:
+    """RuntimeError where pycocotools says otherwise."""
+    if boxes:
+        reference = cocoeval_boxes(split.coco, content, split.area_rule)
+    else:
+        reference = cocoeval(split.coco, content, split.skeleton, area=split.area_rule)
+    require_agreement(evaluated.values, {key: reference[key] for key in evaluated.values if key in reference})
+
+
+def _table(compared: Comparison) -> str:
+    """Methods as rows: AP with its interval, and the other metrics but categories'."""
+    keys = [key for key in compared.keys if "/" not in key]
+    rows = []
+    for method in compared.methods:
+        ap = method.estimate("AP")
+        others = [metric(method.estimate(key).value) for key in keys[1:]]
+        rows.append((method.name, str(len(method.seeds)), metric(ap.value), interval(ap), *others))
+    return (
+        table(rows, ("method", "files", "AP", "95 % interval", *keys[1:]))
+        + "\npycocotools agrees to 1e-9 with each file."
+    )
+
+
+def _difference_table(compared: Comparison, other: int) -> str:
+    best, one = compared.methods[compared.best], compared.methods[other]
+    rows = []
+    for key in compared.keys:
+        each = compared.differences[key][other]
+        n = best.seeds[0].rests_on[key]
+        said = (interval(each, signed), p_value(compared.p.get(key, {}).get(other))) if n >= ENOUGH else ("", "")
+        values = (fraction(best.estimate(key).value), fraction(one.estimate(key).value))
+        rows.append((key.removeprefix("AP/"), str(n), *values, signed(each.value), *said))
+    header = ("", "instances", *("best", "other"), "difference", "95 % interval", "p")
+    return f"{best.name} (best) minus {one.name} (other):\n\n{table(rows, header)}\n"
+
+
+def _verdict(compared: Comparison) -> str:
+    """Which is best and what that is about, in a sentence or two."""
+    best = compared.methods[compared.best]
+    ap = best.estimate("AP")
+    if not compared.others:
+        return f"AP of {best.name}: {fraction(ap.value)} {interval(ap)}."
+    if max(method.sample("AP").ap.mean() for method in compared.methods) < 0.01:
+        return "No method has an AP of 0.01: there is nothing to compare."
+    beaten = [i for i in compared.others if compared.p["AP"][i] < ALPHA]
+    alike = [i for i in compared.others if i not in beaten]
+    parts = []
+    for places, how in ((beaten, "is better than"), (alike, "is not significantly different from")):
+        if places:
+            each = [
+                f"{compared.methods[i].name} ({signed(compared.differences['AP'][i].value)}"
+                f" {interval(compared.differences['AP'][i], signed)}, p {p_value(compared.p['AP'][i])})"
+                for i in places
+            ]
+            parts.append(f"{how} {', '.join(each)}")
+    single = [method.name for method in compared.methods if len(method.seeds) == 1]
+    about = (
+        f"of these trained models on other images like these; nothing is said about training {', '.join(single)} again"
+        if single
+        else "over trainings with other seeds and other images like these"
+    )
+    n = len(compared.methods)
+    corrected = f"; p corrected for {n * (n - 1) // 2} comparisons" if n > 2 else ""
+    return f"In AP {best.name}, the highest, {'; it '.join(parts)}: {about}{corrected}."
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
