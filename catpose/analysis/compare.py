@@ -1,36 +1,16 @@
-"""Several models on the same images: every metric with its interval, and which of them is better."""
+"""Detections evaluated in every metric, and the difference of two evaluations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from catpose.analysis.configurations import Configuration, Training
 from catpose.analysis.evaluations import is_fraction, require_draws, sample
-from catpose.analysis.models import Model
-from catpose.analysis.statistics import Difference, against, difference
+from catpose.analysis.statistics import Difference, difference
 from catpose.instances import Instances
 from catpose.score.detections import Detections
 from catpose.score.full import Evaluation, evaluate
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Models in the order given; differences and corrected p are the best one's to each other, by the other's place."""
-
-    models: tuple[Model, ...]
-    evaluated: tuple[Configuration, ...]
-    best: int  # of the highest mean AP; the first of equals
-    differences: dict[int, Difference]
-    p: dict[int, float]
-
-
-def compare(models: Sequence[Model], truth: Instances, draws: int = 1000) -> Comparison:
-    """Evaluate all runs on the same resamples of the images, and hold the best model against each other one."""
-    evaluated = [evaluate_runs(model.label, [run.detections for run in model.runs], truth, draws) for model in models]
-    best = max(range(len(evaluated)), key=lambda i: evaluated[i].value("AP"))
-    differences, p = against([sample(each.evaluations, "AP") for each in evaluated], best)
-    return Comparison(tuple(models), tuple(evaluated), best, differences, p)
 
 
 def evaluate_runs(label: str, detections: Sequence[Detections], truth: Instances, draws: int = 1000) -> Configuration:
@@ -39,12 +19,15 @@ def evaluate_runs(label: str, detections: Sequence[Detections], truth: Instances
     Raises:
         InputError: so many draws as no memory holds.
     """
+    trainings = (Training(0, seed, "complete", label, detections=each) for seed, each in enumerate(detections))
+    return Configuration(label, tuple(evaluate_training(each, truth, draws) for each in trainings))
+
+
+def evaluate_training(training: Training, truth: Instances, draws: int) -> Training:
+    """A training with its detections evaluated. Raises as `evaluate_runs`."""
     require_draws(draws)
-    trainings = [
-        Training(0, seed, "complete", label, detections=each, evaluation=evaluate(truth, each, draws))
-        for seed, each in enumerate(detections)
-    ]
-    return Configuration(label, tuple(trainings))
+    assert training.detections is not None
+    return replace(training, evaluation=evaluate(truth, training.detections, draws))
 
 
 def paired(ours: Evaluation, theirs: Evaluation, key: str) -> Difference:

@@ -202,7 +202,7 @@ def gather(design: Design, trainings: Sequence[Training]) -> list[Configuration]
     Raises:
         InputError: two trainings were scored under different protocols: such numbers are never compared.
     """
-    _require_one_protocol(design, trainings)
+    require_one_protocol(design.name, trainings)
     by_index: dict[int, list[Training]] = {}
     for each in trainings:
         by_index.setdefault(each.index, []).append(each)
@@ -272,22 +272,27 @@ def _configuration(design: Design, trainings: list[Training]) -> Configuration:
     return Configuration(label, tuple(trainings), dict(described.params), described.index, published)
 
 
-def _require_one_protocol(design: Design, trainings: Sequence[Training]) -> None:
+def require_one_protocol(name: str, trainings: Sequence[Training]) -> None:
+    """InputError where two complete trainings were scored under different protocols, or one under none.
+
+    Args:
+        name: of the study, for the message.
+    """
     protocols = [
         (f"{each.label}, seed {each.seed}", json.loads(json.dumps(dict(each.protocol))))
         for each in trainings
         if each.state == "complete"
     ]
-    for name, protocol in protocols:
+    for scored, protocol in protocols:
         first_name, first = protocols[0]
         keys = [key for key in {**first, **protocol} if first.get(key) != protocol.get(key)]
         if not protocol:
-            raise InputError(f"{design.name}: {name} has no protocol beside its AP; run the study under another name")
+            raise InputError(f"{name}: {scored} has no protocol beside its AP; run the study under another name")
         if keys:
             differences = ", ".join(
                 f"{k} {one_line(protocol.get(k))[:60]} against {one_line(first.get(k))[:60]}" for k in keys
             )
             raise InputError(
-                f"{design.name}: {name} and {first_name} were scored under different protocols ({differences}); such"
-                " APs can't be compared: let all configurations of a study share what their score depends on"
+                f"{name}: {scored} and {first_name} were scored under different protocols ({differences}); such APs"
+                " can't be compared: score them under one, or report them apart"
             )

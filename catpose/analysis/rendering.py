@@ -81,7 +81,7 @@ def csv_text(report: Report) -> str:
 def figures(report: Report) -> dict[str, bytes]:
     """ "png" and "svg" of the configurations, or of accuracy against cost where the study has a cost."""
     cost = next(iter(report.design.costs), None)
-    marks = [_mark(row, cost) for row in report.rows]
+    marks = [mark(row, cost) for row in report.rows]
     return draw_pareto(marks, cost, _title(report)) if cost else draw_configurations(marks, _title(report))
 
 
@@ -134,7 +134,8 @@ def _minutes(seconds: float) -> str:
     return "" if math.isnan(seconds) else f"{seconds / 60:.1f}" if seconds < 6000 else f"{seconds / 60:.0f}"
 
 
-def _mark(row: Row, cost: str | None) -> Mark:
+def mark(row: Row, cost: str | None = None) -> Mark:
+    """A row as figures draw it, with a cost that was logged."""
     each = row.configuration
     low, high = (row.estimate.low, row.estimate.high) if row.estimate else (math.nan, math.nan)
     return Mark(

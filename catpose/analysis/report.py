@@ -30,6 +30,14 @@ class Row:
         return float(ap.std(ddof=1)) if len(ap) > 1 else math.nan
 
 
+@dataclass(frozen=True)
+class Tested:
+    """The winner's AP minus another's."""
+
+    difference: Difference
+    p: float  # corrected
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """A study as far as it has come."""
@@ -38,7 +46,7 @@ class Report:
     configurations: tuple[Configuration, ...]  # all of them
     rows: tuple[Row, ...]  # those shown, in the table's order
     winner: Configuration | None  # of the highest mean AP among those complete in all seeds
-    pairs: dict[int, float]  # p of the winner against each other row (by its place), corrected for all pairs of rows
+    pairs: dict[int, Tested]  # the winner against each other row, by its place; p corrected for all pairs of rows
     notes: tuple[str, ...] = ()  # what the storage holds beside all this, a line each
 
     @property
@@ -46,6 +54,13 @@ class Report:
         """Those that no row shows."""
         rows = {row.configuration.index for row in self.rows}
         return [each for each in self.configurations if each.index not in rows]
+
+    @property
+    def evaluated(self) -> list[int]:
+        """The places of the rows with an AP: the winner, then the others from the highest mean to the lowest."""
+        able = [i for i, row in enumerate(self.rows) if row.configuration.evaluations]
+        by_ap = sorted(able, key=lambda i: -self.rows[i].configuration.mean)
+        return sorted(by_ap, key=lambda i: self.rows[i].configuration is not self.winner)
 
 
 def report(design: Design, configurations: Sequence[Configuration], notes: Sequence[str] = ()) -> Report:
@@ -87,19 +102,20 @@ def _differences(
     return differences, {i: float(p) for i, p in zip(differences, corrected, strict=True)}
 
 
-def _winner_against(rows: Sequence[Row], best: Configuration | None) -> dict[int, float]:
-    """Corrected p of the winner against each other row, by its place among the rows.
+def _winner_against(rows: Sequence[Row], best: Configuration | None) -> dict[int, Tested]:
+    """The winner minus each other row, by its place among the rows.
 
-    Against the reference it is the table's. Against others it is corrected for all pairs of rows.
+    Against the reference p is the table's. Against others it is corrected for all pairs of rows.
     """
     samples = {i: row.configuration.sample for i, row in enumerate(rows) if row.configuration.sample}
     place = next((i for i in samples if rows[i].configuration is best), None)
     if place is None:
         return {}
     if rows[place].is_reference:
-        return {i: row.p for i, row in enumerate(rows) if row.p is not None}
+        compared = ((i, row.difference, row.p) for i, row in enumerate(rows))
+        return {i: Tested(d.reversed, p) for i, d, p in compared if d is not None and p is not None}
     able = list(samples)
-    _, p = against(list(samples.values()), able.index(place))
-    corrected = {able[i]: value for i, value in p.items()}
-    planned = rows[place].p
-    return corrected | {i: planned for i in corrected if rows[i].is_reference and planned is not None}
+    differences, p = against(list(samples.values()), able.index(place))
+    pairs = {able[i]: Tested(differences[i], p[i]) for i in differences}
+    planned, base = rows[place].p, next((i for i in pairs if rows[i].is_reference), None)
+    return pairs if base is None or planned is None else pairs | {base: Tested(pairs[base].difference, planned)}

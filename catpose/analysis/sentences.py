@@ -70,8 +70,8 @@ def _winner_against(report: Report, winner: Row) -> list[str]:
     if not report.pairs:
         return []
     others = {i: report.rows[i].configuration.name for i in report.pairs}
-    different = [others[i] for i, p in report.pairs.items() if p < ALPHA]
-    alike = [others[i] for i, p in report.pairs.items() if not p < ALPHA]
+    different = [others[i] for i, each in report.pairs.items() if each.p < ALPHA]
+    alike = [others[i] for i, each in report.pairs.items() if not each.p < ALPHA]
     if different:
         result = f"It is significantly different from {listed(different)}"
         result += f", but not from {listed(alike)}" if alike else ""

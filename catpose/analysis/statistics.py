@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -80,6 +80,11 @@ class Difference:
     df: float
     p: float
     detectable: float
+
+    @property
+    def reversed(self) -> Difference:
+        """The reference minus the arm."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
 
 def estimate(sample: Sample, fraction: bool = True) -> Estimate:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from catpose.analysis.compare import Comparison
-from catpose.analysis.models import Model
+from catpose.analysis.rendering import mark
+from catpose.analysis.report import Report
 from catpose.analysis.statistics import ALPHA, pareto_front
 from catpose.cost.complexity import Complexity, complexity
 from catpose.cost.figure import figures
@@ -30,6 +30,7 @@ from catpose.model.backbones.resnet import ResNet
 from catpose.model.bounded import bounded_building, bounded_outputs
 from catpose.page.html import Answer, Block, Figure, Listing, Section, Table, Text
 from catpose.page.results import read_published
+from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.run.checkpoint import described_model
 from catpose.skeleton import Skeleton
 from catpose.text import fraction, interval
@@ -59,15 +60,18 @@ class Price:
         return sum(time.total_s for time in self.times.values()) / len(self.times) / 60 if self.times else math.nan
 
 
-def price(model: Model, skeleton: Skeleton, trusted: tuple[str, ...] = ()) -> Price:
-    """Counted on a model of the first run's settings, if its class is catpose's or trusted, and read from the logs."""
-    return Price(
-        _counted(model, skeleton, trusted), {run.seed: run_time(run.path) for run in model.runs if run.history}
-    )
+def price(runs: Sequence[Run], skeleton: Skeleton, trusted: tuple[str, ...] = ()) -> Price:
+    """Counted on a model of the first run's settings, if its class is catpose's or trusted, and read from the logs.
+
+    Args:
+        runs: of one configuration.
+    """
+    times = {run.seed: run_time(run.path) for run in runs if run.history}
+    return Price(_counted(runs[0], skeleton, trusted), times)
 
 
-def _counted(model: Model, skeleton: Skeleton, trusted: tuple[str, ...]) -> Complexity | None:
-    file = model.runs[0].path / "config.yaml"
+def _counted(run: Run, skeleton: Skeleton, trusted: tuple[str, ...]) -> Complexity | None:
+    file = run.path / "config.yaml"
     try:
         with bounded_building(*LARGEST), bounded_outputs():
             made, settings = described_model(file.read_text(encoding="utf-8"), trusted, skeleton)
@@ -76,34 +80,39 @@ def _counted(model: Model, skeleton: Skeleton, trusted: tuple[str, ...]) -> Comp
         return None
 
 
-def what_does_it_cost(comparison: Comparison, prices: Sequence[Price], profiles: Sequence[Profile]) -> Answer:
+#: What each configuration costs, by its row's place in the report.
+Prices = Mapping[int, Price]
+
+
+def what_does_it_cost(report: Report, runs: Runs, prices: Prices, profiles: Sequence[Profile]) -> Answer:
     """About the best model."""
-    mine = prices[comparison.best]
+    first = report.evaluated[0]
+    mine = prices[first]
     answer = f"{mine.gmacs:.2f} G multiply–adds" if mine.complexity else "unknown size"
     said = [f"{mine.params_m:.1f} M parameters"] if mine.complexity else []
     if mine.times:
         said.append(
             f"{mine.minutes:.0f} min of training a run" if mine.minutes >= 1 else "less than a minute of training"
         )
-    timing = _latency(comparison.models[comparison.best], mine, profiles)
+    timing = _latency(runs_of(report.rows[first].configuration, runs)[0], mine, profiles)
     if timing:
         said.append(timing)
-    cheaper = [i for i, p in comparison.p.items() if prices[i].gmacs < mine.gmacs and not p < ALPHA]
+    cheaper = [i for i, each in report.pairs.items() if prices[i].gmacs < mine.gmacs and not each.p < ALPHA]
     if cheaper:
         cheapest = min(cheaper, key=lambda i: prices[i].gmacs)
-        said.append(f"cheaper, and not significantly different: {comparison.evaluated[cheapest].label}")
+        said.append(f"cheaper, and not significantly different: {report.rows[cheapest].configuration.name}")
     return Answer("What does it cost?", answer, "; ".join(said), "cost")
 
 
-def cost(comparison: Comparison, prices: Sequence[Price], profiles: Sequence[Profile]) -> Section:
-    """What each model costs, its AP against that, and what was profiled; `prices` in the order of the models."""
+def cost(report: Report, runs: Runs, prices: Prices, profiles: Sequence[Profile]) -> Section:
+    """What each model costs, its AP against that, and what was profiled."""
     blocks: list[Block] = [
         Text(
             "Multiply–adds are those from one crop to its heatmaps, as fvcore counts them; FLOPs are twice as many."
             " The published convention also counts ReLU, pooling and bias. The flip test doubles a prediction's cost."
         )
     ]
-    marks = _marks(comparison, prices)
+    marks = _marks(report, prices)
     if any(not math.isnan(mark.cost) for mark in marks):
         blocks.append(
             Figure(
@@ -115,33 +124,35 @@ def cost(comparison: Comparison, prices: Sequence[Price], profiles: Sequence[Pro
         )
     rows = [
         (
-            evaluated.label,
-            model.network,
+            report.rows[i].configuration.name,
+            runs_of(report.rows[i].configuration, runs)[0].network,
             f"{each.params_m:.2f}" if each.complexity else "",
             f"{each.gmacs:.3f}" if each.complexity else "",
             f"{each.complexity.published_macs / 1e9:.3f}" if each.complexity else "",
-            f"{fraction(evaluated.value('AP'))} {interval(evaluated.estimate('AP'))}",
+            f"{fraction(report.rows[i].configuration.mean)} {interval(report.rows[i].estimate)}",
         )
-        for model, evaluated, each in zip(comparison.models, comparison.evaluated, prices, strict=True)
+        for i, each in prices.items()
     ]
-    note = "" if all(each.complexity for each in prices) else "Blank where a model can't be built here: not counted."
+    is_counted = all(each.complexity for each in prices.values())
+    note = "" if is_counted else "Blank where a model can't be built here: not counted."
     header = ("model", "network and input size", "parameters, M", "G multiply–adds", "published convention", "AP")
     blocks += [
         Table("What each model costs", header, rows, note),
         *_published_blocks(),
-        *_run_times(comparison, prices),
+        *_run_times(report, prices),
     ]
     return Section("cost", "What they cost", blocks + profile_blocks(profiles))
 
 
-def _marks(comparison: Comparison, prices: Sequence[Price]) -> list[Mark]:
-    points = [(evaluated.value("AP"), each.gmacs) for evaluated, each in zip(comparison.evaluated, prices, strict=True)]
-    on_front = pareto_front(np.array([(value, -gmacs) for value, gmacs in points]))
-    marks = []
-    for evaluated, (value, gmacs), front in zip(comparison.evaluated, points, on_front, strict=True):
-        interval_of = evaluated.estimate("AP")
-        marks.append(Mark(evaluated.label, value, interval_of.low, interval_of.high, cost=gmacs, front=bool(front)))
-    return marks
+def _marks(report: Report, prices: Prices) -> list[Mark]:
+    """The front is that of complete configurations, as in `analysis.configurations.front`."""
+    rows = {i: report.rows[i] for i in prices}
+    aps = [row.configuration.mean if row.configuration.is_complete else math.nan for row in rows.values()]
+    on_front = pareto_front(np.array([(ap, -each.gmacs) for ap, each in zip(aps, prices.values(), strict=True)]))
+    return [
+        replace(mark(row), cost=prices[i].gmacs, front=bool(is_front), reference=False)
+        for (i, row), is_front in zip(rows.items(), on_front, strict=True)
+    ]
 
 
 def _published_blocks() -> list[Table]:
@@ -168,14 +179,14 @@ def published_figures(counted: Complexity) -> tuple[str, str]:
     return f"{millions} M", f"{billions} G"
 
 
-def _run_times(comparison: Comparison, prices: Sequence[Price]) -> list[Table]:
+def _run_times(report: Report, prices: Prices) -> list[Table]:
     rows = []
-    for evaluated, each in zip(comparison.evaluated, prices, strict=True):
+    for i, each in prices.items():
         for seed, time in each.times.items():
             epoch, step = time.epoch, time.iteration
             rows.append(
                 (
-                    evaluated.label + (f", seed {seed}" if len(each.times) > 1 else ""),
+                    report.rows[i].configuration.name + (f", seed {seed}" if len(each.times) > 1 else ""),
                     f"{epoch.mean_s:.1f}",
                     "" if epoch.std_s is None else f"{epoch.std_s:.1f}",
                     f"{epoch.slowest_s:.1f} ({epoch.slowest_epoch})",
@@ -230,9 +241,9 @@ def profile_blocks(profiles: Sequence[Profile]) -> list[Block]:
     return blocks
 
 
-def _latency(model: Model, mine: Price, profiles: Sequence[Profile]) -> str:
+def _latency(run: Run, mine: Price, profiles: Sequence[Profile]) -> str:
     """The time that one crop takes, where the same network at the same size was profiled."""
-    name = str(model.settings.get("model.class_path")).rsplit(".", 1)[-1]
+    name = str(run.settings.get("model.class_path")).rsplit(".", 1)[-1]
     for measured in (profile.cost for profile in profiles if profile.cost):
         if measured.model != name or measured.complexity != mine.complexity:
             continue

@@ -50,7 +50,7 @@ def failures(diagnoses: Sequence[Diagnosis], truth: Instances) -> Section:
     values = [best.evaluated.value(f"AP/{name}") for name in best.skeleton.names]
     keypoints = Figure(
         "keypoints",
-        f"AP of {best.evaluated.label} with one keypoint at a time",
+        f"AP of {best.evaluated.name} with one keypoint at a time",
         "AP of each keypoint",
         draw_keypoint_values(best.skeleton, values, "AP with this keypoint alone"),
         _keypoint_table(best.evaluated, best.skeleton),
@@ -73,18 +73,18 @@ def failures(diagnoses: Sequence[Diagnosis], truth: Instances) -> Section:
 def _error_types(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
     """How frequent each error type is, and its ΔAP."""
     best = diagnoses[0]
-    names = [each.evaluated.label for each in diagnoses]
+    names = [each.evaluated.name for each in diagnoses]
     gains = {error: [each.delta_ap(error) for each in diagnoses] for error in best.errors}
     return [
         Figure(
             "error_types",
-            f"What becomes of each keypoint, {best.evaluated.label}",
+            f"What becomes of each keypoint, {best.evaluated.name}",
             "bars: the part of each keypoint that is good, jitter, inversion, swap or miss",
             draw_error_types(best.error_types, best.skeleton),
             Table(
                 "All keypoints",
                 ("model", *ERROR_TYPES),
-                [(each.evaluated.label, *(f"{100 * share:.1f} %" for share in each.shares)) for each in diagnoses],
+                [(each.evaluated.name, *(f"{100 * share:.1f} %" for share in each.shares)) for each in diagnoses],
             ),
         ),
         Figure(
@@ -106,7 +106,7 @@ def _error_types(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
 def _slices(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
     """AP by slice; nothing where no attribute has several."""
     best = diagnoses[0]
-    names = [each.evaluated.label for each in diagnoses]
+    names = [each.evaluated.name for each in diagnoses]
     rows = {
         attribute: [
             Row(name, best.size(attribute, name), tuple(each.slice_ap(attribute, name) for each in diagnoses))
@@ -141,7 +141,7 @@ def _confidence(evaluated: Configuration, truth: Instances) -> list[Figure]:
     return [
         Figure(
             "reliability",
-            f"Can confidences be trusted? {evaluated.label}: ECE {fraction(ece.value)} {interval(ece)}{which}",
+            f"Can confidences be trusted? {evaluated.name}: ECE {fraction(ece.value)} {interval(ece)}{which}",
             "reliability: the part of keypoints that is right, by confidence",
             draw_reliability(bins),
             Table(
@@ -157,7 +157,7 @@ def _confidence(evaluated: Configuration, truth: Instances) -> list[Figure]:
         ),
         Figure(
             "thresholds",
-            f"What a threshold on confidence does, {evaluated.label}",
+            f"What a threshold on confidence does, {evaluated.name}",
             "AP, precision and recall against the threshold",
             draw_thresholds(curves),
             Table(
@@ -184,7 +184,7 @@ def _delta_ap_table(diagnosis: Diagnosis) -> Table:
     ]
     note = "AP over all keypoints, were this one's errors of this type alone corrected; costliest first."
     return Table(
-        f"ΔAP by keypoint and error type, {diagnosis.evaluated.label}", ("keypoint", *ERROR_TYPES[1:]), rows, note
+        f"ΔAP by keypoint and error type, {diagnosis.evaluated.name}", ("keypoint", *ERROR_TYPES[1:]), rows, note
     )
 
 
@@ -197,7 +197,7 @@ def _keypoint_table(evaluated: Configuration, skeleton: Skeleton) -> Table:
             known = not np.isnan(estimate.value)
             cells.append(f"{write(estimate.value)} {interval(estimate, write)}".strip() if known else "")
         rows.append((name.replace("_", " "), *cells))
-    return Table(f"Each keypoint, {evaluated.label}", ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px"), rows)
+    return Table(f"Each keypoint, {evaluated.name}", ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px"), rows)
 
 
 def _cell(of: Estimate) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from catpose.analysis.compare import compare
+from catpose.analysis.compare import evaluate_training
+from catpose.analysis.configurations import evaluated, gather
 from catpose.analysis.diagnosis import diagnose, varied
-from catpose.analysis.models import read_models, unfinished
+from catpose.analysis.report import Report
+from catpose.analysis.report import report as report_of
 from catpose.cost.profiling import read_profile
 from catpose.data.coco import read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.data.slices import slices
 from catpose.data.statistics import measure
 from catpose.figures.gallery import gallery
@@ -20,6 +24,8 @@ from catpose.page.failures import failures, where_does_it_fail
 from catpose.page.html import Page, Section, Text
 from catpose.page.reproduction import reproduction
 from catpose.page.results import is_it_real, published, results, which_is_better
+from catpose.page.run_folder import runs_of
+from catpose.page.runs import Found, read_runs
 from catpose.page.training import training
 from catpose.score.error_types import error_types
 from catpose.version import __version__
@@ -47,47 +53,59 @@ def report(
         trusted: modules outside of catpose, whose models may be built to count them.
 
     Raises:
-        InputError: as `read_models`, or a picture can't be read.
+        InputError: as `read_runs`, or a picture can't be read.
     """
     measured = [read_profile(path) for path in profiles]
-    models, split = read_models(runs, root)
-    comparison = compare(models, split, draws)
+    read = read_runs(runs, root)
+    split, outcome = read.split, compared(read, draws)
+    shown = [outcome.rows[i].configuration for i in outcome.evaluated]
     found = slices(split)
     sliced = varied(found)
-    shown = sorted(comparison.evaluated, key=lambda each: -each.value("AP"))[:SHOWN]
-    diagnoses = [diagnose(each, split, sliced, draws) for each in shown]
+    diagnoses = [diagnose(each, split, sliced, draws) for each in shown[:SHOWN]]
     pictures = gallery(
         split,
-        [(each.label, each.detections[0], error_types(split, each.detections[0])) for each in shown],
+        [(each.name, each.detections[0], error_types(split, each.detections[0])) for each in shown[:SHOWN]],
         {name: found[name] for name in sliced},
     )
-    prices = [price(model, split.skeleton, trusted) for model in models]
+    prices = {
+        i: price(runs_of(outcome.rows[i].configuration, read.runs), split.skeleton, trusted) for i in outcome.evaluated
+    }
     train = read_split(split.file.parent.parent, "train")
     counted = {"train": slices(train, pictures=False), "val": found}
-    n = sum(len(model.runs) for model in models)
-    of = f"{len(models)} models, {n} trained networks" if n > 1 else "One trained network"
-    aside = " ".join(["", *unfinished(runs)])
     return Page(
         title,
-        f"{of}, scored on the {len(split.image_ids)} images of {split.file.stem}.{aside}",
+        _subtitle(outcome, split),
         [
-            which_is_better(comparison),
-            is_it_real(comparison),
+            which_is_better(outcome),
+            is_it_real(outcome),
             where_does_it_fail(diagnoses[0]),
-            what_does_it_cost(comparison, prices, measured),
+            what_does_it_cost(outcome, read.runs, prices, measured),
         ],
         [
-            results(comparison),
+            results(outcome),
             failures(diagnoses, split),
             Section("gallery", "Gallery", [Text(GALLERY), pictures]),
-            cost(comparison, prices, measured),
-            training(models),
-            published(comparison),
+            cost(outcome, read.runs, prices, measured),
+            training(shown, read.runs),
+            published(outcome, read.runs),
             Section("data", "The data", data_blocks(measure([train, split]), counted)),
-            reproduction(models, command),
+            reproduction(shown, read.runs, command),
         ],
         f"Made by catpose {__version__} on {time.strftime('%Y-%m-%d')}.",
     )
+
+
+def compared(found: Found, draws: int) -> Report:
+    """What runs and studies came to, evaluated on so many resamples of the validation images."""
+    fully = functools.partial(evaluate_training, truth=found.split, draws=draws)
+    configurations = evaluated(found.design, gather(found.design, found.trainings), fully)
+    return report_of(found.design, configurations, found.notes)
+
+
+def _subtitle(outcome: Report, split: CocoSplit) -> str:
+    n = sum(len(each.seeds) for each in outcome.configurations)
+    of = f"{len(outcome.configurations)} models, {n} trained networks" if n > 1 else "One trained network"
+    return f"{of}, scored on the {len(split.image_ids)} images of {split.file.stem}."
 
 
 GALLERY = (

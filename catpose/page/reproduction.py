@@ -5,18 +5,19 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from catpose.analysis.models import Model, Run
+from catpose.analysis.configurations import Configuration
 from catpose.page.html import Code, Section, Table, Text
+from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.run.provenance import Start
 from catpose.score.protocol import EvaluationProtocol
 
 SHOWN = ("torch", "lightning", "timm")  # packages
 
 
-def reproduction(models: Sequence[Model], command: Sequence[str]) -> Section:
-    """The section that gives versions, settings, protocol and commands of each run."""
-    runs = [(model, run) for model in models for run in model.runs]
-    commands = [fit_command(run) for _, run in runs]
+def reproduction(configurations: Sequence[Configuration], runs: Runs, command: Sequence[str]) -> Section:
+    """The section that gives versions, settings, protocol and commands of each finished training."""
+    both = [(each, run) for each in configurations for run in runs_of(each, runs)]
+    protocol = next(training.protocol for each in configurations for training in each.finished)
     return Section(
         "reproduce",
         "Reproducibility",
@@ -24,7 +25,7 @@ def reproduction(models: Sequence[Model], command: Sequence[str]) -> Section:
             Text("Each run, by its command, on the code and packages named below. This report:"),
             Code(shlex.join(["python", "-m", "catpose.report", *command])),
             Text("The runs, in the order of the table:"),
-            Code("\n".join(commands)),
+            Code("\n".join(run.command for _, run in both)),
             Table(
                 "What each run was made with",
                 (
@@ -39,20 +40,15 @@ def reproduction(models: Sequence[Model], command: Sequence[str]) -> Section:
                     "timm",
                     "machine",
                 ),
-                [(model.label, *_facts(run)) for model, run in runs],
+                [(each.name, *_facts(run)) for each, run in both],
             ),
             Table(
                 "The protocol of every score here: what must be alike before two may be compared",
                 ("what", "here"),
-                protocol_rows(runs[0][1].protocol),
+                protocol_rows(EvaluationProtocol(**protocol)),
             ),
         ],
     )
-
-
-def fit_command(run: Run) -> str:
-    """The `fit` command that trains a run again."""
-    return shlex.join(["python", "-m", "catpose.fit", *(run.starts[0].command if run.starts else [])])
 
 
 def protocol_rows(protocol: EvaluationProtocol) -> list[tuple[str, str]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catpose.analysis.compare import Comparison
 from catpose.analysis.configurations import Configuration
-from catpose.analysis.models import Model
+from catpose.analysis.rendering import mark
+from catpose.analysis.report import Report, Row
+from catpose.analysis.sentences import sentences
 from catpose.analysis.statistics import ALPHA
-from catpose.figures.configurations import Mark, draw_configurations
+from catpose.figures.configurations import draw_configurations
 from catpose.page.html import Answer, Figure, Listing, Section, Table, Text
+from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.plain_yaml import read_yaml
 from catpose.text import fraction, interval, p_value, signed
 
@@ -31,88 +34,84 @@ MEANINGS = (
 )
 
 
-def which_is_better(comparison: Comparison) -> Answer:
-    """The answer that names the best model and its AP."""
-    best = comparison.evaluated[comparison.best]
-    made, n = best.estimate("AP"), len(comparison.evaluated)
-    detail = f"{f'AP {fraction(made.value)} {interval(made)}'.strip()}, {runs(best)}"
-    second = _runner_up(comparison)
-    if second is not None:
-        other = comparison.evaluated[second]
-        detail += f"; next of {n} is {other.label}, {fraction(other.value('AP'))}"
-    return Answer("Which model is better?", best.label, detail, "results")
+def which_is_better(report: Report) -> Answer:
+    """The answer that names the winner and its AP."""
+    question, order = "Which model is better?", report.evaluated
+    best = report.rows[order[0]]
+    if report.winner is None:
+        detail = f"none is complete in all its seeds; the highest so far is {best.configuration.name}, {_ap(best)}"
+        return Answer(question, "Not decided", detail, "results")
+    detail = f"AP {_ap(best)}, {seeds(best.configuration)}"
+    if len(order) > 1:
+        other = report.rows[order[1]].configuration
+        detail += f"; next of {len(order)} is {other.name}, {fraction(other.mean)}"
+    return Answer(question, best.configuration.name, detail, "results")
 
 
-def is_it_real(comparison: Comparison) -> Answer:
-    """The answer whether the best model differs significantly from the runner-up."""
-    question, second = "Is the difference real?", _runner_up(comparison)
-    if second is None:
+def is_it_real(report: Report) -> Answer:
+    """The answer whether the winner differs significantly from the runner-up."""
+    question, order = "Is the difference real?", report.evaluated
+    if len(order) < 2:
         return Answer(question, "Nothing to compare with", "name two runs or more, or a study", "results")
-    difference, p, other = comparison.differences[second], comparison.p[second], comparison.evaluated[second]
-    if math.isnan(p):
-        much = f"{signed(difference.value)} to {other.label}, on too few images to tell".strip()
+    winner, other = report.rows[order[0]].configuration, report.rows[order[1]].configuration
+    pair = report.pairs.get(order[1])
+    if pair is None:
+        why = "a sampler chose these by their AP" if report.design.is_sampled else "no configuration is complete"
+        return Answer(question, "Not tested", f"{signed(winner.mean - other.mean)} to {other.name}; {why}", "results")
+    if math.isnan(pair.p):
+        much = f"{signed(pair.difference.value)} to {other.name}, on too few images to tell".strip()
         return Answer(question, "Can't be told", much, "results")
-    much = f"{signed(difference.value)} {interval(difference, signed)} to {other.label}, p {p_value(p)}"
-    apart = [i for i, p in comparison.p.items() if p < ALPHA]
-    if p < ALPHA:
+    much = f"{signed(pair.difference.value)} {interval(pair.difference, signed)} to {other.name}, p {p_value(pair.p)}"
+    apart = [i for i, each in report.pairs.items() if each.p < ALPHA]
+    if pair.p < ALPHA:
         answer = "Yes"
     else:
         answer = "Not significant"
-        if difference.se > 0:
-            much += f"; a true one of {fraction(difference.detectable)} would be seen 4 times in 5"
-    if 0 < len(apart) < len(comparison.p):
-        much += f"; it is significantly different from {len(apart)} of the {len(comparison.p)} others"
-    if min(len(other.evaluations), len(comparison.evaluated[comparison.best].evaluations)) == 1:
+        if pair.difference.se > 0:
+            much += f"; a true one of {fraction(pair.difference.detectable)} would be seen 4 times in 5"
+    if 0 < len(apart) < len(report.pairs):
+        much += f"; it is significantly different from {len(apart)} of the {len(report.pairs)} others"
+    if min(len(other.seeds), len(winner.seeds)) == 1:
         much += "; of these trainings, not of training again"
     return Answer(question, answer, much, "results")
 
 
-def results(comparison: Comparison) -> Section:
-    """The section of results: models by AP, with intervals and tests."""
-    order = _by_ap(comparison)
-    header = ("model", "seeds", "AP", "95 % interval", *COLUMNS.values(), "to the best", "95 % interval", "p")
-    rows = [_row(comparison, i) for i in order]
-    marks = [_mark(comparison.evaluated[i]) for i in order]
-    n_images = comparison.evaluated[0].n_images
-    n = int(comparison.evaluated[0].evaluations[0].values["n"])
-    words = [
-        f"All models are scored on the same {n_images} images with {n} instances; their intervals come from the same"
-        " resamples of these images, so that what is hard for all of them cancels out of a difference.",
-        "p is corrected for all pairs of models (Holm), since these very numbers chose the best one; intervals are not,"
-        " and what was chosen as best of many looks a little better than it is.",
-    ]
-    if any(len(evaluated.evaluations) == 1 for evaluated in comparison.evaluated):
-        words.append(
-            "A model with one seed is one training: its interval says how it would do on other images, and nothing"
-            " about training it again."
-        )
-    if any(len(evaluated.evaluations) > 1 for evaluated in comparison.evaluated):
-        words.append("With several seeds, an AP is the expected one over trainings and images, a dot is one seed.")
+def results(report: Report) -> Section:
+    """The section of results: what follows, and the configurations by AP, with intervals and tests."""
+    rows = [(i, report.rows[i].configuration) for i in report.evaluated]
+    first = rows[0][1]
+    n = int(first.evaluations[0].values["n"])
+    words = (
+        f"All are scored on the same {first.n_images} images with {n} instances; their intervals come from the same"
+        " resamples of these images, so that what is hard for all of them cancels out of a difference."
+    )
+    to_winner = ("winner minus it", "95 % interval", "p") if report.pairs else ()
+    header = ("model", "seeds", "AP", "95 % interval", *COLUMNS.values(), *to_winner)
     return Section(
         "results",
         "Results",
         [
+            Listing(sentences(report)),
             Figure(
                 "models",
                 "AP of each model with its 95 % interval",
-                f"AP with 95 % intervals; the best is {comparison.evaluated[comparison.best].label}",
-                draw_configurations(marks),
+                f"AP with 95 % intervals; the best is {first.name}",
+                draw_configurations([mark(report.rows[i]) for i, _ in rows]),
             ),
-            Table("Every score, the best model first", header, rows, " ".join(words), highlight=(0,)),
+            Table(
+                "Every score, the best model first", header, [_row(report, i) for i, _ in rows], words, highlight=(0,)
+            ),
             Table(
                 "95 % intervals of the other scores",
                 ("model", *COLUMNS.values()),
-                [
-                    (evaluated.label, *(interval(evaluated.estimate(key), written(key)) for key in COLUMNS))
-                    for evaluated in (comparison.evaluated[i] for i in order)
-                ],
+                [(each.name, *(interval(each.estimate(key), written(key)) for key in COLUMNS)) for _, each in rows],
                 MEANINGS,
             ),
         ],
     )
 
 
-def published(comparison: Comparison) -> Section:
+def published(report: Report, runs: Runs) -> Section:
     """The published tables row by row, with ours beside and what contradicts what."""
     blocks: list[Any] = [
         Text(
@@ -126,7 +125,7 @@ def published(comparison: Comparison) -> Section:
     for table in read_published():
         if table.get("complexity"):
             continue  # with the cost
-        rows = [(*row["cells"], ours(comparison, table, row)) for row in table["rows"]]
+        rows = [(*row["cells"], ours(report, runs, table, row)) for row in table["rows"]]
         note = str(table.get("contradiction") or table.get("remark") or "").strip()
         if "contradiction" in table:
             contradictions.append(f"{table['title']}: {note}")
@@ -141,23 +140,23 @@ def read_published() -> list[dict[str, Any]]:
     return read_yaml(Path(__file__).with_name("published.yaml"), "install catpose again")
 
 
-def ours(comparison: Comparison, table: dict[str, Any], row: dict[str, Any]) -> str:
-    """Our models' AP for a row of a published table; empty where a model can't have its settings."""
+def ours(report: Report, runs: Runs, table: dict[str, Any], row: dict[str, Any]) -> str:
+    """Our AP for a row of a published table; empty where no configuration can have its settings."""
     if row["settings"] is None:
         return ""
     study, cells = row.get("study", table.get("study")), []
-    for model, evaluated in zip(comparison.models, comparison.evaluated, strict=True):
-        name = model.runs[0].study or ""
+    for mine in (report.rows[i] for i in report.evaluated):
+        trained = runs_of(mine.configuration, runs)
+        name = trained[0].study.resolve().name if trained[0].study else ""
         of_study = study is None or name == study or name.startswith((f"{study}-", f"{study}_"))
-        if of_study and all(has(model, key, value) for key, value in row["settings"].items()):
-            made = evaluated.estimate("AP")
-            cells.append(f"{fraction(made.value)} {interval(made)} ({model.network}, {model.epochs} epochs)")
+        if of_study and all(has(trained[0], key, value) for key, value in row["settings"].items()):
+            cells.append(f"{_ap(mine)} ({trained[0].network}, {epochs(trained)} epochs)")
     return "; ".join(cells) or "not run"
 
 
-def has(model: Model, key: str, value: object) -> bool:
-    """Whether a model was trained with a setting; classes are compared by their names."""
-    own = model.settings.get(key)
+def has(run: Run, key: str, value: object) -> bool:
+    """Whether a run was trained with a setting; classes are compared by their names."""
+    own = run.settings.get(key)
     if key.endswith("class_path"):
         return str(own).rsplit(".", 1)[-1] == value
     if isinstance(value, float) and isinstance(own, (int, float)):
@@ -165,9 +164,15 @@ def has(model: Model, key: str, value: object) -> bool:
     return own == value
 
 
-def runs(evaluated: Configuration) -> str:
-    """How many runs a model has, such as "3 seeds"."""
-    return "one run" if len(evaluated.detections) == 1 else f"{len(evaluated.detections)} seeds"
+def seeds(configuration: Configuration) -> str:
+    """How many trainings a configuration has, such as "3 seeds"."""
+    return "one run" if len(configuration.trainings) == 1 else f"{configuration.seed_count} seeds"
+
+
+def epochs(runs: Sequence[Run]) -> str:
+    """How many epochs each run trained: "20", or "18 to 20"."""
+    counts = sorted({len(run.history) for run in runs})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def written(key: str) -> Any:
@@ -175,33 +180,21 @@ def written(key: str) -> Any:
     return (lambda value: f"{value:.1f}") if key == "EPE" else fraction
 
 
-def _by_ap(comparison: Comparison) -> list[int]:
-    return sorted(range(len(comparison.evaluated)), key=lambda i: -comparison.evaluated[i].value("AP"))
+def _ap(row: Row) -> str:
+    return f"{fraction(row.configuration.mean)} {interval(row.estimate)}".strip()
 
 
-def _runner_up(comparison: Comparison) -> int | None:
-    order = _by_ap(comparison)
-    return next((i for i in order if i != comparison.best), None)
-
-
-def _row(comparison: Comparison, i: int) -> tuple[str, ...]:
-    evaluated = comparison.evaluated[i]
-    difference = comparison.differences.get(i)
-    compared = ("best", "", "")
-    if difference is not None:  # the best one's minus this one's, turned round
-        turned = f"[{signed(-difference.high)}, {signed(-difference.low)}]" if not math.isnan(difference.low) else ""
-        compared = (signed(-difference.value), turned, p_value(comparison.p[i]))
+def _row(report: Report, i: int) -> tuple[str, ...]:
+    row, pair = report.rows[i], report.pairs.get(i)
+    each = row.configuration
+    compared: tuple[str, ...] = ("winner" if each is report.winner else "", "", "") if report.pairs else ()
+    if pair is not None:
+        compared = (signed(pair.difference.value), interval(pair.difference, signed), p_value(pair.p))
     return (
-        evaluated.label,
-        str(len(evaluated.evaluations)),
-        fraction(evaluated.value("AP")),
-        interval(evaluated.estimate("AP")),
-        *(written(key)(evaluated.value(key)) for key in COLUMNS),
+        each.name,
+        each.seed_count,
+        fraction(each.mean),
+        interval(row.estimate),
+        *(written(key)(each.value(key)) for key in COLUMNS),
         *compared,
     )
-
-
-def _mark(evaluated: Configuration) -> Mark:
-    made = evaluated.estimate("AP")
-    points = tuple(evaluation.values["AP"] for evaluation in evaluated.evaluations)
-    return Mark(evaluated.label, made.value, made.low, made.high, points)

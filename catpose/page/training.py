@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from catpose.analysis.models import Model, Run
+from catpose.analysis.configurations import Configuration
 from catpose.figures.learning import draw_curves
 from catpose.page.html import Figure, Section, Table
+from catpose.page.run_folder import Run, Runs, runs_of
 
 METRICS = {
     "val/AP": "validation AP",
@@ -18,11 +19,11 @@ METRICS = {
 }
 
 
-def training(models: Sequence[Model]) -> Section:
-    """The section of learning curves."""
+def training(configurations: Sequence[Configuration], runs: Runs) -> Section:
+    """The section of learning curves, of all trainings that were finished."""
     figures = []
     for key, what in METRICS.items():
-        curves = {model.label: [_curve(run, key) for run in model.runs] for model in models}
+        curves = {each.name: [_curve(run, key) for run in runs_of(each, runs)] for each in configurations}
         if not any(len(epochs) for seeds in curves.values() for epochs, _ in seeds):
             continue
         name = key.replace("/", "_")
@@ -31,7 +32,7 @@ def training(models: Sequence[Model]) -> Section:
                 name, what[:1].upper() + what[1:], f"{what} by epoch", draw_curves(curves, what, log=key != "val/AP")
             )
         )
-    return Section("training", "Learning curves", [*figures, _table(models)])
+    return Section("training", "Learning curves", [*figures, _table(configurations, runs)])
 
 
 def _curve(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -40,24 +41,24 @@ def _curve(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
     return epochs, values
 
 
-def _table(models: Sequence[Model]) -> Table:
+def _table(configurations: Sequence[Configuration], runs: Runs) -> Table:
     rows = []
-    for model in models:
-        for run in model.runs:
+    for each in configurations:
+        for run in runs_of(each, runs):
             epochs, aps = _curve(run, "val/AP")
             epochs, aps = epochs[~np.isnan(aps)], aps[~np.isnan(aps)]
             best = int(aps.argmax()) if len(aps) else -1
             rows.append(
                 (
-                    model.label,
+                    each.name,
                     str(run.seed),
-                    str(len(run.history)) + ("" if run.is_whole else f" of {run.settings.get('trainer.max_epochs')}"),
+                    run.lacks or str(len(run.history)),
                     f"{aps[-1]:.3f}" if len(aps) else "",
                     f"{aps[best]:.3f} ({epochs[best]})" if len(aps) else "",
                 )
             )
     note = "This report is about last epochs: the best one was chosen on the very images it is measured on."
-    tested = [model.label for model in models if any(run.results.name != "val_results.json" for run in model.runs)]
+    tested = [each.name for each in configurations if any(run.by_test for run in runs_of(each, runs))]
     if tested:
         note += f" Of {', '.join(tested)}, it is about the checkpoint that catpose.test was given."
     return Table("Last and best epoch", ("model", "seed", "epochs", "last AP", "best AP (epoch)"), rows, note)

@@ -5,6 +5,7 @@ study.db                the storage, where none is named
 trials/NAME             the run of a trial's first claim; trials/NAME-claim2 that of the second, …
 logs/NAME.log           what a training prints
 logs/NAME.holder        the newest claim of a trial
+study.json              what it compares and how its trials stand, for `report`
 report.md, .csv, .png, .svg
 final/                  the winner on the test split
 slurm/                  the jobs' output
@@ -32,6 +33,10 @@ class StudyDirectory:
     @property
     def database(self) -> Path:
         return self.path / "study.db"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "study.json"
 
     @property
     def trials(self) -> Path:

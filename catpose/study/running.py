@@ -21,7 +21,9 @@ from catpose.files import require_writable
 from catpose.study.directory import StudyDirectory
 from catpose.study.file import OptunaClass, Study
 from catpose.study.opening import Opened, open_ledger, settings_of, trained
+from catpose.study.record import write_record
 from catpose.study.rehearsing import rehearse
+from catpose.study.results import design_of
 from catpose.study.rows import Rows
 from catpose.study.runner import fit_runner
 from catpose.study.space import Configuration
@@ -68,7 +70,9 @@ def run(
         directory.record(f"python -m catpose.sweep {shlex.join(command)}", study.file.read_text(encoding="utf-8"))
         for note in opened.notes:
             print(note)
-        states = [trial.state for trial in patiently(ledger.trials)]
+        trials = patiently(ledger.trials)
+        write_record(directory.summary, design_of(study), trials, opened.notes)
+        states = [trial.state for trial in trials]
         to_come = sum(state in OPEN for state in states)
         print(
             f"study {study.name}: {len(states)} trials, {to_come} to come; storage {masked(url)}, files"

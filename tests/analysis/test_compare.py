@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from made_up import shaken
 from skeletons import similarity
 
-from catpose.analysis.compare import compare, evaluate_runs, paired
+from catpose.analysis.compare import evaluate_runs, paired
+from catpose.analysis.configurations import Design
 from catpose.analysis.evaluations import ENOUGH
-from catpose.analysis.models import Model, read_models
+from catpose.analysis.report import Report, report
 from catpose.data.coco import read_split
 from catpose.instances import Instances
 from catpose.score.detections import Detections
@@ -30,29 +30,31 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Instances:
     return split
 
 
-def model(label: str, runs: list[Detections], finished: Path) -> Model:
-    (read,), _ = read_models([finished])
-    return Model(label, tuple(dataclasses.replace(read.runs[0], detections=each) for each in runs))
+def compared(truth: Instances, runs: dict[str, list[Detections]], draws: int) -> Report:
+    return report(Design("test"), [
+        dataclasses.replace(evaluate_runs(label, each, truth, draws), index=i)
+        for i, (label, each) in enumerate(runs.items())
+    ])  # fmt: skip
 
 
-def test_the_better_one_is_found_and_told_from_the_others(truth: Instances, finished: Path) -> None:
+def test_the_better_one_is_found_and_told_from_the_others(truth: Instances) -> None:
     spreads = {"bad": 0.12, "good": 0.03, "middling": 0.06}
-    models = [model(k, [shaken(truth, s, i) for i in range(3)], finished) for k, s in spreads.items()]
-    made = compare(models, truth, draws=100)
-    assert made.evaluated[made.best].label == "good"
-    assert set(made.differences) == set(made.p) == {0, 2}
-    assert made.differences[0].value > made.differences[2].value > 0
-    assert max(made.p.values()) < 0.05
-    for i, difference in made.differences.items():
-        assert difference.value == pytest.approx(made.evaluated[made.best].value("AP") - made.evaluated[i].value("AP"))
-        assert difference.low <= difference.value <= difference.high
+    made = compared(truth, {k: [shaken(truth, s, i) for i in range(3)] for k, s in spreads.items()}, draws=100)
+    assert made.winner is not None
+    assert made.winner.label == "good"
+    assert set(made.pairs) == {0, 2}
+    assert made.pairs[0].difference.value > made.pairs[2].difference.value > 0
+    for i, pair in made.pairs.items():
+        assert pair.p < 0.05
+        assert pair.difference.value == pytest.approx(made.winner.value("AP") - made.rows[i].configuration.value("AP"))
+        assert pair.difference.low <= pair.difference.value <= pair.difference.high
 
 
-def test_a_model_is_not_told_from_itself(truth: Instances, finished: Path) -> None:
+def test_a_model_is_not_told_from_itself(truth: Instances) -> None:
     one = shaken(truth, 0.06, 0)
-    made = compare([model("a", [one], finished), model("b", [one], finished)], truth, draws=200)
-    assert made.differences[1].value == made.differences[1].low == made.differences[1].high == 0
-    assert made.p[1] == 1
+    pair = compared(truth, {"a": [one], "b": [one]}, draws=200).pairs[1]
+    assert pair.difference.value == pair.difference.low == pair.difference.high == 0
+    assert pair.p == 1
 
 
 def test_distances_have_intervals_that_are_no_fractions(truth: Instances) -> None:

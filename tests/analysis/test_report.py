@@ -125,11 +125,12 @@ def test_the_winner_has_the_highest_mean_of_the_complete_ones(grid: Study, truth
 
 def test_the_winner_against_the_reference_is_the_tables_comparison(grid: Study, truth: CocoSplit) -> None:
     out = made(grid, truth, trials_of(grid, truth, [9.0, 4.0, 4.5]))
-    assert out.pairs[0] == out.rows[1].p
+    assert out.pairs[0].p == out.rows[1].p
     assert set(out.pairs) == {0, 2}
     assert "these very numbers chose the winner" in text(out)
     out = made(grid, truth, trials_of(grid, truth, [4.0, 5.0, 9.0]))
-    assert out.pairs == {1: out.rows[1].p, 2: out.rows[2].p}
+    assert {i: pair.p for i, pair in out.pairs.items()} == {1: out.rows[1].p, 2: out.rows[2].p}
+    assert all(pair.difference.value > 0 for pair in out.pairs.values())
     assert "these very numbers chose the winner" not in text(out)
 
 

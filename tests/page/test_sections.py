@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catpose.analysis.compare import Comparison, compare, evaluate_runs
+from catpose.analysis.compare import evaluate_runs
+from catpose.analysis.configurations import Configuration, Design
 from catpose.analysis.diagnosis import diagnose
-from catpose.analysis.models import Model, Run, read_models
+from catpose.analysis.report import Report, Tested, report
 from catpose.analysis.statistics import Difference
 from catpose.cost.complexity import complexity
 from catpose.cost.profiling import Cost, Profile
@@ -24,6 +25,8 @@ from catpose.page.cost import Price, what_does_it_cost
 from catpose.page.failures import where_does_it_fail
 from catpose.page.html import Figure, Listing, Table, Text
 from catpose.page.results import is_it_real, ours, published, read_published
+from catpose.page.run_folder import Run
+from catpose.page.runs import Found, read_runs
 from catpose.page.training import training
 from catpose.score.detections import Detections
 
@@ -34,37 +37,58 @@ def truth(drawn: Path) -> Instances:
 
 
 @pytest.fixture(scope="module")
-def run(finished: Path) -> Run:
-    (model,), _ = read_models([finished])
-    return model.runs[0]
+def found(finished: Path) -> Found:
+    return read_runs([finished])
 
 
 @pytest.fixture(scope="module")
-def two(run: Run, truth: Instances) -> Comparison:
+def run(found: Found) -> Run:
+    (run,) = found.runs.values()
+    return run
+
+
+def configuration(found: Found, truth: Instances, label: str, off_px: float = 0.0, index: int = 0) -> Configuration:
+    """The run's detections, moved by some pixels."""
+    (training,) = found.trainings
+    assert training.detections is not None
+    moved = dataclasses.replace(training.detections, keypoints=training.detections.keypoints + off_px)
+    evaluated = evaluate_runs(label, [moved], truth, draws=50)
+    trainings = tuple(dataclasses.replace(each, run=training.run) for each in evaluated.trainings)
+    return dataclasses.replace(evaluated, trainings=trainings, index=index)
+
+
+@pytest.fixture(scope="module")
+def two(found: Found, truth: Instances) -> Report:
     """A run beside one whose detections lie a little off."""
-    found = run.detections
-    off = dataclasses.replace(run, detections=dataclasses.replace(found, keypoints=found.keypoints + 9.0))
-    return compare([Model("good", (run,)), Model("bad", (off,))], truth, draws=50)
+    return report(
+        Design("two"), [configuration(found, truth, "good"), configuration(found, truth, "bad", 9.0, index=1)]
+    )
 
 
-def told(two: Comparison, p: float, **changed: float) -> str:
-    made = Difference(0.1, -0.1, 0.3, 0.1, 30.0, p, 0.28)
-    answer = is_it_real(dataclasses.replace(two, differences={1: dataclasses.replace(made, **changed)}, p={1: p}))
+def told(two: Report, p: float, seeds: int = 1, **changed: float) -> str:
+    made = dataclasses.replace(Difference(0.1, -0.1, 0.3, 0.1, 30.0, p, 0.28), **changed)
+    rows = tuple(
+        dataclasses.replace(
+            row, configuration=dataclasses.replace(row.configuration, trainings=row.configuration.trainings * seeds)
+        )
+        for row in two.rows
+    )
+    winner = rows[0].configuration
+    answer = is_it_real(dataclasses.replace(two, rows=rows, winner=winner, pairs={1: Tested(made, p)}))
     return f"{answer.answer}: {answer.detail}"
 
 
-def test_what_one_seed_cannot_tell_is_said(two: Comparison) -> None:
+def test_what_one_seed_cannot_tell_is_said(two: Report) -> None:
     assert told(two, 0.01) == "Yes: +0.100 [-0.100, +0.300] to bad, p 0.010; of these trainings, not of training again"
-    seeds = tuple(dataclasses.replace(each, trainings=each.trainings * 3) for each in two.evaluated)
-    assert "trainings" not in told(dataclasses.replace(two, evaluated=seeds), 0.01)
+    assert "trainings" not in told(two, 0.01, seeds=3)
 
 
-def test_what_would_have_been_seen_is_said_where_it_is_known(two: Comparison) -> None:
+def test_what_would_have_been_seen_is_said_where_it_is_known(two: Report) -> None:
     assert "a true one of 0.280 would be seen 4 times in 5" in told(two, 0.3)
     assert "4 times in 5" not in told(two, 1.0, se=0.0, detectable=0.0)  # the same detections twice
 
 
-def test_nothing_is_claimed_of_one_image(two: Comparison) -> None:
+def test_nothing_is_claimed_of_one_image(two: Report) -> None:
     assert told(two, np.nan, low=np.nan, high=np.nan) == "Can't be told: +0.100 to bad, on too few images to tell"
 
 
@@ -87,8 +111,8 @@ def test_the_published_ap_are_those_that_the_studies_quote() -> None:
                 assert f"{float(row['cells'][-1]):.3f}" in text
 
 
-def test_only_tables_that_contradict_something_are_counted(two: Comparison) -> None:
-    section = published(two)
+def test_only_tables_that_contradict_something_are_counted(two: Report, found: Found) -> None:
+    section = published(two, found.runs)
     (listing,) = (block for block in section.blocks if isinstance(block, Listing))
     count = section.blocks[list(section.blocks).index(listing) - 1]
     assert isinstance(count, Text)
@@ -114,53 +138,55 @@ def test_only_tables_that_contradict_something_are_counted(two: Comparison) -> N
     ],
 )  # fmt: skip
 def test_a_model_stands_beside_the_rows_that_have_its_settings(
-    title: str, study: str, settings: dict[str, object], rows: list[int], run: Run, truth: Instances
+    title: str, study: str, settings: dict[str, object], rows: list[int], two: Report, run: Run
 ) -> None:
-    mine = dataclasses.replace(run, study=study, settings=run.settings | settings)
-    alone = compare([Model("mine", (mine,))], truth, draws=20)
+    mine = dataclasses.replace(run, study=Path(study), settings=run.settings | settings)
+    alone = dataclasses.replace(two, rows=two.rows[:1])
     (table,) = (table for table in read_published() if table["title"] == title)
-    beside = [i for i, row in enumerate(table["rows"]) if ours(alone, table, row) != "not run"]
+    beside = [i for i, row in enumerate(table["rows"]) if ours(alone, {str(run.path): mine}, table, row) != "not run"]
     assert beside == rows
 
 
-def test_an_unknown_ap_is_not_the_best_and_captions_keep_their_capitals(run: Run) -> None:
+def test_an_unknown_ap_is_not_the_best_and_captions_keep_their_capitals(two: Report, run: Run) -> None:
+    mine = [two.rows[0].configuration]
     history = [{"epoch": str(i), "val/AP": ap, "lr": "1e-3"} for i, ap in enumerate(("0.3", "nan", "0.2", ""))]
-    section = training([Model("mine", (dataclasses.replace(run, history=history),))])
+    section = training(mine, {str(run.path): dataclasses.replace(run, history=history)})
     assert "Validation AP" in [block.caption for block in section.blocks if isinstance(block, Figure)]
     (table,) = (block for block in section.blocks if isinstance(block, Table))
     assert table.rows[0][-2:] == ("0.200", "0.300 (0)")
     assert "catpose.test was given" not in table.note
     (other,) = (
         block
-        for block in training([Model("mine", (dataclasses.replace(run, results=Path("results_val.json")),))]).blocks
+        for block in training(mine, {str(run.path): dataclasses.replace(run, results=Path("results_val.json"))}).blocks
         if isinstance(block, Table)
     )
-    assert "Of mine, it is about the checkpoint that catpose.test was given" in other.note
+    assert "Of good, it is about the checkpoint that catpose.test was given" in other.note
 
 
-def test_the_time_of_a_crop_is_that_of_the_same_network(two: Comparison) -> None:
+def test_the_time_of_a_crop_is_that_of_the_same_network(two: Report, run: Run) -> None:
     here = complexity(TimmBackbone("test_resnet", head_channels=16, weights=None), (64, 64))
     timings = tuple(Timing("keypoints", n, "float32", False, 0.25 * n, 1.0, 5, 10.0, None) for n in (2, 1))
-    name = two.models[0].settings["model.class_path"].rsplit(".", 1)[-1]
+    name = run.settings["model.class_path"].rsplit(".", 1)[-1]
     made = Cost(name, {}, "cpu", 2, here, timings, None, None, None, ())
-    prices = [Price(here, {}), Price(None, {})]
-    answer = what_does_it_cost(two, prices, [Profile({}, None, ()), Profile({}, made, ())])
+    prices, runs = {0: Price(here, {}), 1: Price(None, {})}, {str(run.path): run}
+    answer = what_does_it_cost(two, runs, prices, [Profile({}, None, ()), Profile({}, made, ())])
     assert "0.25 ms a crop without flip test (cpu, 2 threads)" in answer.detail
     larger = dataclasses.replace(made, complexity=complexity(ResNet(50, weights=None), (64, 64)))
-    assert "ms" not in what_does_it_cost(two, prices, [Profile({}, larger, ())]).detail
+    assert "ms" not in what_does_it_cost(two, runs, prices, [Profile({}, larger, ())]).detail
 
 
-def test_the_cheapest_of_those_that_do_not_differ_from_the_best_is_named(two: Comparison) -> None:
-    small = complexity(TimmBackbone("test_resnet", head_channels=16, weights=None), (64, 64))
-    large = complexity(TimmBackbone("test_resnet", head_channels=64, weights=None), (64, 64))
-    alike = dataclasses.replace(two, p={1: 0.4})
-    assert (
-        "not significantly different: bad" in what_does_it_cost(alike, [Price(large, {}), Price(small, {})], []).detail
-    )
-    apart = dataclasses.replace(two, p={1: 0.01})
-    assert "significantly" not in what_does_it_cost(apart, [Price(large, {}), Price(small, {})], []).detail
+def test_the_cheapest_of_those_that_do_not_differ_from_the_best_is_named(two: Report, run: Run) -> None:
+    sizes = {0: 64, 1: 16}
+    prices = {
+        i: Price(complexity(TimmBackbone("test_resnet", head_channels=n, weights=None), (64, 64)), {})
+        for i, n in sizes.items()
+    }
+    for p, said in ((0.4, True), (0.01, False)):
+        made = dataclasses.replace(two, pairs={1: Tested(two.pairs[1].difference, p)})
+        detail = what_does_it_cost(made, {str(run.path): run}, prices, []).detail
+        assert ("not significantly different: bad" in detail) == said
 
 
-def test_no_memory_holds_any_number_of_draws(run: Run, truth: Instances) -> None:
+def test_no_memory_holds_any_number_of_draws(two: Report, truth: Instances) -> None:
     with pytest.raises(InputError, match=r"--draws 10000000000.*at most"):
-        evaluate_runs("mine", [run.detections], truth, 10**20)
+        evaluate_runs("mine", two.rows[0].configuration.detections, truth, 10**20)

@@ -1,4 +1,4 @@
-"""Finished runs as models: what is read, how runs are put together, what is refused."""
+"""Finished runs as configurations: what is read, how runs are put together, what is refused."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ import numpy as np
 import pytest
 import yaml
 
-from catpose.analysis.models import read_models, unfinished
+from catpose.analysis.configurations import Configuration, gather
 from catpose.errors import InputError
+from catpose.page.run_folder import runs_of
+from catpose.page.runs import Found, read_runs
 from catpose.plain_yaml import dump_yaml
 
 Copy = Callable[..., Path]
+
+
+def configurations(paths: list[Path]) -> list[Configuration]:
+    return together(read_runs(paths))
+
+
+def together(found: Found) -> list[Configuration]:
+    return gather(found.design, found.trainings)
 
 
 @pytest.fixture
@@ -37,14 +47,19 @@ def copy(finished: Path, tmp_path: Path) -> Copy:
 
 
 def test_a_run_is_read_as_fit_wrote_it(trained: Path, drawn: Path) -> None:
-    (model,), split = read_models([trained])
-    (run,) = model.runs
-    assert model.label == run.label == "trained"
-    assert (run.seed, run.study, run.is_whole, len(run.history)) == (0, None, True, 3)
+    found = read_runs([trained])
+    (configuration,) = together(found)
+    (run,) = runs_of(configuration, found.runs)
+    (training,) = configuration.trainings
+    assert configuration.label == "trained"
+    assert (run.seed, run.study, run.lacks, len(run.history)) == (0, None, None, 3)
     assert run.starts[0].command[:1] == ["--config"]
-    assert split.file == drawn / "annotations" / "val.json"
+    assert found.split.file == drawn / "annotations" / "val.json"
     results = json.loads((trained / "val_results.json").read_text())
-    assert run.detections.score.tolist() == [entry["score"] for entry in results]
+    assert training.detections is not None
+    assert training.detections.score.tolist() == [entry["score"] for entry in results]
+    assert training.values["val/AP"] == float(run.history[-1]["val/AP"])
+    assert training.seconds == pytest.approx(sum(float(row["epoch_seconds"]) for row in run.history))
 
 
 def test_runs_that_differ_in_seed_and_place_alone_are_one_model(copy: Copy) -> None:
@@ -53,34 +68,38 @@ def test_runs_that_differ_in_seed_and_place_alone_are_one_model(copy: Copy) -> N
         copy("b", seed_everything=1, data__cache_dir="elsewhere"),
         copy("c", data__batch_size=4),
     ]
-    models, _ = read_models(paths)
-    assert [[run.seed for run in model.runs] for model in models] == [[1, 3], [0]]
-    assert [model.label for model in models] == ["a", "c"]
+    assert [(each.label, each.seeds) for each in configurations(paths)] == [("a", (1, 3)), ("c", (0,))]
 
 
 def test_a_study_is_its_finished_trials(copy: Copy, tmp_path: Path) -> None:
     for seed in (0, 1):
         copy(f"study/trials/000-x-seed{seed}", seed_everything=seed, wandb={"job_type": "1e-3", "mode": "disabled"})
     copy("study/trials/001-y-seed0", trainer__max_epochs=4, wandb={"job_type": "2e-3"})  # one epoch is missing
-    (model,), _ = read_models([tmp_path / "study"])
-    assert unfinished([tmp_path / "study"]) == [
-        "1 trial is left out of study, not finished, or gone on under other settings."
-    ]
-    assert (model.label, [run.seed for run in model.runs]) == ("1e-3", [0, 1])
-    other = copy("other")
-    both, _ = read_models([tmp_path / "study", other])
-    assert [model.label for model in both] == ["study 1e-3", "other"]
+    found = read_runs([tmp_path / "study"])
+    assert found.notes == ("1 trial is left out of study, not finished, or gone on under other settings.",)
+    assert [(each.label, each.seeds) for each in together(found)] == [("1e-3", (0, 1))]
+    both = configurations([tmp_path / "study", copy("other")])
+    assert [each.label for each in both] == ["study 1e-3", "other"]
 
 
 def test_a_run_that_ended_early_is_named_and_compared_with_none(copy: Copy) -> None:
     whole, early, other = copy("whole"), copy("early", trainer__max_epochs=30), copy("other", trainer__max_epochs=40)
-    models, _ = read_models([early, whole])
-    assert [model.label for model in models] == ["whole"]
-    assert unfinished([early, whole]) == ["early has 3 of 30 epochs, and is compared with no other run."]
-    (model,), _ = read_models([early])  # it may still be training
-    assert (model.label, model.runs[0].is_whole) == ("early", False)
+    short, long = configurations([early, whole])
+    assert (short.seeds, [str(loss) for loss in short.losses]) == ((), ["seed 0 ended early: 3 of 30 epochs"])
+    assert (long.seeds, long.losses) == ((0,), [])
+    (alone,) = configurations([early])  # it may still be training
+    assert (alone.label, alone.seeds) == ("early", (0,))
     with pytest.raises(InputError, match=r"3 of 30 epochs.*other has 3 of 40.*can't be compared"):
-        read_models([early, other])
+        read_runs([early, other])
+
+
+def test_a_seed_that_ended_early_keeps_its_configuration_from_being_complete(copy: Copy) -> None:
+    paths = [copy(f"run-seed{seed}", seed_everything=seed) for seed in range(3)]
+    lines = (paths[1] / "metrics.csv").read_text().splitlines()
+    (paths[1] / "metrics.csv").write_text("\n".join(lines[:-1]) + "\n")
+    (made,) = configurations(paths)
+    assert (made.label, made.seeds, made.is_complete, made.seed_count) == ("run", (0, 2), False, "2 of 3")
+    assert [str(loss) for loss in made.losses] == ["seed 1 ended early: 2 of 3 epochs"]
 
 
 def test_a_studys_arms_are_named_by_what_it_varies(copy: Copy, tmp_path: Path) -> None:
@@ -89,21 +108,20 @@ def test_a_studys_arms_are_named_by_what_it_varies(copy: Copy, tmp_path: Path) -
         config = yaml.safe_load((run / "config.yaml").read_text())
         config["model"]["init_args"]["lr"] = lr
         (run / "config.yaml").write_text(dump_yaml(config))
-    models, _ = read_models([tmp_path / "study"])
-    assert [model.label for model in models] == ["lr 0.001", "lr 0.002"]
+    assert [each.name for each in configurations([tmp_path / "study"])] == ["lr 0.001", "lr 0.002"]
 
 
 def test_a_run_counts_once_however_often_it_is_given(copy: Copy, tmp_path: Path) -> None:
     run = copy("study/trials/000-x-seed0", wandb={"job_type": "x"})
     shutil.copytree(run, tmp_path / "backup")
     (tmp_path / "link").symlink_to(run)
-    models, _ = read_models([run, run, tmp_path / "link", tmp_path / "study", tmp_path / "backup"])
-    assert [len(model.runs) for model in models] == [1]
+    (once,) = configurations([run, run, tmp_path / "link", tmp_path / "study", tmp_path / "backup"])
+    assert once.seeds == (0,)
 
 
 def test_seeds_are_named_by_what_their_folders_share(copy: Copy) -> None:
     paths = [copy(f"small-seed{seed}", seed_everything=seed) for seed in (10, 11)]
-    assert [model.label for model in read_models(paths)[0]] == ["small"]
+    assert [each.label for each in configurations(paths)] == ["small"]
 
 
 def test_another_training_with_the_same_settings_and_seed_is_not_lost(copy: Copy) -> None:
@@ -112,22 +130,22 @@ def test_another_training_with_the_same_settings_and_seed_is_not_lost(copy: Copy
     results = json.loads((after / "val_results.json").read_text())
     results[0]["keypoints"][0] += 3
     (after / "val_results.json").write_text(json.dumps(results))
-    models, _ = read_models([before, after])
-    assert [(model.label, len(model.runs)) for model in models] == [("before", 1), ("after", 1)]
+    assert [(each.label, each.seeds) for each in configurations([before, after])] == [("before", (0,)), ("after", (0,))]
 
 
 def test_equal_names_are_told_apart(copy: Copy) -> None:
-    models, _ = read_models([copy("a/run"), copy("b/run", data__batch_size=4)])
-    assert len({model.label for model in models}) == 2
+    assert len({each.label for each in configurations([copy("a/run"), copy("b/run", data__batch_size=4)])}) == 2
 
 
 def test_results_that_test_made_will_do(copy: Copy) -> None:
     run = copy("a")
     (run / "val_results.json").rename(run / "results_val.json")
     shutil.copy(run / "val_score.json", run / "score_val.json")
-    (model,), _ = read_models([run])
-    assert model.runs[0].results == run / "results_val.json"
-    assert np.isfinite(model.runs[0].detections.score).all()
+    found = read_runs([run])
+    (training,) = found.trainings
+    assert found.runs[str(run)].by_test
+    assert training.detections is not None
+    assert np.isfinite(training.detections.score).all()
 
 
 def broken(run: Path, how: str) -> list[Path]:
@@ -225,5 +243,5 @@ def broken(run: Path, how: str) -> list[Path]:
 )
 def test_what_cant_be_read_is_one_line(how: str, said: str, copy: Copy) -> None:
     with pytest.raises(InputError, match=said) as error:
-        read_models(broken(copy("run"), how))
+        configurations(broken(copy("run"), how))
     assert "\n" not in str(error.value)

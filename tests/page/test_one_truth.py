@@ -1,0 +1,259 @@
+"""Twelve made-up studies whose outcome is known: sweep, page, W&B and --final say the same of each, to the letter."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from made_up_study import Trials, study, validation
+
+import catpose.study.final
+from catpose.analysis.rendering import decision, terminal
+from catpose.analysis.report import Report, report
+from catpose.analysis.sentences import conclusion, sentences
+from catpose.data.coco_split import CocoSplit
+from catpose.errors import InputError
+from catpose.page.html import Listing, Table
+from catpose.page.report import compared
+from catpose.page.results import is_it_real, results, which_is_better
+from catpose.page.runs import read_runs
+from catpose.score.detections import Detections
+from catpose.score.protocol import EvaluationProtocol, Score
+from catpose.study.directory import StudyDirectory
+from catpose.study.file import Study
+from catpose.study.final import final
+from catpose.study.record import write_record
+from catpose.study.results import design_of, resampled
+
+GRID = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nseeds: 3\n"
+PARETO = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nseeds: 3\nmetric: {val/AP: maximize, GMACs: minimize}\n"
+SAMPLED = "space: {model.lr: {low: 1e-5, high: 1e-2, log: true}}\ntrials: 4\nseeds: 2\n"
+
+Change = Callable[[Trials], None]
+
+
+def ended(*keys: tuple[int, int], state: str = "failed", reason: str = "CUDA out of memory") -> Change:
+    def change(trials: Trials) -> None:
+        for index, seed in keys:
+            trials.change(index, seed, state=state, outcome={"reason": reason, "values": {}})
+
+    return change
+
+
+def to_come(*keys: tuple[int, int]) -> Change:
+    def change(trials: Trials) -> None:
+        for index, seed in keys:
+            trials.change(index, seed, state="waiting", outcome=None)
+
+    return change
+
+
+def costs(*gmacs: float) -> Change:
+    def change(trials: Trials) -> None:
+        for trial in list(trials.trials):
+            values = trial.outcome.values | {"GMACs": gmacs[trial.configuration_index]}
+            trials.change(*trial.key, outcome={"values": values})
+
+    return change
+
+
+def as_is(trials: Trials) -> None:
+    """Every trial complete."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study, px of noise of each configuration, what became of its trials, the winner's name, and what is said."""
+
+    text: str
+    noise: Sequence[float]
+    change: Change
+    winner: str | None
+    said: tuple[str, ...]
+    unsaid: tuple[str, ...] = ()
+
+
+CASES = {
+    "one is better": Case(
+        GRID, [6, 3, 6], as_is, "lr 0.0001",
+        ("lr 0.0001 has the highest mean AP", "lr 0.0001 is better than the reference lr 1e-05"),
+    ),
+    "one is worse": Case(
+        GRID, [4, 4, 12], as_is, None, ("lr 0.0005 is worse than the reference lr 1e-05: -0.",),
+    ),
+    "equal": Case(
+        GRID, [5, 5, 5], as_is, None,
+        ("not significantly different from the reference",), ("is better than", "is worse than"),
+    ),
+    "the reference is best": Case(
+        GRID, [3, 7, 9], as_is, "lr 1e-05", ("lr 1e-05 has the highest mean AP",), ("is better than",),
+    ),
+    "the best lost a seed": Case(
+        GRID, [6, 3, 5], ended((1, 2)), "lr 0.0005",
+        ("Higher, but not complete in all its seeds: lr 0.0001", "lr 0.0001, seed 2 failed: CUDA out of memory",
+         "lr 0.0001 (2 of 3 seeds)"),
+    ),
+    "seeds were pruned and ended early": Case(
+        GRID, [4, 6, 6],
+        lambda trials: (ended((1, 0), state="pruned", reason="pruned after epoch 3")(trials),
+                        ended((2, 1), state="early", reason="2 of 30 epochs")(trials))[0],
+        "lr 1e-05", ("lr 0.0001, seed 0 pruned: pruned after epoch 3", "lr 0.0005, seed 1 ended early: 2 of 30 epochs"),
+    ),
+    "not at its end": Case(
+        GRID, [4, 6, 6], to_come((1, 2), (2, 2)), "lr 1e-05",
+        ("2 of 9 trials still to come", "So far lr 1e-05 is the only configuration complete"),
+    ),
+    "none is complete": Case(
+        GRID, [4, 6, 6], ended((0, 0), (1, 1), (2, 2)), None, ("there is no winner; the highest so far is lr 1e-05",),
+    ),
+    "one seed": Case(
+        GRID.replace("seeds: 3", "seeds: 1"), [6, 3, 6], as_is, "lr 0.0001", (), ("over training seeds",),
+    ),
+    "a sampler chose": Case(
+        SAMPLED, [6, 4, 5, 7], as_is, None,
+        ("The AP of the best of 4 sampled configurations is biased upwards",), (", p 0", "p <", "significantly"),
+    ),
+    "accuracy and cost": Case(
+        PARETO, [6, 3, 4], costs(1.0, 3.0, 9.0), "lr 0.0001",
+        ("On the Pareto front of AP and GMACs, by the means: lr 1e-05 (AP 0.", "and lr 0.0001 (AP 0."),
+    ),
+    "nothing learnt": Case(GRID, [2000, 2000, 2000], as_is, None, (), ("is better than", "is worse than")),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> CocoSplit:
+    """Also the test split's."""
+    root = tmp_path_factory.mktemp("one truth") / "cats"
+    split = validation(root)
+    shutil.copy(split.file, root / "annotations" / "test.json")
+    return split
+
+
+def trials_of(case: Case, study: Study, truth: CocoSplit) -> Trials:
+    configurations = [
+        each or study.space.configuration({"model.lr": n * 1e-4})
+        for each, n in zip(study.configurations, case.noise, strict=True)
+    ]
+    trials = Trials(truth, configurations, study.seeds, case.noise)
+    case.change(trials)
+    return trials
+
+
+def write_runs(trials: Trials, truth: CocoSplit, out: Path) -> None:
+    """The folders of complete trials, as far as `report` reads them."""
+    for trial in list(trials.trials):
+        if trial.state != "complete":
+            continue
+        folder = out / "trials" / f"{trial.configuration_index:03d}-seed{trial.seed}"
+        folder.mkdir(parents=True)
+        trials.change(*trial.key, outcome={"run": f"/elsewhere/{folder.name}"})
+        config = {
+            "seed_everything": trial.seed,
+            "data": {"root": str(truth.file.parent.parent), "input_size": [64, 64]},
+            "trainer": {"max_epochs": 1},
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        (folder / "run.json").write_text('{"wandb_id": "x", "starts": [{}]}')
+        (folder / "metrics.csv").write_text("epoch,step,val/AP,epoch_seconds\n0,5,0.1,90.0\n")
+        (folder / "val_results.json").write_bytes(zlib.decompress(trials.compressed[trial.key]))
+        protocol = trial.outcome.protocol | {"sigmas": tuple(trial.outcome.protocol["sigmas"])}
+        Score({}, EvaluationProtocol(**protocol)).write(folder / "val_score.json")
+        (folder / "last.ckpt").touch()
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_sweep_page_and_wandb_say_the_same(case: Case, truth: CocoSplit, tmp_path: Path) -> None:
+    grid, out = study(tmp_path, case.text), tmp_path / "out"
+    trials, design = trials_of(case, grid, truth), design_of(grid)
+    write_runs(trials, truth, out)
+    sweep = report(design, resampled(design, trials.trials, trials.results, truth))
+    write_record(StudyDirectory(out).summary, design, trials.trials, [])
+    page = compared(read_runs([out]), draws=1000)
+
+    said = sentences(sweep)
+    assert sentences(page) == said
+    assert terminal(page) == terminal(sweep)
+    listing = next(block for block in results(page).blocks if isinstance(block, Listing))
+    assert list(listing.items) == said
+    assert decision(page) == decision(sweep)
+    assert decision(sweep).conclusion == " ".join(conclusion(sweep))  # what W&B's summary gets
+    for sentence in case.said:
+        assert sentence in " ".join(said)
+    for sentence in case.unsaid:
+        assert sentence not in " ".join(said)
+    if case.winner:
+        assert sweep.winner is not None
+        assert sweep.winner.name == case.winner
+    require_answers(page)
+    require_final(grid, trials, sweep, out, truth)
+
+
+def require_answers(page: Report) -> None:
+    """The page's first answers are the winner's, and the p that stands in its table."""
+    better, real = which_is_better(page), is_it_real(page)
+    assert better.answer == (page.winner.name if page.winner else "Not decided")
+    table = next(block for block in results(page).blocks if isinstance(block, Table))
+    if page.pairs:
+        assert [row[-1] for row in table.rows[1:2]] == [real.detail.split(", p ")[1].split(";")[0]]
+    else:
+        assert real.answer == "Not tested"
+        assert not table.header[-1].startswith("p")
+
+
+def require_final(study: Study, trials: Trials, sweep: Report, out: Path, truth: CocoSplit) -> None:
+    """The configuration that `--final` predicts with is the winner of the others."""
+
+    def predict(*_: object) -> tuple[Detections, None]:
+        return Detections.from_results(json.loads(zlib.decompress(trials.compressed[0, 0])), truth), None
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(catpose.study.final, "_predict", predict)
+    try:
+        if sweep.winner is None or any(trial.state == "waiting" for trial in trials.trials):
+            with pytest.raises(InputError, match=r"no winner|still to come"):
+                final(study, trials.trials, sweep, out, truth.file.parent.parent)
+        else:
+            record = final(study, trials.trials, sweep, out, truth.file.parent.parent).record
+            assert (record.configuration, record.validation_AP) == (sweep.winner.label, sweep.winner.ap.tolist())
+    finally:
+        patch.undo()
+
+
+def test_one_of_several_studies_that_a_sampler_chose_leaves_no_p(truth: CocoSplit, tmp_path: Path) -> None:
+    paths = []
+    for name, case in (("grid", CASES["equal"]), ("sampled", CASES["a sampler chose"])):
+        (tmp_path / name).mkdir()
+        made, out = study(tmp_path / name, case.text), tmp_path / name / "out"
+        trials = trials_of(case, made, truth)
+        write_runs(trials, truth, out)
+        write_record(StudyDirectory(out).summary, design_of(made), trials.trials, [])
+        paths.append(out)
+    both = compared(read_runs(paths), draws=100)
+    assert len(both.rows) == 7
+    assert both.pairs == {}
+    assert "biased upwards" in " ".join(sentences(both))
+
+
+def test_a_trial_whose_run_is_elsewhere_is_missed(truth: CocoSplit, tmp_path: Path) -> None:
+    case, out = CASES["equal"], tmp_path / "out"
+    made = study(tmp_path, case.text)
+    trials = trials_of(case, made, truth)
+    write_runs(trials, truth, out)
+    write_record(StudyDirectory(out).summary, design_of(made), trials.trials, [])
+    shutil.rmtree(out / "trials" / "001-seed2")
+    page = compared(read_runs([out]), draws=100)
+    assert page.rows[1].configuration.seed_count == "2 of 3"
+    assert "lr 0.0001, seed 2 isn't here: it is complete, but" in " ".join(sentences(page))
+
+
+def test_a_damaged_record_is_one_line(truth: CocoSplit, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text('{"name": 5}')
+    with pytest.raises(InputError, match=r"study\.json: .*; write it again with sweep --report"):
+        read_runs([tmp_path])
