@@ -20,12 +20,15 @@ from catpose.data.coco import DEFAULT_ROOT, read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.data.dataset import ANY_EPOCH, CropDataset, collate, labelled
 from catpose.data.sampler import TrainSampler
+from catpose.data.training import TrainingSet, first_pictures
 from catpose.errors import InputError
 from catpose.instances import AreaRule
 from catpose.machine import usable_cores
 
 MOST_WORKERS = 8
 PUBLISHED = Augmentation()
+#: Small changes, for a run's last epochs.
+LIGHT = Augmentation(rotation_factor=15, scale_factor=0.15, half_body_probability=0)
 
 
 class CatDataModule(LightningDataModule):
@@ -51,6 +54,13 @@ class CatDataModule(LightningDataModule):
         area: An instance's area in OKS: "box", its box's width × height, or "file", the annotations' `area`, which
             must then be 5 to 105 % of the box's.
         augment: Random changes of training samples.
+        late_from: The epoch, from 1, at whose start `late_augment` takes the place of `augment`; null is never.
+        late_augment: Changes in a run's last epochs, when it is to see what is nearly as in pictures themselves
+            (Ge et al., "YOLOX", 2021; RTMPose's second stage).
+        train_images: Train on so many of train.json's pictures with a labelled animal, the first of an order that the
+            seed draws, so that fewer are part of more; null is all.
+        also: Other data folders of the same keypoints whose train.json is trained on too, each with how often an epoch
+            has each of its instances: 1 once, 0.5 every other, in each epoch others. Validation is `root`'s alone.
         seed: Seed of order and augmentation.
 
     Raises:
@@ -72,6 +82,10 @@ class CatDataModule(LightningDataModule):
         cache_dir: str | None = None,
         area: AreaRule = "box",
         augment: Augmentation = PUBLISHED,
+        late_from: int | None = None,
+        late_augment: Augmentation = LIGHT,
+        train_images: int | None = None,
+        also: dict[str, float] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -90,6 +104,13 @@ class CatDataModule(LightningDataModule):
             raise InputError(f"data.area: must be box or file, not {area!r}")
         self.area: AreaRule = area
         self.augment = augment
+        self.late_from = None if late_from is None else _whole("data.late_from", late_from, 1, 2**31)
+        self.late_augment = late_augment
+        self.train_images = None if train_images is None else _whole("data.train_images", train_images, 1, 2**31)
+        self.also = also or {}
+        for other, times in self.also.items():
+            if not 0 < times <= 1000:
+                raise InputError(f"data.also.{other}: must be a number above 0, at most 1000, not {times!r}")
         self.seed = _whole("data.seed", seed, 0, 2**32 - 1)
 
     def prepare_data(self) -> None:
@@ -105,7 +126,7 @@ class CatDataModule(LightningDataModule):
         """
         if stage == "fit":
             self.train_split = read_split(self.root, "train", self.area)
-            self._train = self._crops(self.train_split, _some_labelled(self.train_split), self.cache, self.augment)
+            self._train = self._training_set()
         if stage in ("fit", "validate"):
             self.val_split = read_split(self.root, "val", self.area)
             self._val = self._crops(self.val_split, _some_labelled(self.val_split), self.cache)
@@ -143,17 +164,54 @@ class CatDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         return self.test_dataloader()
 
-    def _crops(
-        self, split: CocoSplit, instances: np.ndarray, cache: Cache, augmentation: Augmentation | None = None
-    ) -> CropDataset:
+    def _training_set(self) -> TrainingSet:
+        """The training samples of `root` and of `also`, under `augment` and later `late_augment`."""
+        instances = _some_labelled(self.train_split)
+        if self.train_images is not None:
+            images = self.train_split.image_index[instances]
+            if self.train_images > (n := len(np.unique(images))):
+                raise InputError(
+                    f"data.train_images: {self.train_images} are asked for, but {self.train_split.file}"
+                    f" has {n} with a labelled animal; give {n} or fewer"
+                )
+            instances = instances[first_pictures(images, self.train_images, self.seed)]
+        sources, counts = [(self.train_split, instances)], [len(instances)]
+        for other, times in self.also.items():
+            split = read_split(other, "train", self.area)
+            if split.skeleton.names != self.train_split.skeleton.names:
+                raise InputError(
+                    f"data.also: {split.file} has other keypoints than {self.train_split.file}; "
+                    "bring it to the same with `python -m catpose.prepare`"
+                )
+            sources.append((split, _some_labelled(split)))
+            counts.append(max(1, round(times * len(sources[-1][1]))))
+        opened = [
+            open_pictures(split, split.image_index[these].tolist(), self.cache, self.cache_dir)
+            for split, these in sources
+        ]
+
+        def under(changes: Augmentation) -> list[CropDataset]:
+            return [
+                CropDataset(split, these, pictures, self.input_size, changes, self.seed)
+                for (split, these), pictures in zip(sources, opened, strict=True)
+            ]
+
+        phases = [(0, under(self.augment))]
+        if self.late_from is not None:
+            phases.append((self.late_from, under(self.late_augment)))
+        return TrainingSet(phases, counts, self.seed)
+
+    def _crops(self, split: CocoSplit, instances: np.ndarray, cache: Cache) -> CropDataset:
         pictures = open_pictures(split, split.image_index[instances].tolist(), cache, self.cache_dir)
-        return CropDataset(split, instances, pictures, self.input_size, augmentation, self.seed)
+        return CropDataset(split, instances, pictures, self.input_size)
 
     def _in_order(self, crops: CropDataset) -> DataLoader:
         rank, world = self._place()
         return self._loader(crops, DistributedSampler(crops, num_replicas=world, rank=rank, shuffle=False))
 
-    def _loader(self, crops: CropDataset, sampler: DistributedSampler, drop_last: bool = False) -> DataLoader:
+    def _loader(
+        self, crops: CropDataset | TrainingSet, sampler: DistributedSampler, drop_last: bool = False
+    ) -> DataLoader:
         device, local_devices = self._device()
         workers = default_workers(device, local_devices) if self.num_workers is None else self.num_workers
         persistence: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}

@@ -43,7 +43,7 @@ class CropDataset(Dataset[Sample]):
         pictures: the decoded images by their place in `split.images`, see `catpose.data.cache.open_pictures`.
         input_size: width and height of the crop, px.
         augmentation: None: each crop is exactly the box's.
-        seed: of the augmentation, which is drawn from (seed, epoch, place of the sample) and nothing else.
+        seed: of the augmentation, which is drawn from (seed, epoch, number of the draw) and nothing else.
     """
 
     def __init__(
@@ -70,12 +70,16 @@ class CropDataset(Dataset[Sample]):
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         """The sample at a place, or that of (epoch, place); the epoch matters to augmentation only."""
         epoch, place = key if isinstance(key, tuple) else (ANY_EPOCH, key)
+        return self.sample(place, epoch, place)
+
+    def sample(self, place: int, epoch: int, draw: int) -> Sample:
+        """The sample at a place, its changes drawn from (seed, epoch, draw)."""
         i = int(self.instances[place])
         split = self.split
         box, visibility = split.boxes[i], split.visibility[i]
         if self.augmentation:
             rng = random.Random(
-                self.seed << 64 | max(epoch, 0) << 32 | place
+                self.seed << 64 | max(epoch, 0) << 32 | draw
             )  # Python's own: numpy's takes longer to seed
             region = self.augmentation.region(rng, box, split.keypoints[i], visibility, split.skeleton, self.input_size)
             affine, flip = image_to_crop(region.center, region.size, self.input_size, *region[2:]), region.flip

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import DistributedSampler
 
-from catpose.data.dataset import CropDataset
+from catpose.data.training import TrainingSet
 
 
 class TrainSampler(DistributedSampler):
@@ -26,7 +26,7 @@ class TrainSampler(DistributedSampler):
         first_epoch: epoch of the first pass; a resumed run's is the number of epochs that its checkpoint finished.
     """
 
-    def __init__(self, dataset: CropDataset, seed: int, rank: int = 0, world: int = 1, first_epoch: int = 0) -> None:
+    def __init__(self, dataset: TrainingSet, seed: int, rank: int = 0, world: int = 1, first_epoch: int = 0) -> None:
         super().__init__(dataset, num_replicas=world, rank=rank, seed=seed)
         self._n = len(dataset)
         self._next_epoch = first_epoch

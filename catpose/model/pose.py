@@ -18,6 +18,7 @@ from torchmetrics import MeanMetric
 
 from catpose.errors import InputError
 from catpose.model.codec import Codec, MSRAHeatmap
+from catpose.model.layers import parameter_groups
 from catpose.model.normalisation import config_of, described, normalisation, with_normalisation
 from catpose.model.schedule import depends_on_the_end, lr_factor
 from catpose.model.weights import load_weights
@@ -62,9 +63,14 @@ class PoseModel(pl.LightningModule):
         optimizer: adam, adamw or adamax, with torch's other defaults.
         lr: the learning rate after the warm-up, for a global batch of `global_batch_size`.
         weight_decay: of all parameters; decoupled with adamw, L2 otherwise.
+        decay_all: of `weight_decay`; false spares biases, norms' parameters, embeddings and class tokens, as the
+            recipes of transformers do.
+        layer_decay: factor on the learning rate from each of the backbone's layers to the one before it, so that the
+            first ones keep more of what they came with: 1 for one rate, 0.8 in ViTPose's S, 0.75 in its B.
         warmup_iterations: optimiser steps of linear warm-up, or below 1 a share of the run's; 0 for none.
         warmup_ratio: the part of the learning rate that the warm-up starts from, 0 to 1.
         schedule: "multistep", or "cosine" to 0 at the run's end.
+        cosine_from: the part of the run after which the cosine falls, 0 to 1; RTMPose has 0.5. Cosine only.
         milestones: epochs (from 0) at whose start the learning rate is multiplied by `gamma`, or below 1 shares of the
             run, such as [0.8, 0.95]; multistep only.
         gamma: see `milestones`.
@@ -73,6 +79,7 @@ class PoseModel(pl.LightningModule):
             Minibatch SGD", 2017), rather than only say that they differ.
         freeze_norm_statistics: normalise by the means and variances that the backbone's BatchNorm layers came with, in
             training too, rather than by those of each batch; their scale and shift still learn. For few images.
+        keypoint_weights: factors on keypoints' part in the loss, by name, such as {tail_end: 2}; 1 for the others.
         flip_test: predict from the mean of the heatmaps of the crop and of its mirror image.
         skeleton: the K keypoints. Not a setting: `fit` takes it from the data, a checkpoint holds it.
     """
@@ -91,24 +98,25 @@ class PoseModel(pl.LightningModule):
         optimizer: Literal["adam", "adamw", "adamax"] = "adam",
         lr: float = 1e-4,
         weight_decay: float = 0.0,
+        decay_all: bool = True,
+        layer_decay: float = 1.0,
         warmup_iterations: int | float = 500,
         warmup_ratio: float = 0.001,
         schedule: Literal["multistep", "cosine"] = "multistep",
+        cosine_from: float = 0.0,
         milestones: tuple[int | float, ...] = (170, 200),
         gamma: float = 0.1,
         global_batch_size: int = 32,
         scale_lr: bool = False,
         freeze_norm_statistics: bool = False,
+        keypoint_weights: dict[str, float] | None = None,
         flip_test: bool = True,
         skeleton: Skeleton = AP10K,
     ) -> None:
         super().__init__()
-        _require(optimizer in OPTIMIZERS, "optimizer", optimizer, "adam, adamw or adamax")
-        _require(0 < lr < math.inf, "lr", lr, "a number above 0, such as 1e-4")
-        _require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "0 or a number above")
-        _require(0 < gamma <= 1, "gamma", gamma, "a factor above 0 and at most 1, such as 0.1")
+        _require_optimizer(optimizer, lr, weight_decay, layer_decay)
         _require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
-        _require_schedule(schedule, warmup_iterations, warmup_ratio, milestones)
+        _require_schedule(schedule, warmup_iterations, warmup_ratio, milestones, gamma, cosine_from)
         self.skeleton = skeleton
         set_outputs: Any = getattr(head, "set_outputs", None)
         if set_outputs is not None:
@@ -120,14 +128,18 @@ class PoseModel(pl.LightningModule):
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
+        self.decay_all = decay_all
+        self.layer_decay = layer_decay
         self.warmup_iterations = warmup_iterations
         self.warmup_ratio = warmup_ratio
         self.schedule = schedule
+        self.cosine_from = cosine_from
         self.milestones = tuple(milestones)
         self.gamma = gamma
         self.global_batch_size = global_batch_size
         self.scale_lr = scale_lr
         self.freeze_norm_statistics = freeze_norm_statistics
+        self.keypoint_weights = _weights_of(keypoint_weights, skeleton)
         self.flip_test = flip_test
         for name, value in normalisation(config_of(backbone), f"model: {self.timm_name or 'the backbone'}").items():
             self.register_buffer(name, value)  # saved in checkpoints
@@ -155,6 +167,8 @@ class PoseModel(pl.LightningModule):
         target, weight = self.codec.encode(  # (B, K, h, w), (B, K)
             batch["keypoints_crop"], batch["visibility"], size_of_crop(batch), (heatmaps.shape[3], heatmaps.shape[2])
         )
+        if self.keypoint_weights is not None:
+            weight = weight * weight.new_tensor(self.keypoint_weights)
         return heatmap_loss(heatmaps, target, weight)  # ()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -251,11 +265,9 @@ class PoseModel(pl.LightningModule):
                 "schedule: cosine needs" if self.schedule == "cosine" else "warmup_iterations, milestones: shares need"
             )
             raise InputError(f"model.{what} to know the run's end; set trainer.max_epochs or max_steps")
-        optimizer = OPTIMIZERS[self.optimizer](
-            self.parameters(),
-            lr=self.lr * self.lr_scale(),  # type: ignore[call-arg]
-            weight_decay=self.weight_decay,
-        )
+        lr = self.lr * self.lr_scale()
+        groups = parameter_groups(self, lr, self.weight_decay, self.layer_decay, self.decay_all)
+        optimizer = OPTIMIZERS[self.optimizer](groups, lr=lr, weight_decay=self.weight_decay)  # type: ignore[call-arg]
 
         def factor(step: int) -> float:
             return lr_factor(
@@ -265,6 +277,7 @@ class PoseModel(pl.LightningModule):
                 warmup_iterations=self.warmup_iterations,
                 warmup_ratio=self.warmup_ratio,
                 schedule=self.schedule,
+                cosine_from=self.cosine_from,
                 milestones=self.milestones,
                 gamma=self.gamma,
             )
@@ -327,14 +340,39 @@ def _timm_name(backbone: nn.Module) -> str | None:
     return ".".join(part for part in (config.get("architecture"), config.get("tag")) if part) or None
 
 
+def _weights_of(by_name: Mapping[str, float] | None, skeleton: Skeleton) -> list[float] | None:
+    """Each keypoint's factor in the loss, (K,)."""
+    if not by_name:
+        return None
+    for name, weight in by_name.items():
+        _require(name in skeleton.names, "keypoint_weights", name, f"names of {', '.join(skeleton.names)}")
+        _require(0 <= weight < math.inf, f"keypoint_weights.{name}", weight, "0 or a number above")
+    return [float(by_name.get(name, 1.0)) for name in skeleton.names]
+
+
 def _require(holds: bool, key: str, value: object, remedy: str) -> None:
     if not holds:
         raise InputError(f"model.{key}: {value!r} can't be used; give {remedy}")
 
 
+def _require_optimizer(optimizer: str, lr: float, weight_decay: float, layer_decay: float) -> None:
+    _require(optimizer in OPTIMIZERS, "optimizer", optimizer, "adam, adamw or adamax")
+    _require(0 < lr < math.inf, "lr", lr, "a number above 0, such as 1e-4")
+    _require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "0 or a number above")
+    _require(0 < layer_decay <= 1, "layer_decay", layer_decay, "a factor above 0 and at most 1, such as 0.75")
+
+
 def _require_schedule(
-    schedule: str, warmup_iterations: float, warmup_ratio: float, milestones: tuple[float, ...]
+    schedule: str,
+    warmup_iterations: float,
+    warmup_ratio: float,
+    milestones: tuple[float, ...],
+    gamma: float,
+    cosine_from: float,
 ) -> None:
+    _require(0 < gamma <= 1, "gamma", gamma, "a factor above 0 and at most 1, such as 0.1")
+    _require(0 <= cosine_from < 1, "cosine_from", cosine_from, "a part of the run from 0, below 1")
+    _require(not cosine_from or schedule == "cosine", "cosine_from", cosine_from, "model.schedule cosine with it")
     _require(schedule in ("multistep", "cosine"), "schedule", schedule, "multistep or cosine")
     _require(
         0 <= warmup_iterations < 1 or (float(warmup_iterations).is_integer() and warmup_iterations > 0),

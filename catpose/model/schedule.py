@@ -17,6 +17,7 @@ def lr_factor(
     schedule: Literal["multistep", "cosine"],
     milestones: Sequence[float],
     gamma: float,
+    cosine_from: float = 0.0,
 ) -> float:
     """What the learning rate is multiplied by in optimiser step `step`, counted from 0.
 
@@ -29,12 +30,15 @@ def lr_factor(
         warmup_iterations: steps, or below 1 a share of the run.
         milestones: epochs, counted from 0, or below 1 shares of the run.
         schedule: "multistep" multiplies by `gamma` from the start of each epoch in `milestones` on; "cosine" falls from
-            1 to 0 at `total_steps` (Loshchilov and Hutter, "SGDR", ICLR 2017, without restarts).
+            1 after the part `cosine_from` of the run to 0 at `total_steps` (Loshchilov and Hutter, "SGDR", ICLR 2017,
+            without restarts).
     """
     n_warmup = steps_of(warmup_iterations, 1, total_steps)
     warmup = warmup_ratio + (1 - warmup_ratio) * min(1.0, step / n_warmup) if n_warmup else 1.0
     if schedule == "cosine":
-        return warmup * (1 + math.cos(math.pi * min(1.0, step / total_steps))) / 2
+        start = cosine_from * total_steps
+        part = min(1.0, max(0.0, (step - start) / (total_steps - start)))
+        return warmup * (1 + math.cos(math.pi * part)) / 2
     return warmup * gamma ** sum(step >= steps_of(milestone, steps_per_epoch, total_steps) for milestone in milestones)
 
 

@@ -6,12 +6,14 @@ A lineage is a run's starts under settings that give the same numbers. A run tha
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+from catpose.data.datamodule import CatDataModule
 from catpose.errors import one_line
 from catpose.model.pose import PoseModel
 from catpose.model.schedule import depends_on_the_end
@@ -28,8 +30,10 @@ FREE = (
     "trainer.logger",
 )
 
-#: What 0.1.0 did where it had no such setting yet: its runs go on with these.
-BEFORE = {"data.area": "file", "model.freeze_norm_statistics": False}
+#: What runs did before there was such a setting, where that is not its default.
+BEFORE = {"data.area": "file"}
+#: The classes whose arguments are a group of settings.
+OWNERS = {"model": PoseModel, "data": CatDataModule}
 
 
 def is_free(key: str, value: Any) -> bool:
@@ -46,15 +50,29 @@ def changes(before: dict[str, Any], now: dict[str, Any], epochs: int) -> list[st
     """
     found = []
     for key in dict.fromkeys([*now, *before]):
-        old, new = before.get(key, BEFORE.get(key)), now.get(key)
+        old, new = before.get(key, _before(key)), now.get(key)
         if old == new or (is_free(key, old) and is_free(key, new)):
             continue
         if key == "trainer.max_epochs" and _only_longer(before, now, epochs):
             continue
-        found.append(
-            f"{key} {one_line(before.get(key, BEFORE.get(key, 'absent')))} → {one_line(now.get(key, 'absent'))}"
-        )
+        found.append(f"{key} {_shown(old, key in before)} → {_shown(new, key in now)}")
     return found
+
+
+def _shown(value: Any, is_there: bool) -> str:
+    return one_line(value) if is_there or value is not None else "absent"
+
+
+def _before(key: str) -> Any:
+    """What a run did that knew no setting of this name: its default, which changes nothing where it is new."""
+    group, *path = key.split(".")
+    if key in BEFORE or group not in OWNERS:
+        return BEFORE.get(key)
+    defaults = inspect.signature(OWNERS[group]).parameters
+    value = defaults[path[0]].default if path[0] in defaults else None
+    for name in path[1:]:
+        value = getattr(value, name, None)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _only_longer(before: dict[str, Any], now: dict[str, Any], epochs: int) -> bool:

@@ -13,6 +13,7 @@ import catpose.model.backbones
 from catpose.errors import InputError
 from catpose.model.backbones.hrnet import HRNet
 from catpose.model.backbones.mobilenet import MobileNetV2
+from catpose.model.backbones.pyramid import FeaturePyramid
 from catpose.model.backbones.resnest import ResNeSt
 from catpose.model.backbones.resnet import ResNet
 from catpose.model.backbones.timm_backbone import TimmBackbone
@@ -124,6 +125,14 @@ def test_parameters_are_as_published(backbone, arguments, millions):
     with torch.device("meta"):
         model = backbone(**arguments, weights=None)
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
+
+
+def test_the_widest_mobilenet_has_movenet_thunders_maps_and_no_weights_of_timms():
+    model = build(FeaturePyramid, name="mobilenetv2_175", head_channels=8)
+    assert model.backbone.feature_info.channels() == [40, 56, 168, 560]
+    assert build(MobileNetV2, width_percent=175).timm_name == model.timm_name == "mobilenetv2_175"
+    with pytest.raises(InputError, match=r"^model\.weights=imagenet: [^\n]*$"):
+        FeaturePyramid("mobilenetv2_175")
 
 
 def test_hrnet_is_the_pure_branch_at_stride_4():

@@ -24,6 +24,7 @@ from catpose.model.codec import MSRAHeatmap, UDPHeatmap
 from catpose.model.head import DeconvolutionHead
 from catpose.model.pose import PoseModel, apply_affines, heatmap_loss
 from catpose.model.schedule import lr_factor
+from catpose.skeleton import AP10K
 
 for module in pkgutil.iter_modules(catpose.model.__path__):
     importlib.import_module(f"catpose.model.{module.name}")
@@ -115,6 +116,19 @@ def test_keypoints_that_are_not_labelled_teach_nothing():
     model.loss(heatmaps, batch).backward()
     taught = heatmaps.grad.abs().amax((2, 3)) > 0
     assert torch.equal(taught, batch["visibility"] > 0)
+
+
+def test_keypoints_count_by_their_weights():
+    batch, model = one_batch(), tiny()
+    weighted = tiny(keypoint_weights={"nose": 3.0, "neck": 0.0})
+    heatmaps = model(batch["crop"])
+    each = []
+    for k in range(17):
+        alone = batch | {"visibility": torch.where(torch.arange(17) == k, batch["visibility"], 0)}
+        each.append(model.loss(heatmaps, alone))
+    factors = [{"nose": 3.0, "neck": 0.0}.get(name, 1.0) for name in AP10K.names]
+    expected = sum(factor * loss for factor, loss in zip(factors, each, strict=True))
+    torch.testing.assert_close(weighted.loss(heatmaps, batch), expected)
 
 
 def test_the_loss_of_perfect_heatmaps_is_0():
@@ -381,10 +395,16 @@ def test_two_processes_have_one_processs_validation_loss(tmp_path):
         ("global_batch_size", 0),
         ("optimizer", "sgd"),
         ("schedule", "step"),
+        ("layer_decay", 0.0),
+        ("layer_decay", 1.5),
+        ("cosine_from", 1.0),
+        ("cosine_from", 0.5),  # with milestones
+        ("keypoint_weights", {"whiskers": 1.0}),
+        ("keypoint_weights", {"neck": -1.0}),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_one_line_with_its_key(key, value):
-    with pytest.raises(InputError, match=rf"^model\.{key}: ") as caught:
+    with pytest.raises(InputError, match=rf"^model\.{key}[.:]") as caught:
         tiny(**{key: value})
     assert "\n" not in str(caught.value)
 

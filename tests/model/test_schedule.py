@@ -57,6 +57,16 @@ def test_it_is_torchs_warm_up_times_torchs_schedule(schedule, warmup_iterations)
     assert [lr_factor(step, **settings) for step in range(60)] == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("cosine_from", [0.25, 0.5, 0.9])
+def test_a_late_cosine_is_flat_and_then_torchs(cosine_from):
+    settings = PUBLISHED | {"total_steps": 40, "warmup_iterations": 0, "schedule": "cosine", "cosine_from": cosine_from}
+    start = round(40 * cosine_from)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    falling = rates(lr_scheduler.CosineAnnealingLR(optimizer, T_max=40 - start), optimizer, 40 - start)
+    assert [lr_factor(step, **settings) for step in range(40)] == pytest.approx([1.0] * start + falling, abs=1e-9)
+    assert lr_factor(40, **settings) == pytest.approx(0, abs=1e-12)
+
+
 def test_the_published_schedule_in_closed_form():
     """MMCV's linear warm-up: lr·(1 - k), k = (1 - i/N)(1 - ratio)."""
     for step in (0, 1, 250, 499):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from catpose.errors import InputError
@@ -95,6 +96,35 @@ def test_a_free_setting_changes_no_number(
     assert same_weights(out, whole)
 
 
+RECIPE = (
+    "--model.optimizer=adamw",
+    "--model.weight_decay=0.1",
+    "--model.decay_all=false",
+    "--model.layer_decay=0.8",
+    "--model.schedule=cosine",
+    "--model.cosine_from=0.5",
+    "--model.keypoint_weights={nose: 2}",
+    "--data.late_from=1",
+    "--data.train_images=20",
+    "--trainer.gradient_clip_val=1",
+    "--trainer.callbacks+={class_path: EMAWeightAveraging, init_args: {decay: 0.9}}",
+)
+
+
+@pytest.mark.slow
+def test_a_run_with_the_whole_recipe_goes_on_as_if_it_had_not_stopped(tiny: Path, tmp_path: Path) -> None:
+    """Averaged weights, rates by layer, a late cosine, light changes, clipped gradients, other data beside the cats."""
+    recipe = (EPOCHS, *RECIPE, f"--data.also={{{tiny_root(tiny)}: 0.5}}")
+    whole, half = run(tiny, tmp_path / "whole", *recipe), interrupted(tiny, tmp_path / "half", *recipe)
+    run(tiny, half, *recipe)
+    assert numbers(half) == numbers(whole)
+    assert same_weights(half, whole)
+
+
+def tiny_root(config: Path) -> str:
+    return yaml.safe_load(config.read_text())["data"]["root"]
+
+
 SETTINGS: dict[str, Any] = {
     "model.class_path": "catpose.model.backbones.hrnet.HRNet",
     "model.schedule": "multistep",
@@ -146,7 +176,10 @@ def test_more_epochs_are_a_change_where_a_run_may_look_at_its_length(of: dict[st
 
 
 def test_a_run_of_0_1_0_goes_on_with_what_was_no_setting_then() -> None:
-    assert changes(SETTINGS, SETTINGS | {"data.area": "file", "model.freeze_norm_statistics": False}, 4) == []
+    new = {"model.freeze_norm_statistics": False, "model.layer_decay": 1.0, "data.also": None}
+    new |= {"data.late_augment.rotation_factor": 15, "data.input_size": [256, 256]}
+    assert changes(SETTINGS, SETTINGS | {"data.area": "file"} | new, 4) == []
+    assert changes(SETTINGS, SETTINGS | {"model.layer_decay": 0.9}, 4) == ["model.layer_decay 1.0 → 0.9"]
     assert changes(SETTINGS, SETTINGS | {"data.area": "box"}, 4) == ["data.area file → box"]
 
 

@@ -23,6 +23,7 @@ from catpose.run.evaluation import detect
 from catpose.score.protocol import Score
 
 fit = functools.partial(exit_code, main)
+AVERAGED = '{"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.5}}'
 BATCHES = 4  # in an epoch of the tiny configuration's 26 instances, the last batch with 2
 VALIDATION = 9  # instances, in two batches
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
@@ -61,6 +62,7 @@ def same_weights(a: Path, b: Path) -> bool:
         slow(["--trainer.val_check_interval=3", "--trainer.check_val_every_n_epoch=null"], [3, 6]),
         slow(["--trainer.check_val_every_n_epoch=2"], [8]),
         (["--trainer.val_check_interval=2", "--trainer.accumulate_grad_batches=4"], [0, 1, 1, 2]),
+        ([f"--trainer.callbacks+={AVERAGED}"], [4, 8]),
     ],
     ids=lambda option: " ".join(map(str, option)),
 )

@@ -1,0 +1,62 @@
+"""What an epoch of training draws from: one data set or several, and other changes of its samples towards the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from catpose.data.dataset import ANY_EPOCH, CropDataset, Sample
+
+
+class TrainingSet(Dataset[Sample]):
+    """The samples of an epoch, each by (epoch, place); which one that is follows from the seed and these alone.
+
+    Args:
+        phases: (first epoch, one `CropDataset` for each data set) in the order of the epochs, the first from 0 on: the
+            same instances in each, under other changes.
+        counts: samples an epoch has of each data set. As many as there are: each once. Fewer: others in each epoch.
+            More: each as often as any other, but for one.
+        seed: of that choice.
+    """
+
+    def __init__(
+        self, phases: Sequence[tuple[int, Sequence[CropDataset]]], counts: Sequence[int], seed: int = 0
+    ) -> None:
+        self.phases, self.counts, self.seed = phases, counts, seed
+        self.input_size = phases[0][1][0].input_size
+        self._starts = np.cumsum([0, *counts])
+        self._order: tuple[tuple[int, int], np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        """Samples of an epoch."""
+        return int(self._starts[-1])
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        """The sample at a place, or that of (epoch, place)."""
+        epoch, place = key if isinstance(key, tuple) else (ANY_EPOCH, key)
+        which = int(np.searchsorted(self._starts, place, side="right")) - 1
+        parts = [parts for first, parts in self.phases if first <= max(epoch, 0)][-1]
+        index = self._index(which, place - int(self._starts[which]), len(parts[which]), max(epoch, 0))
+        return parts[which].sample(index, epoch, draw=place)
+
+    def _index(self, which: int, place: int, n: int, epoch: int) -> int:
+        if self.counts[which] == n:
+            return place
+        if self._order is None or self._order[0] != (which, epoch):
+            order = np.random.default_rng((self.seed, epoch, which, 1)).permutation(n)
+            self._order = ((which, epoch), order)
+        return int(self._order[1][place % n])
+
+
+def first_pictures(image_index: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Whether each instance is on one of the first `n` pictures of an order that the seed draws, (N,) bool.
+
+    Fewer are part of more: the first 25 are among the first 50.
+
+    Args:
+        image_index: (N,), the picture of each instance.
+    """
+    pictures = np.unique(image_index)
+    return np.isin(image_index, np.random.default_rng((seed, 2)).permutation(pictures)[:n])
