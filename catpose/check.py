@@ -144,9 +144,14 @@ def _for_tools(split: CocoSplit, image_ids: set[int]) -> dict[str, bytes]:
     images = [image for image in split.images if image.id in image_ids]
     rows = [row for row in range(len(split)) if split.used[row] and int(split.image_id[row]) in image_ids]
     points = np.concatenate([np.nan_to_num(split.keypoints), split.visibility[..., None]], axis=-1)
-    poses = [Pose(int(split.image_id[row]), tuple(split.boxes[row].tolist()), points[row]) for row in rows]
-    category = split.coco["categories"][0]["name"]
-    made = tool_files(images, poses, split.skeleton, category)
+    names = {entry["id"]: entry["name"] for entry in split.coco["categories"]}
+    poses = [
+        Pose(
+            int(split.image_id[row]), tuple(split.boxes[row].tolist()), points[row], names[int(split.category_id[row])]
+        )
+        for row in rows
+    ]
+    made = tool_files(images, poses, split.skeleton)
     return {f"label_issues/{name}": content for name, content in made.items()}
 
 

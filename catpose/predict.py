@@ -20,6 +20,8 @@ from catpose.run.options import add_model_options
 from catpose.text import counted
 
 if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
+    import numpy as np
+
     from catpose.data.boxes import Boxes
     from catpose.data.coco_split import CocoSplit
     from catpose.data.whole_pictures import LeftOut
@@ -49,7 +51,9 @@ def main(argv: list[str] | None = None) -> None:
 
     damage, input_size = Damage(split, arguments.sources), tuple(settings["data"]["input_size"])
 
-    def detected(split: CocoSplit, show: Show | None = None) -> Detections:
+    def detected(
+        split: CocoSplit, show: Show | None = None, unflipped: dict[int, np.ndarray] | None = None
+    ) -> Detections:
         return detect(
             model,
             split,
@@ -59,6 +63,7 @@ def main(argv: list[str] | None = None) -> None:
             num_workers=arguments.num_workers,
             show=show,
             unreadable=damage,
+            unflipped=unflipped,
         )[0]
 
     boxes = _boxes(split, arguments, detected, input_size, damage)
@@ -68,8 +73,9 @@ def main(argv: list[str] | None = None) -> None:
         if arguments.overlays
         else nullcontext()
     )
+    unflipped: dict[int, np.ndarray] | None = {} if arguments.rank else None
     with overlays as show:
-        detections = detected(boxed, show)
+        detections = detected(boxed, show, unflipped)
         damage.tell()
     scored = detections if boxes is None else scored_by_box(detections, boxes)
     results = scored.to_results()
@@ -79,9 +85,8 @@ def main(argv: list[str] | None = None) -> None:
     write_json(arguments.out, results, indent=None)
     n_left_out = len(left_out) + len(damage.reasons)
     print(_summary(detections, len(split.images), n_left_out, arguments.shown_above, arguments.out))
-    if arguments.rank:
-        model.flip_test = False
-        write_ranking(boxed, detections, detected(boxed), arguments.rank)
+    if unflipped is not None:
+        write_ranking(boxed, detections, unflipped, arguments.rank)
     if arguments.pre_labels:
         write_pre_labels(boxed, detections, model.skeleton, arguments.shown_above, arguments.pre_labels)
     if arguments.overlays:
@@ -218,12 +223,12 @@ def _boxes(
     return boxes
 
 
-def write_ranking(split: CocoSplit, flipped: Detections, plain: Detections, file: Path) -> None:
-    """A CSV of the pictures to label next, by the detections with and without the flip test."""
+def write_ranking(split: CocoSplit, detections: Detections, unflipped: dict[int, np.ndarray], file: Path) -> None:
+    """A CSV of the pictures to label next, by the detections and their keypoints (K, 2) without the flip test."""
     from catpose.files import atomic_write
     from catpose.run.ranking import rank_pictures, ranking_csv
 
-    ranked, n_copies = rank_pictures(split, flipped, plain)
+    ranked, n_copies = rank_pictures(split, detections, unflipped)
     with atomic_write(file) as temporary:
         temporary.write_text(ranking_csv(ranked), encoding="utf-8")
     print(
@@ -234,6 +239,7 @@ def write_ranking(split: CocoSplit, flipped: Detections, plain: Detections, file
 def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleton, above: float, folder: Path) -> None:
     """cvat.json and label_studio.json with the keypoints of more confidence than `above`; animals without one are
     left out."""
+    from collections import Counter
     from dataclasses import replace
 
     import numpy as np
@@ -242,14 +248,20 @@ def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleto
     from catpose.files import atomic_write
 
     images = split.images
-    if not is_coco(split.file):  # tools know pictures by their names
-        images = tuple(replace(image, file_name=image.path.name) for image in images)
+    if not is_coco(split.file):  # tools know pictures by their names, and by their folders where that doesn't tell
+        times = Counter(image.path.name for image in images)
+        images = tuple(
+            replace(image, file_name=image.path.name) if times[image.path.name] == 1 else image for image in images
+        )
+    names = {entry["id"]: entry["name"] for entry in split.coco["categories"]}
     boxes = dict(zip(split.ids.tolist(), split.boxes.tolist(), strict=True))
     poses = [
-        Pose(image_id, tuple(boxes[id_]), np.column_stack([points, 2 * (confidence > above)]), score)
-        for image_id, id_, points, confidence, score in zip(
-            detections.image_id.tolist(), detections.annotation_id.tolist(), detections.keypoints,
-            detections.confidence, detections.score.tolist(), strict=True,
+        Pose(
+            image_id, tuple(boxes[id_]), np.column_stack([points, 2 * (confidence > above)]), names[category], score
+        )
+        for image_id, id_, category, points, confidence, score in zip(
+            detections.image_id.tolist(), detections.annotation_id.tolist(), detections.category_id.tolist(),
+            detections.keypoints, detections.confidence, detections.score.tolist(), strict=True,
         )
         if (confidence > above).any()
     ]  # fmt: skip

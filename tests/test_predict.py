@@ -329,6 +329,28 @@ def test_pre_labels_are_what_was_predicted_surely_enough(
     says(refused(main, [pictures, *args[:4], "--pre-labels", trained], capsys, tmp_path), "--pre-labels")
 
 
+def test_pre_labels_have_the_datas_categories_and_a_name_for_each_picture(
+    trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    args = ("--checkpoint", trained / "last.ckpt", "--out", tmp_path / "r.json", "--shown-above", 0)
+    lynx = whole_boxes(pictures) | {"categories": [{"id": 4, "name": "unused"}, {"id": 7, "name": "lynx"}]}
+    for entry in lynx["annotations"]:
+        entry["category_id"] = 7
+    (tmp_path / "lynx.json").write_text(json.dumps(lynx))
+    assert predict(tmp_path / "lynx.json", "--images", pictures, *args, "--pre-labels", tmp_path / "lynx") == 0
+    written = json.loads((tmp_path / "lynx" / "cvat.json").read_text())
+    assert [entry["name"] for entry in written["categories"]] == ["lynx"]
+    assert {entry["category_id"] for entry in written["annotations"]} == {written["categories"][0]["id"]}
+    for folder in ("a", "b"):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        (tmp_path / "photos" / folder / "cat.png").write_bytes((pictures / "Cat.PNG").read_bytes())
+    (tmp_path / "photos" / "a" / "other.png").write_bytes((pictures / "Cat.PNG").read_bytes())
+    assert predict(tmp_path / "photos", "--recursive", *args, "--pre-labels", tmp_path / "cats") == 0
+    written = json.loads((tmp_path / "cats" / "cvat.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == ["a/cat.png", "other.png", "b/cat.png"]
+    assert [entry["name"] for entry in written["categories"]] == ["cat"]
+
+
 def test_boxes_of_a_file_are_predicted_and_what_they_leave_open_is_said(
     trained: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,29 +26,30 @@ class Pose:
     image_id: int
     box: tuple[float, float, float, float]  # x, y, width, height, px
     points: np.ndarray  # (K, 3): x, y (px), v; v = 0 where there is no keypoint
+    category: str = "cat"
     score: float = 1.0
 
 
-def tool_files(
-    images: Sequence[Image], poses: Sequence[Pose], skeleton: Skeleton, category: str = "cat"
-) -> dict[str, bytes]:
+def tool_files(images: Sequence[Image], poses: Sequence[Pose], skeleton: Skeleton) -> dict[str, bytes]:
     """By its name the file for each tool: cvat.json and label_studio.json.
 
     Args:
         images: that are to be looked at, those without a pose too.
         poses: of the images.
         skeleton: of K keypoints, called as in the tool.
-        category: the animals' label in the tool.
     """
+    categories = list(dict.fromkeys(pose.category for pose in poses)) or [Pose.category]
     listed = [{"id": i.id, "file_name": i.file_name, "width": i.width, "height": i.height} for i in images]
     contents = {
         "cvat.json": {
-            "categories": [category_entry(1, category, skeleton)],
-            "annotations": [_animal(n, pose) for n, pose in enumerate(poses, start=1)],
+            "categories": [category_entry(k, name, skeleton) for k, name in enumerate(categories, start=1)],
+            "annotations": [
+                _animal(n, pose, categories.index(pose.category) + 1) for n, pose in enumerate(poses, start=1)
+            ],
         },
         "label_studio.json": {
-            "categories": [{"id": k, "name": name} for k, name in enumerate((category, *skeleton.names))],
-            "annotations": _single(poses),
+            "categories": [{"id": k, "name": name} for k, name in enumerate((*categories, *skeleton.names))],
+            "annotations": _single(poses, categories),
         },
     }
     return {
@@ -61,18 +62,19 @@ def _triples(pose: Pose) -> list[tuple[float, float, int]]:
     return [(round(x, 2), round(y, 2), int(v)) if v else (0, 0, 0) for x, y, v in pose.points.tolist()]
 
 
-def _animal(id_: int, pose: Pose) -> dict[str, Any]:
-    return make_annotation(id_, pose.image_id, 1, [round(value, 2) for value in pose.box], _triples(pose))
+def _animal(id_: int, pose: Pose, category_id: int) -> dict[str, Any]:
+    return make_annotation(id_, pose.image_id, category_id, [round(value, 2) for value in pose.box], _triples(pose))
 
 
-def _single(poses: Sequence[Pose]) -> list[dict[str, Any]]:
-    """A rectangle for each pose, and an annotation for each of its keypoints."""
+def _single(poses: Sequence[Pose], categories: Sequence[str]) -> list[dict[str, Any]]:
+    """A rectangle for each pose, and an annotation for each of its keypoints, of a category after the animals'."""
     annotations: list[dict[str, Any]] = []
     for pose in poses:
-        own: list[dict[str, Any]] = [{"category_id": 0, "bbox": [round(v, 2) for v in pose.box], "score": pose.score}]
+        box = [round(value, 2) for value in pose.box]
+        own: list[dict[str, Any]] = [{"category_id": categories.index(pose.category), "bbox": box, "score": pose.score}]
         own += [
             {"category_id": k, "keypoints": list(triple)}
-            for k, triple in enumerate(_triples(pose), start=1)
+            for k, triple in enumerate(_triples(pose), start=len(categories))
             if triple[2]
         ]
         annotations += [{"id": len(annotations) + n, "image_id": pose.image_id} | entry for n, entry in enumerate(own)]

@@ -87,6 +87,8 @@ class PoseModel(pl.LightningModule):
     #: (1, 3, 1, 1) float32 in any precision: of red, green and blue, 0–255; the backbone's, or its weights'.
     mean: Tensor
     std: Tensor
+    #: Whether `predict_step` also gives the keypoints without the flip test, as "unflipped" (B, K, 2).
+    gives_unflipped = False
 
     def __init__(
         self,
@@ -187,7 +189,9 @@ class PoseModel(pl.LightningModule):
         self.log(f"{validation_name(self.trainer)}/loss", self.val_loss, prog_bar=True)
 
     def predict_step(self, batch: Batch, batch_index: int = 0) -> Batch:
-        return self.poses(self(batch["crop"]), batch)
+        heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, K, h, w)
+        poses = self.poses(heatmaps, batch)
+        return poses | {"unflipped": self._located(heatmaps, batch)[0]} if self.gives_unflipped else poses
 
     test_step = predict_step
 
@@ -200,9 +204,13 @@ class PoseModel(pl.LightningModule):
         if self.flip_test:
             mirrored = self.codec.unflip(self(batch["crop"].flip(2)), self.skeleton.flip)  # (B, K, h, w)
             heatmaps = (heatmaps.float() + mirrored.float()) / 2
-        keypoints_crop, confidence = self.codec.decode(heatmaps, size_of_crop(batch))  # (B, K, 2), (B, K)
-        keypoints = apply_affines(batch["crop_to_image"], keypoints_crop)  # (B, K, 2)
+        keypoints, confidence = self._located(heatmaps, batch)
         return {"keypoints": keypoints, "confidence": confidence} | {name: batch[name] for name in CARRIED}
+
+    def _located(self, heatmaps: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Keypoints (B, K, 2) in image px and confidence (B, K) of heatmaps (B, K, h, w)."""
+        keypoints_crop, confidence = self.codec.decode(heatmaps, size_of_crop(batch))  # (B, K, 2), (B, K)
+        return apply_affines(batch["crop_to_image"], keypoints_crop), confidence
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skeleton"] = self.skeleton.to_plain()

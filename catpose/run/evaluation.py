@@ -46,6 +46,7 @@ def detect(
     num_workers: int | None = None,
     show: Show | None = None,
     unreadable: Callable[[int, str], None] | None = None,
+    unflipped: dict[int, np.ndarray] | None = None,
 ) -> tuple[Detections, dict[str, float]]:
     """Detections from the boxes of a split, scored and thinned as in `fit`'s validation; each picture is decoded once.
 
@@ -57,6 +58,7 @@ def detect(
         num_workers: processes that decode; None: as many as `data.num_workers` null gives `fit`.
         show: called for each picture, once its detections are known.
         unreadable: called with the place of a picture that can't be read and the reason; None: that is an error.
+        unflipped: is filled with each box's keypoints (K, 2) without the flip test, image px, by annotation id.
 
     Returns:
         the detections; AP and its family, nan where nothing is labelled.
@@ -69,6 +71,7 @@ def detect(
     if not split.has_keypoints:
         split = split.with_skeleton(model.skeleton)
     instances = labelled(split) if labelled_only else split.by_id
+    model.gives_unflipped = unflipped is not None
     crops = CropDataset(split, instances, open_pictures(split, split.image_index[instances], "off", None), input_size)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -85,6 +88,9 @@ def detect(
     metric = KeypointAP(split)
     for batch in outputs or []:
         metric.update(batch["keypoints"], batch["confidence"], batch["annotation_id"])  # type: ignore[index,call-overload]
+        if unflipped is not None:
+            points = batch["unflipped"].double().cpu().numpy()  # type: ignore[index,call-overload]
+            unflipped |= zip(batch["annotation_id"].tolist(), points, strict=True)  # type: ignore[index,call-overload]
     values = metric.compute()
     assert metric.detections is not None
     return metric.detections, values

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,26 +34,25 @@ class Ranked:
     spread: float  # likewise
 
 
-def rank_pictures(split: CocoSplit, flipped: Detections, plain: Detections) -> tuple[list[Ranked], int]:
+def rank_pictures(
+    split: CocoSplit, detections: Detections, unflipped: Mapping[int, np.ndarray]
+) -> tuple[list[Ranked], int]:
     """The pictures with a detection, the most uncertain first, and how many near-copies were left out.
 
     Args:
         split: whose pictures and boxes the detections are of.
-        flipped: detections with the flip test.
-        plain: those without it.
+        detections: with the flip test.
+        unflipped: by annotation id the keypoints (K, 2) without it, image px.
     """
     sides = dict(zip(split.ids.tolist(), split.boxes[:, 2:].max(axis=1).tolist(), strict=True))
-    places = dict(zip(plain.annotation_id.tolist(), plain.keypoints, strict=True))
     paths = {image.id: image.path for image in split.images}
     found: dict[Path, Ranked] = {}
     for id_, image_id, points, confidence in zip(
-        flipped.annotation_id.tolist(), flipped.image_id.tolist(), flipped.keypoints, flipped.confidence, strict=True
-    ):
-        if id_ not in places:  # suppressed without the flip test: as far apart as can be
-            spread = 1.0
-        else:
-            distance = np.hypot(*(points - places[id_]).T) / (SPREAD_UNIT * sides[id_])
-            spread = float(np.minimum(distance, 1).mean())
+        detections.annotation_id.tolist(), detections.image_id.tolist(), detections.keypoints, detections.confidence,
+        strict=True,
+    ):  # fmt: skip
+        distance = np.hypot(*(points - unflipped[id_]).T) / (SPREAD_UNIT * sides[id_])
+        spread = float(np.fmin(distance, 1).mean())
         sure = float(np.clip(confidence, 0, 1).mean())
         ranked = Ranked(paths[image_id], (1 - sure + spread) / 2, sure, spread)
         found[ranked.file] = max(found.get(ranked.file, ranked), ranked, key=lambda each: each.uncertainty)

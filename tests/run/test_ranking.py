@@ -29,20 +29,24 @@ def predicted(split: CocoSplit, seed: int) -> Detections:
     return replace(detections, confidence=confidence)
 
 
+def places(detections: Detections) -> dict[int, np.ndarray]:
+    return dict(zip(detections.annotation_id.tolist(), detections.keypoints, strict=True))
+
+
 def test_the_order_is_that_of_the_definition(split: CocoSplit) -> None:
     """Beside a loop written out."""
-    flipped, plain = predicted(split, 1), predicted(split, 2)
+    flipped, unflipped = predicted(split, 1), places(predicted(split, 2))
     wanted: dict[str, float] = {}
     for i in range(len(flipped)):
         row = split.rows_of(flipped.annotation_id[i : i + 1])[0]
-        j = plain.annotation_id.tolist().index(flipped.annotation_id[i])
+        plain = unflipped[int(flipped.annotation_id[i])]
         total = 0.0
         for k in range(17):
-            moved = np.linalg.norm(flipped.keypoints[i, k] - plain.keypoints[j, k]) / split.boxes[row, 2:].max()
+            moved = np.linalg.norm(flipped.keypoints[i, k] - plain[k]) / split.boxes[row, 2:].max()
             total += (1 - flipped.confidence[i, k]) / 2 + min(moved * 10, 1) / 2
         name = split.images[split.image_index[row]].file_name
         wanted[name] = max(wanted.get(name, 0), total / 17)
-    ranked, copies = rank_pictures(split, flipped, plain)
+    ranked, copies = rank_pictures(split, flipped, unflipped)
     assert copies == 0
     assert [each.file.name for each in ranked] == sorted(wanted, key=lambda name: -wanted[name])
     assert [each.uncertainty for each in ranked] == pytest.approx(sorted(wanted.values(), reverse=True))
@@ -53,14 +57,14 @@ def test_the_order_is_that_of_the_definition(split: CocoSplit) -> None:
 def test_a_sure_model_is_uncertain_of_nothing(split: CocoSplit) -> None:
     flipped = predicted(split, 1)
     flipped = replace(flipped, confidence=np.ones_like(flipped.confidence))
-    assert {each.uncertainty for each in rank_pictures(split, flipped, flipped)[0]} == {0.0}
+    assert {each.uncertainty for each in rank_pictures(split, flipped, places(flipped))[0]} == {0.0}
 
 
 def test_of_near_copies_the_most_uncertain_is_ranked(split: CocoSplit) -> None:
     flipped = predicted(split, 1)
-    before, _ = rank_pictures(split, flipped, flipped)
+    before, _ = rank_pictures(split, flipped, places(flipped))
     worst, other = before[0].file, before[3].file
     cv2.imwrite(str(other), cv2.GaussianBlur(cv2.imread(str(worst)), (3, 3), 0))
-    ranked, copies = rank_pictures(split, flipped, flipped)
+    ranked, copies = rank_pictures(split, flipped, places(flipped))
     assert copies == 1
     assert [each.file for each in ranked] == [each.file for each in before if each.file != other]
