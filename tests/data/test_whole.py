@@ -94,6 +94,18 @@ def at_origin(entries: list[dict[str, Any]]) -> None:
         entry["keypoints"][:9] = [0, 0, 1] * 3
 
 
+def off_the_picture(entries: list[dict[str, Any]]) -> None:
+    for entry in entries[::2]:
+        entry["keypoints"][:9] = [-1, -1, 2] * 3
+
+
+def by_two_people(entries: list[dict[str, Any]]) -> None:
+    rng = np.random.default_rng(1)
+    second = [{**entry, "id": 100 + entry["id"], "keypoints": list(entry["keypoints"])} for entry in entries[:4]]
+    remade(second, lambda box: box + rng.uniform(-3, 3, box.shape), lambda p, _: p + rng.uniform(-3, 3, p.shape))
+    entries += second
+
+
 def one_pose(entries: list[dict[str, Any]]) -> None:
     for entry in entries:
         entry.update({key: entries[0][key] for key in ("bbox", "area", "keypoints")})
@@ -147,6 +159,9 @@ FAULTS: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str, str, str]] =
     "nothing labelled": (visibility(0), "error", "all unlabelled", "v = 0"),
     "all hidden": (visibility(1), "warning", "all hidden", "none 2 (visible)"),
     "labelled at 0, 0": (at_origin, "error", "labelled at 0, 0", "18 keypoints of 6 instances"),
+    "labelled at -1, -1": (off_the_picture, "error", "labelled at 0, 0", "18 keypoints of 6 instances"),
+    "by two people": (by_two_people, "warning", "same animal twice",
+                      "4 pairs of instances are nearly the same (annotation 1 ~ annotation 101)"),
     "a template": (one_pose, "error", "one pose for all", "the same keypoints"),
     "the viewer's sides": (other_side, "warning", "left and right throughout", "the viewer's"),
     "twice": (lambda e: e.extend([{**entry, "id": 100 + entry["id"]} for entry in list(e)]), "warning",
