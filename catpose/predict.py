@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, Parser, command, one_line, whole
 from catpose.run.options import add_model_options
@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
     from catpose.data.boxes import Boxes
     from catpose.data.coco_split import CocoSplit
     from catpose.data.whole_pictures import LeftOut
-    from catpose.run.evaluation import Show
     from catpose.score.detections import Detections
     from catpose.skeleton import Skeleton
 
@@ -51,20 +50,9 @@ def main(argv: list[str] | None = None) -> None:
 
     damage, input_size = Damage(split, arguments.sources), tuple(settings["data"]["input_size"])
 
-    def detected(
-        split: CocoSplit, show: Show | None = None, unflipped: dict[int, np.ndarray] | None = None
-    ) -> Detections:
-        return detect(
-            model,
-            split,
-            input_size,
-            arguments.batch_size,
-            accelerator=arguments.accelerator,
-            num_workers=arguments.num_workers,
-            show=show,
-            unreadable=damage,
-            unflipped=unflipped,
-        )[0]
+    def detected(split: CocoSplit, **more: Any) -> Detections:
+        device = {"accelerator": arguments.accelerator, "num_workers": arguments.num_workers}
+        return detect(model, split, input_size, arguments.batch_size, unreadable=damage, **device, **more)[0]
 
     boxes = _boxes(split, arguments, detected, input_size, damage)
     boxed = split if boxes is None else with_boxes(split, boxes)
@@ -75,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     unflipped: dict[int, np.ndarray] | None = {} if arguments.rank else None
     with overlays as show:
-        detections = detected(boxed, show, unflipped)
+        detections = detected(boxed, show=show, unflipped=unflipped)
         damage.tell()
     scored = detections if boxes is None else scored_by_box(detections, boxes)
     results = scored.to_results()

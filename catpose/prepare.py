@@ -297,10 +297,11 @@ def _write(
     request: dict[str, Any],
     source: Path,
 ) -> None:
-    from catpose.data.writing import kept_line, record_lines, write_checked
+    from catpose.data.writing import kept_line, record_lines, warning_lines, write_checked
 
-    record = write_checked(arguments.out, release, split, copy_of, request, source, arguments.link)
-    print(*record_lines(arguments.out, record), kept_line(release, record), sep="\n")
+    record, findings = write_checked(arguments.out, release, split, copy_of, request, source, arguments.link)
+    lines = [*record_lines(arguments.out, record), *warning_lines(arguments.out, findings)]
+    print(*lines, kept_line(release, record), sep="\n")
 
 
 def _digests(files: list[Path]) -> list[str]:

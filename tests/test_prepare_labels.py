@@ -402,6 +402,88 @@ def test_boxes_at_the_outermost_keypoints_are_the_tools(tmp_path: Path, capsys: 
             assert np.allclose(box[:2] + box[2:], np.minimum(high + margin, (exports.WIDTH, exports.HEIGHT)), atol=0.02)
 
 
+def test_a_persons_rectangle_holds_most_of_the_keypoints(tmp_path: Path) -> None:
+    """A paw that was labelled beyond it doesn't take it from its animal."""
+    labelled = exports.cats(several=False)
+    source = exports.label_studio(tmp_path / "export", labelled)
+    content = json.loads((source / "result.json").read_text())
+    for entry in content["annotations"]:
+        if "keypoints" in entry:
+            points = np.array(entry["keypoints"]).reshape(17, 3)
+            points[np.flatnonzero(points[:, 2])[-1], 0] = exports.WIDTH - 1
+            low, high = (end(points[points[:, 2] > 0, :2], axis=0) for end in (np.min, np.max))
+            entry |= {"keypoints": points.ravel().tolist(), "bbox": [*low.tolist(), *(high - low).tolist()]}
+    (source / "result.json").write_text(json.dumps(content))
+    prepared("coco", source, "--out", tmp_path / "cats")
+    boxes = [box for animals in imported(tmp_path / "cats").values() for _, _, box in animals]
+    assert len(boxes) == len(labelled)
+    assert np.allclose(boxes, labelled[0].box)
+
+
+def test_pictures_in_a_storage_are_found_by_their_names(tmp_path: Path) -> None:
+    source = exports.coco_annotator(tmp_path / "export", exports.cats())
+    addresses = ("s3://cats/raw/{}", "https://cats.example/a%20b/{}?X-Amz-Date=1/2&sig=a%2Fb", "gs://c/{}#t=0/1")
+
+    def change(content: dict[str, Any]) -> None:
+        for i, image in enumerate(content["images"]):
+            image["file_name"] = addresses[i % len(addresses)].format(image["file_name"])
+
+    broken(change)(source)
+    prepared("coco", source, "--out", tmp_path / "cats")
+    assert len(imported(tmp_path / "cats")) == 12
+
+
+def test_what_check_warns_of_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of two people who labelled the same pictures, of which Label Studio writes each twice."""
+    source = exports.coco_annotator(tmp_path / "export", exports.cats(several=False))
+
+    def change(content: dict[str, Any]) -> None:
+        for image, entry in zip(list(content["images"]), list(content["annotations"]), strict=True):
+            moved = [value + (k % 3 < 2 and entry["keypoints"][k // 3 * 3 + 2] > 0) for k, value in
+                     enumerate(entry["keypoints"])]  # fmt: skip
+            content["images"].append(image | {"id": image["id"] + 100})
+            content["annotations"].append(
+                entry | {"id": entry["id"] + 100, "image_id": image["id"] + 100, "keypoints": moved}
+            )
+
+    broken(change)(source)
+    prepared("coco", source, "--split", 12, 0, 0, "--out", tmp_path / "cats")
+    printed = capsys.readouterr().out
+    assert "kept 24 annotations" in printed
+    assert "warning: train: 12 pairs of instances are nearly the same (annotation" in printed
+    assert f"about the data; python -m catpose.check --data {tmp_path / 'cats'} lists them" in printed
+
+
+def _only(source: Path, *others: str) -> None:
+    """Leave no JSON file in a folder, and these empty files."""
+    for file in source.rglob("*.json"):
+        file.unlink()
+    for name in others:
+        (source / name).touch()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "named"),
+    [
+        (lambda source: _only(source, "data.yaml"), "but 'data.yaml'; YOLO's labels are brought in by"),
+        (lambda source: _only(source, "CollectedData_me.h5"), "'CollectedData_me.h5'; DeepLabCut's labels are"),
+        (lambda source: _only(source, "cats.slp"), "'cats.slp'; SLEAP's labels are brought in by"),
+        (lambda source: _only(source, "annotations.xml"), "export CVAT's labels as COCO Keypoints 1.0"),
+        (lambda source: _only(source, "export.zip"), "'export.zip'; unpack it, and name what is inside"),
+        (
+            lambda source: (source / "cats-3.json").write_text('[{"id": 1, "data": {}, "annotations": []}]'),
+            "holds 1 JSON file, but no COCO file, but Label Studio's own JSON; export it there as COCO",
+        ),
+    ],
+)
+def test_another_export_than_cocos_is_told(
+    break_it: Callable[[Path], object], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = exports.coco_annotator(tmp_path / "export", exports.cats())
+    break_it(source)
+    assert named in refused_whole(capsys, tmp_path, "coco", source, "--out", tmp_path / "cats")
+
+
 def test_names_given_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = exports.coco_annotator(tmp_path / "export", exports.cats())
     broken(lambda c: c["categories"][0].update(keypoints=[f"point {i}" for i in range(17)]))(source)
@@ -409,7 +491,7 @@ def test_names_given_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     names = tmp_path / "names.txt"
     names.write_text("\n".join(KEYPOINTS[:16]))
     error = refused(capsys, "coco", source, "--keypoints", names, "--out", tmp_path / "cats")
-    assert "--keypoints has 16 names, but 'cat'" in error
+    assert "--keypoints has 16 names, a line each, but 'cat'" in error
     names.write_text("\n".join([*KEYPOINTS[:16], "-"]))
     prepared("coco", source, "--keypoints", names, "--out", tmp_path / "cats")
     for animals in imported(tmp_path / "cats").values():

@@ -19,12 +19,14 @@ from catpose.data.checks import all_findings
 from catpose.data.coco import read_coco
 from catpose.data.coco_split import split_hash
 from catpose.data.copies import RECORD, Fingerprint, fingerprints, group_copies, shared_copies
-from catpose.data.finding import refuse_errors
+from catpose.data.finding import Finding, refuse_errors
 from catpose.data.skeletons import FILE, statement
 from catpose.data.sources import Release
-from catpose.errors import InputError
+from catpose.data.whole import WHOLE
+from catpose.errors import InputError, one_line
 from catpose.files import read_json
 from catpose.skeleton import AP10K
+from catpose.text import counted
 
 
 @contextmanager
@@ -141,11 +143,14 @@ def write_checked(
     request: dict[str, Any],
     source: Path,
     link: bool,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[Finding]]:
     """As `write_layout` into the new folder `root`, where `check` finds no error in what is written.
 
     Args:
         source: the file that errors name, since nobody sees the folder before it is whole.
+
+    Returns:
+        the record; what `check` warns of.
 
     Raises:
         InputError: the first error that `check` would find; nothing is written then.
@@ -156,8 +161,9 @@ def write_checked(
         except InputError as error:
             unseen = rf"{re.escape(str(folder))}/annotations/(\w+)\.json"
             raise InputError(re.sub(unseen, rf"{source}: \1", str(error))) from None
-        refuse_errors(all_findings(folder), source, remedy="; correct it in the source, nothing was written")
-    return record
+        findings = all_findings(folder)
+        refuse_errors(findings, source, remedy="; correct it in the source, nothing was written")
+    return record, findings
 
 
 def record_lines(root: Path, record: dict[str, Any]) -> list[str]:
@@ -172,6 +178,13 @@ def record_lines(root: Path, record: dict[str, Any]) -> list[str]:
         n = sum(len(names) for group in copies for names in group.values())
         lines.append(f"{len(copies)} pictures ({n} files) have copies in several splits; split.json lists them")
     return [*lines, f"{root}: annotations/, images/ and split.json, which holds the hashes in full"]
+
+
+def warning_lines(root: Path, findings: Sequence[Finding]) -> list[str]:
+    """What is to be said of a data folder's warnings: those of a file as a whole, and how many there are."""
+    lines = [one_line(f"warning: {each.split}: {each.message}") for each in findings if each.where == WHOLE]
+    summary = f"{counted(len(findings), 'warning')} about the data; python -m catpose.check --data {root} lists them"
+    return [*lines, summary] if findings else []
 
 
 def kept_line(release: Release, record: dict[str, Any]) -> str:

@@ -37,6 +37,7 @@ from catpose.run.wandb import closed_wandb
 from catpose.run.wandb_logger import GuardedWandbLogger
 from catpose.score.protocol import Score
 from catpose.skeleton import AP10K
+from catpose.text import counted
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def refuse_broken_data(root: Path, area: AreaRule) -> list[str]:
     refuse_errors(findings, root, listed_by=f"python -m catpose.check --data {root}")
     for split in ("train", "val"):
         split_file(root, split)
-    summary = f"{len(findings)} warnings about the data; python -m catpose.check --data {root} lists them"
+    summary = f"{counted(len(findings), 'warning')} about the data; python -m catpose.check --data {root} lists them"
     counts = [f"catpose.fit: {name}: {splits[name].count()}" for name in ("train", "val")]
     skeleton = splits["train"].skeleton
     counts += [] if skeleton == AP10K else [f"catpose.fit: {skeleton.summary()}"]

@@ -10,6 +10,16 @@ from catpose.data.importers.labels import Animal, Labels, Picture, made_from, sp
 from catpose.data.values import is_coordinate, is_number, shown
 from catpose.errors import InputError, one_line
 from catpose.files import read_json
+from catpose.text import counted
+
+#: What tells other exports from COCO's, and what to do with them.
+_OTHERS = {
+    "data.yaml": "YOLO's labels are brought in by `python -m catpose.prepare yolo`",
+    "CollectedData_*": "DeepLabCut's labels are brought in by `python -m catpose.prepare deeplabcut`",
+    "*.slp": "SLEAP's labels are brought in by `python -m catpose.prepare sleap`",
+    "annotations.xml": "export CVAT's labels as COCO Keypoints 1.0",
+    "*.zip": "unpack it, and name what is inside",
+}
 
 
 def read_coco_labels(source: Path, names: Sequence[str] | None = None) -> Labels:
@@ -26,7 +36,9 @@ def read_coco_labels(source: Path, names: Sequence[str] | None = None) -> Labels
     contents = {file: read_json(file) for file in files}
     coco = {file: content for file, content in contents.items() if _is_coco(content)}
     if not coco:
-        what = "is no COCO file" if source.is_file() else f"holds {len(files)} JSON files, but no COCO file"
+        what = "is no COCO file" if source.is_file() else f"holds {counted(len(files), 'JSON file')}, but no COCO file"
+        if any(map(_is_label_studio, contents.values())):
+            raise InputError(f"{source}: {what}, but Label Studio's own JSON; export it there as COCO with images")
         raise InputError(
             f"{source}: {what} (an object with images, annotations and categories); export it as COCO keypoints"
         )
@@ -48,13 +60,23 @@ def _json_files(folder: Path) -> list[Path]:
         if not any(part.startswith(".") or part == "__MACOSX" for part in file.relative_to(folder).parts)
     )
     if not files:
-        raise InputError(f"{folder}: holds no JSON file; name an export in COCO's format, or its zip file")
+        other, remedy = next(
+            ((file.name, remedy) for pattern, remedy in _OTHERS.items() for file in sorted(folder.rglob(pattern))),
+            ("", "name an export in COCO's format, or its zip file"),
+        )
+        found = f", but '{one_line(other)[:100]}'" if other else ""
+        raise InputError(f"{folder}: holds no JSON file{found}; {remedy}")
     return files
 
 
 def _is_coco(content: Any) -> bool:
     keys = ("images", "annotations", "categories")
     return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in keys)
+
+
+def _is_label_studio(content: Any) -> bool:
+    first = content[0] if isinstance(content, list) and content else None
+    return isinstance(first, dict) and "data" in first and "annotations" in first
 
 
 def _add(labels: Labels, file: Path, content: dict[str, Any], names: Sequence[str] | None, alone: bool) -> None:
@@ -146,7 +168,8 @@ def _names(
         n = len(numbers) // 3 if isinstance(numbers, list) else 0
         if n != len(own_names):
             raise InputError(
-                f"--keypoints has {len(own_names)} names, but '{one_line(name)}' of {file} has {n} keypoints"
+                f"--keypoints has {counted(len(own_names), 'name')}, a line each, but '{one_line(name)}' of {file} has"
+                f" {n} keypoints"
             )
         return tuple(own_names)
     if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):

@@ -12,6 +12,7 @@ from catpose.data.importers.labels import Animal, Labels, Picture
 from catpose.data.values import is_coordinate
 from catpose.errors import InputError, one_line
 from catpose.files import LARGEST_JSON
+from catpose.text import counted
 
 CATEGORY = "cat"
 #: The individual under which a project of several animals keeps points that belong to none, such as a cage's corner.
@@ -66,7 +67,9 @@ def _add(labels: Labels, file: Path, names: Sequence[str] | None) -> None:
     for animal, own in columns.items():
         found = tuple(parts[column].strip() for column in own)
         if names is not None and len(names) != len(found):
-            raise InputError(f"--keypoints has {len(names)} names, but {file} has {len(found)} body parts")
+            raise InputError(
+                f"--keypoints has {counted(len(names), 'name')}, a line each, but {file} has {len(found)} body parts"
+            )
         found = tuple(names) if names is not None else found
         if labels.keypoints.setdefault(CATEGORY, found) != found:
             raise InputError(

@@ -44,7 +44,7 @@ class PictureFinder:
         Raises:
             InputError: several fit equally, and differ.
         """
-        for spelt in dict.fromkeys((name, unquote(name).rsplit("?d=", 1)[-1])):
+        for spelt in dict.fromkeys((name, unquote(name).rsplit("?d=", 1)[-1], unquote(_without_query(name)))):
             parts = spelt.replace("\\", "/").strip().split("/")
             found, base = self._files, parts[-1]
             if base.endswith(".*"):
@@ -92,6 +92,11 @@ def _only(folders: list[str], files: list[Path], labels: Path, name: str) -> Pat
                 " there and in the labels"
             )
     return fitting[0]
+
+
+def _without_query(name: str) -> str:
+    """What an address in a storage or on the web calls a file; any other name as it is."""
+    return name if "://" not in name else re.split(r"[?#]", name)[0]
 
 
 def _key(name: str) -> str:

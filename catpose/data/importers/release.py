@@ -25,6 +25,7 @@ MARGIN = 0.2
 #: Boxes that end within so many px of the outermost keypoints were made of these.
 TIGHT_PX = 1.5
 FEW = 3  # keypoints that say whether a box is tight
+MOST = 0.75  # share of an animal's keypoints that its rectangle holds at least: people label a tail or paw beyond it
 
 
 @dataclass(frozen=True)
@@ -244,14 +245,14 @@ def is_tight(animal: Animal) -> bool:
 def around(
     animal: Animal, rectangles: Sequence[tuple[float, float, float, float]]
 ) -> tuple[float, float, float, float] | None:
-    """The one of some rectangles that holds all its keypoints; None where none or several do."""
+    """The one of some rectangles that holds most of its keypoints; None where none does, or several as many."""
     points = _labelled(animal)
-    holding = [
-        box
+    held = [
+        int(((points >= np.array(box[:2]) - TIGHT_PX) & (points <= np.add(box[:2], box[2:]) + TIGHT_PX)).all(1).sum())
         for box in rectangles
-        if (points >= np.array(box[:2]) - TIGHT_PX).all() and (points <= np.add(box[:2], box[2:]) + TIGHT_PX).all()
     ]
-    return holding[0] if len(holding) == 1 else None
+    most = max(held, default=0)
+    return rectangles[held.index(most)] if held.count(most) == 1 and most >= MOST * len(points) else None
 
 
 def _from_keypoints(animal: Animal, size: tuple[int, int]) -> tuple[float, float, float, float] | None:

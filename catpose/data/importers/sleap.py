@@ -14,6 +14,7 @@ from catpose.data.importers.labels import Animal, Labels, Picture
 from catpose.data.importers.pictures import PictureFinder
 from catpose.data.values import is_coordinate
 from catpose.errors import InputError, one_line
+from catpose.text import counted
 
 CATEGORY = "cat"
 
@@ -48,7 +49,9 @@ def read_sleap(source: Path, names: Sequence[str] | None, finder: PictureFinder,
                 continue
             own = tuple(node.name for node in instance.skeleton.nodes)
             if names is not None and len(names) != len(own):
-                raise InputError(f"--keypoints has {len(names)} names, but {file} has {len(own)} nodes")
+                raise InputError(
+                    f"--keypoints has {counted(len(names), 'name')}, a line each, but {file} has {len(own)} nodes"
+                )
             own = tuple(names) if names is not None else own
             if labels.keypoints.setdefault(CATEGORY, own) != own:
                 raise InputError(f"{file}: has several skeletons; keep one")

@@ -14,6 +14,7 @@ from catpose.data.importers.pictures import PictureFinder
 from catpose.data.values import shown
 from catpose.errors import InputError, one_line
 from catpose.plain_yaml import read_yaml
+from catpose.text import counted
 
 _LARGEST_TEXT = 2**24  # bytes; a line an animal
 _SLACK = 0.01  # by which a place may lie beyond its picture, in parts of it
@@ -39,7 +40,10 @@ def read_yolo(source: Path, names: Sequence[str] | None, finder: PictureFinder) 
     classes = _classes(file, settings)
     keypoints = tuple(names) if names is not None else _names(file, settings, n)
     if len(keypoints) != n:
-        raise InputError(f"--keypoints has {len(keypoints)} names, but {file} has {n} keypoints ('kpt_shape')")
+        raise InputError(
+            f"--keypoints has {counted(len(keypoints), 'name')}, a line each, but {file} has {n} keypoints"
+            " ('kpt_shape')"
+        )
     texts = sorted(
         text for text in file.parent.rglob("*.txt")
         if "labels" in text.relative_to(file.parent).parts and not text.name.startswith(".")
