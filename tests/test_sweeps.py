@@ -22,8 +22,15 @@ from catpose.study.file import Study, read_study
 from catpose.study.space import Configuration, Range
 
 REPOSITORY = Path(__file__).parents[1]
-SWEEPS = sorted((REPOSITORY / "sweeps").glob("*.yaml"))
-every_study = pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+SWEEPS = sorted(file for folder in ("sweeps", "sweeps/laptop") for file in (REPOSITORY / folder).glob("*.yaml"))
+
+
+def name_of(file: Path) -> str:
+    """A study's, below sweeps/."""
+    return file.relative_to(REPOSITORY / "sweeps").with_suffix("").as_posix()
+
+
+every_study = pytest.mark.parametrize("file", SWEEPS, ids=name_of)
 
 SHORT = [
     *("--trainer.limit_train_batches=2", "--data.batch_size=2"),
@@ -146,7 +153,7 @@ def test_the_published_studies_are_there_with_the_report_s_numbers(file: Path) -
     study = read_study(file)
     numbers = dict(zip((each.label for each in study.configurations if each), study.published, strict=True))
     printed = {label: number for label, number in numbers.items() if number is not None}
-    assert printed == PUBLISHED.get(file.stem, {})
+    assert printed == PUBLISHED.get(name_of(file), {})
 
 
 PUBLISHED = {
@@ -165,7 +172,16 @@ PUBLISHED = {
 
 def test_none_is_missing() -> None:
     beyond = {"warmup_ratio", "codec", "best", "cost", "quick", "drawn"}
-    assert {file.stem for file in SWEEPS} >= PUBLISHED.keys() | beyond
+    assert {name_of(file) for file in SWEEPS} >= PUBLISHED.keys() | beyond
+    questions = PUBLISHED.keys() - {"optimizer"}
+    assert {file.stem for file in SWEEPS if file.parent.name == "laptop"} == questions
+
+
+def test_the_laptops_studies_are_as_small_as_they_say() -> None:
+    """28 configurations at most, three seeds each, beside the report's questions at full size."""
+    studies = [read_study(file) for file in SWEEPS if file.parent.name == "laptop"]
+    assert sum(len(configurations(study)) for study in studies) <= 28
+    assert all(study.seeds == (0, 1, 2) for study in studies)
 
 
 @every_study
@@ -179,12 +195,17 @@ def test_its_networks_exist_and_have_weights_of_imagenet(file: Path) -> None:
 
 
 #: The others train a ResNet-50 or more, seconds rather than tenths of them.
-QUICK = ("codec", "cost", "drawn", "quick", "warmup_ratio")
+QUICK = ("codec", "cost", "drawn", "laptop/epochs", "quick", "warmup_ratio")
+#: The laptop's have the same first network.
+TRAINED = [file for file in SWEEPS if file.parent.name != "laptop" or name_of(file) in QUICK]
 
 
 @pytest.mark.parametrize(
     "file",
-    [pytest.param(file, id=file.stem, marks=[] if file.stem in QUICK else [pytest.mark.slow]) for file in SWEEPS],
+    [
+        pytest.param(file, id=name_of(file), marks=[] if name_of(file) in QUICK else [pytest.mark.slow])
+        for file in TRAINED
+    ],
 )
 def test_its_first_trial_trains(file: Path, drawn: Path, out: Path) -> None:
     study = read_study(file)
