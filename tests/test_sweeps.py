@@ -177,6 +177,17 @@ def test_none_is_missing() -> None:
     assert {file.stem for file in SWEEPS if file.parent.name == "laptop"} == questions
 
 
+def test_no_two_share_a_name() -> None:
+    names = [read_study(file).name for file in SWEEPS]
+    assert len({*names}) == len(names)
+
+
+@every_study
+def test_its_experiment_is_found_from_anywhere(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_study(file).experiment.parent == REPOSITORY / "experiments"
+
+
 def test_the_laptops_studies_are_as_small_as_they_say() -> None:
     """28 configurations at most, three seeds each, beside the report's questions at full size."""
     studies = [read_study(file) for file in SWEEPS if file.parent.name == "laptop"]

@@ -22,7 +22,7 @@
     slurm: {partition: gpu, gpus_per_node: 1}       # what --launch slurm asks for
 
 Only `experiment` and `space` are required. A path of an experiment is looked for from the working directory, then
-beside the sweep file's folder. Modules are looked for as Python does it: in the working directory first.
+from each folder above the sweep file's. Modules are looked for as Python does it: in the working directory first.
 """
 
 from __future__ import annotations
@@ -287,11 +287,11 @@ def _require_trials(file: Path, written: _File, space: Space) -> None:
 
 
 def _experiment(file: Path, written: _File, other: Path | None) -> Path:
-    """The experiment's file: `other`, else the study's, from here or from beside the sweep file's folder."""
+    """The experiment's file: `other`, else the study's, from here or from a folder above the sweep file's."""
     path = other or Path(written.experiment)
     if other is None and not path.exists():
-        beside = file.resolve().parent.parent / path
-        path = beside if beside.exists() else path
+        above = (folder / path for folder in file.resolve().parent.parents)
+        path = next((each for each in above if each.is_file()), path)
     if not path.is_file():
         raise InputError(f"{path}: no such experiment; name one of experiments/ ({file} or --experiment)")
     return path
