@@ -234,6 +234,28 @@ def ultralytics(folder: Path, labelled: list[Cat], n_images: int = 12) -> Path:
     return folder
 
 
+def label_studio_yolo(folder: Path, labelled: list[Cat], n_images: int = 12) -> Path:
+    """Label Studio's "YOLO with images", as its converter (label-studio-sdk 2.1) writes it: notes.json in place of
+    data.yaml, keypoints with all digits, seen or absent."""
+    names = [f"{i:08x}-cat {i}.png" for i in range(n_images)]
+    pictures(folder / "images", names)
+    (folder / "labels").mkdir()
+    for i, name in enumerate(names):
+        lines = []
+        for cat in labelled:
+            if cat.image == i:
+                x, y, width, height = cat.box
+                values = [(x + width / 2) / WIDTH, (y + height / 2) / HEIGHT, width / WIDTH, height / HEIGHT]
+                for x, y, v in cat.points.tolist():
+                    values += [x / WIDTH, y / HEIGHT, 2] if v else [0.0, 0.0, 0]
+                lines.append(" ".join(["0", *map(str, values)]))
+        (folder / "labels" / name).with_suffix(".txt").write_text("\n".join(lines) + "\n")
+    (folder / "classes.txt").write_text("cat\n")
+    categories = [{"id": 0, "name": "cat", "keypoints": list(KEYPOINTS)}]
+    write(folder / "notes.json", {"categories": categories, "info": {"version": "1.0", "contributor": "Label Studio"}})
+    return folder
+
+
 def cvat_yolo(folder: Path, labelled: list[Cat], n_images: int = 12) -> Path:
     """CVAT's "Ultralytics YOLO Pose 1.0" by its documented layout: lists of pictures, no keypoints' names."""
     ultralytics(folder, labelled, n_images)

@@ -29,6 +29,7 @@ from catpose.prepare import main
 TOOLS: dict[str, tuple[Callable[..., Path], str, float]] = {
     "cvat": (exports.cvat, "coco", 0),
     "label studio": (exports.label_studio, "coco", 0.5),
+    "label studio yolo": (exports.label_studio_yolo, "yolo", 1e-9),
     "roboflow": (exports.roboflow, "coco", 0),
     "coco annotator": (exports.coco_annotator, "coco", 0),
     "mmpose": (exports.mmpose, "coco", 0),
@@ -40,7 +41,7 @@ TOOLS: dict[str, tuple[Callable[..., Path], str, float]] = {
 }
 #: Formats that have no boxes, and those that don't say whether a keypoint is hidden.
 BOXLESS = {"deeplabcut", "sleap", "sleap package"}
-ONLY_SEEN = {"label studio", "deeplabcut"}
+ONLY_SEEN = {"label studio", "label studio yolo", "deeplabcut"}
 SPLITS = ("train", "val", "test")
 
 
@@ -420,6 +421,43 @@ def test_a_persons_rectangle_holds_most_of_the_keypoints(tmp_path: Path) -> None
     assert np.allclose(boxes, labelled[0].box)
 
 
+def test_keypoints_of_several_animals_in_one_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Label Studio's COCO has one animal a picture, with whichever of a keypoint's places came last."""
+    labelled = exports.cats()  # two on three of the pictures
+    source = exports.label_studio(tmp_path / "export", labelled)
+    content = json.loads((source / "result.json").read_text())
+    by_picture: dict[int, list[dict[str, Any]]] = {}
+    for entry in content["annotations"]:
+        if "keypoints" in entry:
+            by_picture.setdefault(entry["image_id"], []).append(entry)
+    for first, *others in by_picture.values():
+        for other in others:
+            points, later = (np.array(entry["keypoints"]).reshape(17, 3) for entry in (first, other))
+            first["keypoints"] = np.where(later[:, 2:] > 0, later, points).ravel().tolist()
+            content["annotations"].remove(other)
+    (source / "result.json").write_text(json.dumps(content))
+    prepared("coco", source, "--out", tmp_path / "cats")
+    printed = capsys.readouterr().out
+    assert "kept 9 annotations; left out: 3 with keypoints in several rectangles" in printed
+    assert "note: animals with keypoints in several rectangles are left out; put them into their rectangles" in printed
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] % 4 == 3]
+    (source / "result.json").write_text(json.dumps(content))
+    error = refused(capsys, "coco", source, "--out", tmp_path / "none")
+    assert "no animal but 3 with keypoints in several rectangles" in error
+
+
+def test_label_studios_keypoints_outside_of_rectangles_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = exports.label_studio_yolo(tmp_path / "export", exports.cats())
+    for text in source.rglob("labels/*.txt"):
+        lines = [line.split()[:5] + ["0.0", "0.0", "0"] * 17 for line in text.read_text().splitlines()]
+        text.write_text("\n".join(" ".join(line) for line in lines))
+    assert "no rectangle has keypoints; put each" in refused(capsys, "yolo", source, "--out", tmp_path / "cats")
+    (source / "notes.json").write_text('{"categories": [{"id": 0, "name": "cat"}]}')
+    assert "holds no categories with keypoints" in refused(capsys, "yolo", source, "--out", tmp_path / "cats")
+
+
 def test_pictures_in_a_storage_are_found_by_their_names(tmp_path: Path) -> None:
     source = exports.coco_annotator(tmp_path / "export", exports.cats())
     addresses = ("s3://cats/raw/{}", "https://cats.example/a%20b/{}?X-Amz-Date=1/2&sig=a%2Fb", "gs://c/{}#t=0/1")
@@ -450,7 +488,7 @@ def test_what_check_warns_of_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     prepared("coco", source, "--split", 12, 0, 0, "--out", tmp_path / "cats")
     printed = capsys.readouterr().out
     assert "kept 24 annotations" in printed
-    assert "warning: train: 12 pairs of instances are nearly the same (annotation" in printed
+    assert "warning: train: 12 pairs of nearly equal instances (annotation" in printed
     assert f"about the data; python -m catpose.check --data {tmp_path / 'cats'} lists them" in printed
 
 
@@ -472,7 +510,7 @@ def _only(source: Path, *others: str) -> None:
         (lambda source: _only(source, "export.zip"), "'export.zip'; unpack it, and name what is inside"),
         (
             lambda source: (source / "cats-3.json").write_text('[{"id": 1, "data": {}, "annotations": []}]'),
-            "holds 1 JSON file, but no COCO file, but Label Studio's own JSON; export it there as COCO",
+            "holds 1 JSON file, but no COCO file; it is Label Studio's own JSON: export",
         ),
     ],
 )

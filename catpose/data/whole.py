@@ -18,6 +18,7 @@ from catpose.data.finding import Fault, Severity
 from catpose.data.inversions import facing, mirrored_face
 from catpose.data.skeletons import in_ap10k_order
 from catpose.skeleton import AP10K
+from catpose.text import counted
 
 #: Where a fault of a file as a whole is.
 WHOLE = "the whole file"
@@ -331,7 +332,7 @@ def _twice(labels: Labels) -> Iterator[Fault]:
     if len(close):
         a, b = labels.ids[close[0]]
         message = (
-            f"{len(close)} pairs of instances are nearly the same (annotation {a} ~ annotation {b}): was one animal"
+            f"{counted(len(close), 'pair')} of nearly equal instances (annotation {a} ~ annotation {b}): was one animal"
             " labelled by two people? Keep one of each, of which the score finds one alone"
         )
         yield Fault("same animal twice", message, "warning")

@@ -161,7 +161,7 @@ FAULTS: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str, str, str]] =
     "labelled at 0, 0": (at_origin, "error", "labelled at 0, 0", "18 keypoints of 6 instances"),
     "labelled at -1, -1": (off_the_picture, "error", "labelled at 0, 0", "18 keypoints of 6 instances"),
     "by two people": (by_two_people, "warning", "same animal twice",
-                      "4 pairs of instances are nearly the same (annotation 1 ~ annotation 101)"),
+                      "4 pairs of nearly equal instances (annotation 1 ~ annotation 101)"),
     "a template": (one_pose, "error", "one pose for all", "the same keypoints"),
     "the viewer's sides": (other_side, "warning", "left and right throughout", "the viewer's"),
     "twice": (lambda e: e.extend([{**entry, "id": 100 + entry["id"]} for entry in list(e)]), "warning",

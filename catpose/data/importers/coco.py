@@ -38,7 +38,7 @@ def read_coco_labels(source: Path, names: Sequence[str] | None = None) -> Labels
     if not coco:
         what = "is no COCO file" if source.is_file() else f"holds {counted(len(files), 'JSON file')}, but no COCO file"
         if any(map(_is_label_studio, contents.values())):
-            raise InputError(f"{source}: {what}, but Label Studio's own JSON; export it there as COCO with images")
+            raise InputError(f"{source}: {what}; it is Label Studio's own JSON: export as COCO with images there")
         raise InputError(
             f"{source}: {what} (an object with images, annotations and categories); export it as COCO keypoints"
         )
@@ -86,7 +86,8 @@ def _add(labels: Labels, file: Path, content: dict[str, Any], names: Sequence[st
         return
     labels.files.append(file)
     info = content.get("info")
-    labels.only_seen |= isinstance(info, dict) and info.get("contributor") == "Label Studio"
+    if isinstance(info, dict) and info.get("contributor") == "Label Studio":
+        labels.only_seen = labels.one_a_picture = True
     categories = _by_id(file, "categories", content["categories"])
     pictures = _pictures(file, content["images"], alone)
     for index, entry in enumerate(entries):

@@ -79,18 +79,26 @@ def find_corrections(labels: Labels, root: Path) -> Corrections:
             f"{len(strangers)} pictures are not of {root} and left out, '{one_line(strangers[0])[:100]}' for one"
         )
     files = [file for file in annotation_files(root)[0] if file.stem != BOXES_ONLY]
-    empty = 0
+    empty = mixed = 0
     for file in files:
         split = read_coco(file, root / "images")
         editor = _Editor(labels, split, read_json(file), found)
         for image in split.images:
             back = came_back.get(image.path)
-            if back is not None and back.animals:
+            several = ((split.image_id == image.id) & ~split.ignored).sum() > 1
+            if back is not None and back.animals and labels.one_a_picture and several:
+                mixed += 1
+            elif back is not None and back.animals:
                 found.n_pictures += 1
                 editor.picture(image.id, image.file_name, back)
             empty += back is not None and not back.animals
         if editor.changed:
             found.contents[file] = editor.content
+    if mixed:
+        found.notes.append(
+            f"{mixed} pictures with several animals keep the labels that they have: Label Studio's COCO export makes"
+            " one animal of all keypoints of a picture"
+        )
     if empty:
         found.notes.append(f"{empty} pictures came back without an animal and keep the labels that they have")
     return found

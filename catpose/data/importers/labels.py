@@ -47,6 +47,7 @@ class Labels:
     files: list[Path]  # that the labels are in
     left_out: Counter[str] = field(default_factory=Counter)  # why animals aren't in it, and how many
     only_seen: bool = False  # whether the format doesn't say which keypoints are hidden, and all count as seen
+    one_a_picture: bool = False  # whether the format makes one animal of all keypoints of a picture
     #: By category, pairs of places in `keypoints`: limbs, and (left, right) of mirror images, where the source says.
     limbs: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     flip_pairs: list[tuple[int, int]] = field(default_factory=list)

@@ -26,6 +26,9 @@ MARGIN = 0.2
 TIGHT_PX = 1.5
 FEW = 3  # keypoints that say whether a box is tight
 MOST = 0.75  # share of an animal's keypoints that its rectangle holds at least: people label a tail or paw beyond it
+#: Why an animal of Label Studio's COCO export is left out, and what to do.
+SEVERAL = "with keypoints in several rectangles"  # which may be of several animals
+SEVERAL_REMEDY = "put them into their rectangles in Label Studio's list of regions, and export YOLO with images"
 
 
 @dataclass(frozen=True)
@@ -149,11 +152,21 @@ def _kept(labels: Labels, categories: Sequence[str], match: Match, left_out: Cou
                 left_out[f"of {one_line(animal.category)}"] += 1
             elif not any(animal.points[place][2] for place in ours):
                 left_out["without a labelled keypoint"] += 1
+            elif labels.one_a_picture and _mixed(animal, picture.rectangles):
+                left_out[SEVERAL] += 1
             else:
                 animals.append(animal)
         if animals:
             pictures.append(replace(picture, animals=animals))
+    if not pictures and left_out[SEVERAL]:
+        raise InputError(f"{labels.files[0]}: no animal but {left_out[SEVERAL]} {SEVERAL}; {SEVERAL_REMEDY}")
     return pictures
+
+
+def _mixed(animal: Animal, rectangles: Sequence[tuple[float, float, float, float]]) -> bool:
+    """Whether its keypoints lie in several rectangles, so that they may be of several animals."""
+    points = _labelled(animal)
+    return sum(bool(_inside(points, box).any()) for box in rectangles) > 1
 
 
 def _find(pictures: Sequence[Picture], finder: PictureFinder) -> list[Path]:
@@ -221,7 +234,7 @@ def _make_boxes(pictures: dict[Path, Picture], left_out: Counter[str]) -> list[s
         why = "the source's end at the outermost keypoints"
     else:
         why = "the source has none there, or of no size"
-    notes = []
+    notes = [f"animals {SEVERAL} are left out; {SEVERAL_REMEDY}"] if left_out[SEVERAL] else []
     if added["rectangles"]:
         left_out["without keypoints"] -= added["rectangles"]
         notes.append(f"{added['rectangles']} boxes taken from the rectangle around the keypoints ({why})")
@@ -247,12 +260,15 @@ def around(
 ) -> tuple[float, float, float, float] | None:
     """The one of some rectangles that holds most of its keypoints; None where none does, or several as many."""
     points = _labelled(animal)
-    held = [
-        int(((points >= np.array(box[:2]) - TIGHT_PX) & (points <= np.add(box[:2], box[2:]) + TIGHT_PX)).all(1).sum())
-        for box in rectangles
-    ]
+    held = [int(_inside(points, box).sum()) for box in rectangles]
     most = max(held, default=0)
     return rectangles[held.index(most)] if held.count(most) == 1 and most >= MOST * len(points) else None
+
+
+def _inside(points: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """(N,) bool: which of some points (N, 2) a box holds."""
+    start, end = np.array(box[:2]) - TIGHT_PX, np.add(box[:2], box[2:]) + TIGHT_PX
+    return np.all((points >= start) & (points <= end), axis=1)
 
 
 def _from_keypoints(animal: Animal, size: tuple[int, int]) -> tuple[float, float, float, float] | None:

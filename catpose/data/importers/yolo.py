@@ -13,21 +13,23 @@ from catpose.data.importers.labels import Animal, Labels, Picture, made_from, sp
 from catpose.data.importers.pictures import PictureFinder
 from catpose.data.values import shown
 from catpose.errors import InputError, one_line
+from catpose.files import read_json
 from catpose.plain_yaml import read_yaml
 from catpose.text import counted
 
+NOTES = "notes.json"
 _LARGEST_TEXT = 2**24  # bytes; a line an animal
 _SLACK = 0.01  # by which a place may lie beyond its picture, in parts of it
 
 
 def read_yolo(source: Path, names: Sequence[str] | None, finder: PictureFinder) -> Labels:
-    """A YOLO-pose data set: data.yaml, and a text file for each picture in a folder `labels`.
+    """A YOLO-pose data set: data.yaml (of Label Studio notes.json), and a text for each picture in a folder `labels`.
 
     Places are fractions of the picture's size, so that the pictures are looked at. Which keypoint is which only newer
     files say (`kpt_names`).
 
     Args:
-        source: data.yaml, or the folder that it is in.
+        source: that file, or the folder that it is in.
         names: of the keypoints, in place of the file's own.
         finder: of the pictures.
 
@@ -35,7 +37,8 @@ def read_yolo(source: Path, names: Sequence[str] | None, finder: PictureFinder) 
         InputError: no data.yaml, no names, no label file, or the first line that can't be used.
     """
     file = _settings_file(source)
-    settings = read_yaml(file, "export it again as YOLO pose (Ultralytics)")
+    of_label_studio = file.name == NOTES
+    settings = _of_notes(file) if of_label_studio else read_yaml(file, "export it again as YOLO pose (Ultralytics)")
     n, dims = _shape(file, settings)
     classes = _classes(file, settings)
     keypoints = tuple(names) if names is not None else _names(file, settings, n)
@@ -52,6 +55,7 @@ def read_yolo(source: Path, names: Sequence[str] | None, finder: PictureFinder) 
         raise InputError(f"{file.parent}: has no folder 'labels' with text files in it; export the labels with it")
     labels = Labels("YOLO", dict.fromkeys(classes.values(), keypoints), [], [file, *texts])
     labels.flip_pairs = _flip_pairs(settings, n)
+    labels.only_seen = of_label_studio
     for text in texts:
         lines = _lines(text)
         if not lines:
@@ -68,6 +72,11 @@ def read_yolo(source: Path, names: Sequence[str] | None, finder: PictureFinder) 
         else:
             picture.animals.append(Animal(next(iter(classes.values())), ((0, 0, 2),) * n))
         labels.pictures.append(picture)
+    if of_label_studio and not any(v for p in labels.pictures for animal in p.animals for _, _, v in animal.points):
+        raise InputError(
+            f"{source}: no rectangle has keypoints; put each animal's into its rectangle in Label Studio's list of"
+            " regions, and export again"
+        )
     return labels
 
 
@@ -76,10 +85,31 @@ def _settings_file(source: Path) -> Path:
         return source
     found = sorted(source.glob("*.y*ml")) or sorted(source.glob("*/*.y*ml"))
     found = [file for file in found if file.suffix in (".yaml", ".yml") and not file.name.startswith(".")]
+    if not found and (source / NOTES).is_file():
+        return source / NOTES
     if len(found) != 1:
         what = f"{len(found)} YAML files" if found else "no data.yaml"
         raise InputError(f"{source}: holds {what}; name the file that has 'kpt_shape', or export YOLO pose again")
     return found[0]
+
+
+def _of_notes(file: Path) -> dict[str, Any]:
+    """What Label Studio writes in place of data.yaml, as if it stood there."""
+    content = read_json(file)
+    categories = content.get("categories") if isinstance(content, dict) else None
+    if not isinstance(categories, list) or not categories or not all(map(_has_keypoints, categories)):
+        raise InputError(
+            f"{file}: holds no categories with keypoints; export a project that has rectangles and keypoints"
+        )
+    return {
+        "kpt_shape": [len(categories[0]["keypoints"]), 3],
+        "names": {each.get("id"): each.get("name") for each in categories},
+        "kpt_names": {each.get("id"): each["keypoints"] for each in categories},
+    }
+
+
+def _has_keypoints(category: Any) -> bool:
+    return isinstance(category, dict) and isinstance(category.get("keypoints"), list) and bool(category["keypoints"])
 
 
 def _shape(file: Path, settings: Any) -> tuple[int, int]:

@@ -139,6 +139,24 @@ def test_animals_that_are_gone_or_new_and_pictures_that_are_not_there(
     assert "2 animals changed" in printed
 
 
+def test_of_several_animals_on_a_picture_label_studio_brings_back_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its COCO export makes one of them, and nobody knows which keypoints are whose."""
+    source = exports.cvat(tmp_path / "export", exports.cats())
+    prepared("coco", source, "--split", 6, 3, 3, "--out", tmp_path / "cats")
+    before = content(tmp_path / "cats")
+    cats = list({cat.image: cat for cat in reversed(exports.cats())}.values())[::-1]
+    for cat in cats:
+        cat.points[:, :2] += 9 * (cat.image in (3, 7, 11)) * (cat.points[:, 2:] > 0)
+    capsys.readouterr()
+    prepared("coco", export("label studio", tmp_path / "back", cats), "--onto", tmp_path / "cats")
+    printed = capsys.readouterr().out
+    assert "note: 3 pictures with several animals keep the labels that they have" in printed
+    assert "9 pictures came back; 0 animals changed, 9 as they were" in printed
+    assert content(tmp_path / "cats") == before
+
+
 def test_what_cannot_be_brought_back(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(made, tmp_path / "cats")
     before = content(tmp_path / "cats")
