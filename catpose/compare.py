@@ -13,7 +13,6 @@ names.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -155,9 +154,7 @@ def _read_truth(file: Path, boxes: bool) -> CocoSplit:
     split = read_coco(file, file.parent, labels=not boxes)
     if not boxes and not split.visibility[~split.crowd].any():
         raise InputError(f"{file}: no instance has a labelled keypoint, and the results are of keypoints")
-    if np.isnan(split.stated_areas).any():
-        return split
-    return dataclasses.replace(split, areas=split.stated_areas, area_rule="file")
+    return split.with_stated_areas()
 
 
 def _truth_line(split: CocoSplit, boxes: bool) -> str:

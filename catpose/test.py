@@ -3,8 +3,10 @@
 Prints AP and its family, PCK, AUC, NME, EPE with 95 % intervals from a bootstrap over the images, each keypoint's own,
 the ΔAP of error types, and AP on slices of the data. pycocotools scores the same detections beside it; where the two
 differed by more than 1e-9, the command would fail. With --against, a second results file is compared by a paired
-bootstrap. With --boxes, the checkpoint is scored in other boxes too, under a protocol of its own. With --out, the
-detections (COCO results), the score with its protocol and the analysis are written.
+bootstrap. With --rules all, AP of the same detections by the rules of other programs stands beside it; with --rules
+FILE, that with the sigmas of a skeleton.yaml. With --boxes, the checkpoint is scored in other boxes too, under a
+protocol of its own. With --out, the detections (COCO results), the score with its protocol and the analysis are
+written.
 """
 
 from __future__ import annotations
@@ -42,10 +44,11 @@ def main(argv: list[str] | None = None) -> None:
 
     from catpose.analysis.compare import evaluate_runs
     from catpose.analysis.diagnosis import diagnose, varied
+    from catpose.analysis.rules import rules_asked, rules_content, rules_text, scored_by_rules
     from catpose.analysis.terminal import analysis_text, comparison_text
     from catpose.data.boxes import read_boxes
     from catpose.data.slices import slices
-    from catpose.files import require_writable
+    from catpose.files import require_writable, write_json
     from catpose.run.checkpoint import load_model
     from catpose.run.evaluation import read_results
     from catpose.score.ap import count
@@ -53,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.boxes and not arguments.checkpoint:
         raise InputError("--boxes: other boxes need a model to predict in them; give --checkpoint")
     boxes = read_boxes(arguments.boxes, split.images) if arguments.boxes else None
+    rules = rules_asked(arguments.rules, split)
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
     other = read_results(arguments.against, split) if arguments.against else None
@@ -74,8 +78,13 @@ def main(argv: list[str] | None = None) -> None:
     print(analysis_text(diagnosis))
     if other is not None:
         print(comparison_text(evaluated, evaluate_runs(str(arguments.against), [other], split, arguments.draws)))
+    by_rule = scored_by_rules(split, detections, rules)
+    if by_rule:
+        print(rules_text(by_rule, scored, split.skeleton))
     if arguments.out:
         _write(arguments, split, detections, scored, diagnosis)
+        if by_rule:
+            write_json(arguments.out / f"rules_{split.file.stem}.json", rules_content(by_rule, split.skeleton))
     if boxes is not None and loaded is not None:
         _print_under_boxes(arguments, split, loaded, *boxes)
 
@@ -86,13 +95,15 @@ def _parser() -> Parser:
     what.add_argument("--checkpoint", type=Path, help="a best.ckpt or last.ckpt of fit")
     what.add_argument("--predictions", type=Path, help="a COCO results file")
     parser.add_argument("--against", type=Path, metavar="FILE", help="another COCO results file, to be compared with")
+    parser.add_argument("--rules", action="append", default=[], metavar="all|FILE",
+                        help="AP by other programs' rules, too; or with a skeleton.yaml's sigmas")  # fmt: skip
     parser.add_argument("--boxes", type=Path, metavar="FILE",
                         help="COCO file or detection results: score the model in these boxes, too")  # fmt: skip
     parser.add_argument("--data", type=Path, default=Path(DEFAULT_ROOT), help="data folder (%(default)s)")
     parser.add_argument("--split", default="val", help="val, test or another annotations/NAME.json (%(default)s)")
     parser.add_argument("--area", choices=("box", "file"), default="box",
                         help="an instance's area in OKS: its box's, or the file's own (%(default)s)")  # fmt: skip
-    parser.add_argument("--out", type=Path, help="folder for results_SPLIT.json, score_SPLIT.json, analysis_SPLIT.json")
+    parser.add_argument("--out", type=Path, help="folder for results, score and analysis, SPLIT.json each")
     parser.add_argument("--draws", type=natural, default=1000, help="resamples of the images (%(default)s)")
     add_model_options(parser)
     return parser

@@ -18,6 +18,7 @@ from skeletons import SIGMAS
 from catpose.data.coco import read_split
 from catpose.data.coco_split import split_hash
 from catpose.score.protocol import Score
+from catpose.score.rules import RULES
 from catpose.test import main
 
 score = functools.partial(exit_code, main)
@@ -208,3 +209,32 @@ def test_other_boxes_need_a_model(drawn: Path, tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "r.json").write_text("[]")
     words = ["--predictions", tmp_path / "r.json", "--boxes", tmp_path / "r.json", "--data", drawn]
     says(refused(main, words, capsys, tmp_path), "--boxes", "give --checkpoint")
+
+
+def test_rules_of_other_programs_stand_beside_the_score(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = read_split(drawn, "val")
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(shaken(truth, 0.05, 0).to_results()))
+    (tmp_path / "skeleton.yaml").write_text("sigmas: {nose: 0.2}\n")
+    what = ("--predictions", results, "--data", drawn, "--draws", 10)
+    assert score(*what, "--rules", "all", "--rules", tmp_path / "skeleton.yaml", "--out", tmp_path) == 0
+    printed = capsys.readouterr().out
+    written = {each["rule"]: each for each in json.loads((tmp_path / "rules_val.json").read_text())}
+    assert [*written] == [*(rule.name for rule in RULES), "skeleton.yaml"]
+    for name, each in written.items():
+        assert f"{name}  " in printed
+        assert f"Source: {each['source']}\n" in printed
+        assert 0 <= each["AP"] <= 1
+    assert written["skeleton.yaml"]["sigmas"][2] == 0.2
+    assert written["AP-10K (MMPose)"]["AP"] < written["skeleton.yaml"]["AP"] < written["FiftyOne, kappa 1"]["AP"]
+
+
+def test_a_rule_that_is_none_is_one_line(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results.json"
+    results.write_text("[]")
+    (tmp_path / "other.yaml").write_text("sigmas: {whiskers: 0.2}\n")
+    what = ["--predictions", results, "--data", drawn, "--rules"]
+    says(refused(main, [*what, "everything"], capsys, tmp_path), "--rules everything", "all")
+    says(refused(main, [*what, tmp_path / "other.yaml"], capsys, tmp_path), "--rules", "other.yaml", "whiskers")

@@ -46,6 +46,11 @@ class CocoSplit(Instances):
         visibility = np.zeros(keypoints.shape[:2], dtype=np.int64)
         return replace(self, skeleton=skeleton, keypoints=keypoints, visibility=visibility)
 
+    def with_stated_areas(self) -> CocoSplit:
+        """The same with the file's areas, as other programs take them; itself where an instance has none."""
+        stated = self.stated_areas
+        return self if np.isnan(stated).any() else replace(self, areas=stated, area_rule="file")
+
     def count(self) -> str:
         """What is used for training and scores, and what is left out and why, in words."""
         n_used = len(np.unique(self.image_index))

@@ -26,9 +26,11 @@ def stated_in(root: Path) -> dict[str, Any]:
     Raises:
         InputError: it can't be read, or has another key.
     """
-    file = root / FILE
-    if not file.exists():
-        return {}
+    return read_statement(root / FILE) if (root / FILE).exists() else {}
+
+
+def read_statement(file: Path) -> dict[str, Any]:
+    """What a skeleton.yaml states, as `stated_in`."""
     content = read_yaml(file, f"it may hold {', '.join(_KEYS)}")
     if not isinstance(content, dict):
         raise InputError(f"{file}: holds no settings; it may hold {', '.join(_KEYS)}")

@@ -237,7 +237,7 @@ def average_precision(matches: Matches) -> dict[str, float]:
             precision, recall = np.empty((len(THRESHOLDS), len(RECALLS))), np.empty(len(THRESHOLDS))
             for t in range(len(THRESHOLDS)):
                 true, counted = matches.true[q, t, of_category], matches.counted[q, t, of_category]
-                precision[t], recall[t] = _precision_at_recalls(true, counted, n_instances)
+                precision[t], recall[t] = precision_at_recalls(true, counted, n_instances)
             values = {key: precision.mean(), f"AR{key[2:]}": recall.mean()}
             if key == "AP":
                 values |= {"AP50": precision[at50].mean(), "AP75": precision[at75].mean()}
@@ -250,7 +250,7 @@ def average_precision(matches: Matches) -> dict[str, float]:
     return result | {f"n{key[2:]}": float(n) for key, n in counts if "/" not in key}
 
 
-def _precision_at_recalls(true: np.ndarray, counted: np.ndarray, n_instances: int) -> tuple[np.ndarray, float]:
+def precision_at_recalls(true: np.ndarray, counted: np.ndarray, n_instances: int) -> tuple[np.ndarray, float]:
     """Interpolated precision at the 101 recalls, (101,), and the recall reached.
 
     Precision at a recall is the best at this or any higher recall, 0 beyond the highest. It rises only with a true

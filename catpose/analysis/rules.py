@@ -1,0 +1,90 @@
+"""AP under other programs' rules (`catpose.score.rules`), as `test --rules` prints and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catpose.data.coco_split import CocoSplit
+from catpose.data.skeletons import read_statement, skeleton_of_category
+from catpose.errors import InputError, one_line
+from catpose.score.detections import Detections
+from catpose.score.protocol import Score
+from catpose.score.rules import LABELLED, RULES, Rule, ap_by_rule, by_name, coco_ap
+from catpose.skeleton import Skeleton
+from catpose.text import fraction, table
+
+#: Of `--rules`: all that `catpose.score.rules` has.
+ALL = "all"
+
+
+def rules_asked(asked: Sequence[str], split: CocoSplit) -> list[Rule]:
+    """What --rules names: all, or files that state sigmas of the split's keypoints.
+
+    Raises:
+        InputError: a file that can't be read, or states something else.
+    """
+    rules: list[Rule] = []
+    for each in asked:
+        if each == ALL:
+            rules += RULES
+        elif not Path(each).is_file():
+            raise InputError(f"--rules {each}: is no file; give {ALL}, or a skeleton.yaml that states sigmas")
+        else:
+            rules.append(_stated(Path(each), split))
+    return rules
+
+
+def scored_by_rules(split: CocoSplit, detections: Detections, rules: Sequence[Rule]) -> list[tuple[Rule, float | None]]:
+    """AP, 0..1, under each rule, nan where nothing counts; None where the rule has no sigmas for these keypoints."""
+    sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64)
+    known = dict(ap_by_rule(split.with_stated_areas(), detections, sizes, rules))
+    return [(rule, known.get(rule)) for rule in rules]
+
+
+def rules_text(by_rule: Sequence[tuple[Rule, float | None]], scored: Score, skeleton: Skeleton) -> str:
+    """A table of AP under each rule, then what else differs and where the rule is written."""
+    area = scored.protocol.area_rule.partition(";")[0].removeprefix("truth: ")
+    rows = [("this score", fraction(scored.values["AP"]), f"{skeleton.name}'s", area, "as above")]
+    rows += [(rule.name, fraction(ap), rule.said, rule.area, rule.score) for rule, ap in by_rule if ap is not None]
+    title = "The same detections by the rules of other programs, no two of whose APs can be compared:"
+    notes = [
+        f"{rule.name}: counts {rule.counted}; {rule.else_ + '; ' if rule.else_ else ''}its own runs: {rule.before}."
+        f" Source: {rule.source}"
+        if ap is not None
+        else f"{rule.name}: has no sigmas for these keypoints"
+        for rule, ap in by_rule
+    ]
+    return "\n".join([title, "", table(rows, ("rule", "AP", "sigmas", "area", "score")), "", *notes]) + "\n"
+
+
+def rules_content(by_rule: Sequence[tuple[Rule, float | None]], skeleton: Skeleton) -> list[dict[str, Any]]:
+    """The same for a JSON file, without the rules that have no sigmas for the keypoints."""
+    return [
+        {
+            "rule": rule.name,
+            "AP": None if np.isnan(ap) else ap,
+            "sigmas": [float(sigma) for sigma in rule.sigmas(skeleton) or ()],
+            "area": rule.area,
+            "score": rule.score,
+            "counted": rule.counted,
+            "own_runs": rule.before,
+            "else": rule.else_,
+            "source": rule.source,
+        }
+        for rule, ap in by_rule
+        if ap is not None
+    ]
+
+
+def _stated(file: Path, split: CocoSplit) -> Rule:
+    category = {"keypoints": list(split.skeleton.names), "skeleton": None}
+    try:
+        skeleton = skeleton_of_category(category, read_statement(file))
+    except InputError as error:
+        raise InputError(f"--rules {file}: {error}") from None
+    sigmas = by_name(dict(zip(skeleton.names, skeleton.sigmas, strict=True)))
+    return Rule(file.name, one_line(file), sigmas, coco_ap, "the file's", "the file's", "as given", LABELLED, "any")
