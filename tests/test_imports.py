@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from refused import exit_code
 
+from catpose import profile, report, sweep
 from catpose.errors import InputError
 from catpose.run.cli import FitCLI
 from catpose.run.imports import import_modules, split_imports
@@ -54,31 +57,31 @@ def write(folder: Path, drawn: Path, module: str, model: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["imports", "--import"])
-def test_a_model_of_ones_own_works_in_every_place(drawn: Path, tmp_path: Path, how: str) -> None:
-    def run(command: str, *words: str) -> str:
-        line = [sys.executable, "-m", f"catpose.{command}", *words]
-        ended = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=900)
-        assert ended.returncode == 0, (line, ended.stdout[-2000:], ended.stderr[-2000:])
-        return ended.stdout
+def test_a_model_of_ones_own_works_in_every_place(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By `--import`; by a study's `imports` in tests/test_contributing.py."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as with `python -m`
+    study = write(tmp_path, drawn, "net_of_ours", "net_of_ours.MyNet")
+    study.write_text(STUDY.format(imports=""))
 
-    study = write(tmp_path, drawn, "my_net", "MyNet" if how == "imports" else "my_net.MyNet")
-    named = [] if how == "imports" else ["--import", "my_net"]
-    if named:
-        study.write_text(STUDY.format(imports=""))
-    said = run("sweep", "--config", "study.yaml", "--out", "out", *named)
-    assert "width 4" in said
-    report = (tmp_path / "out" / "report.csv").read_text().splitlines()
-    costs = [float(line.split(",")[report[0].split(",").index("GMACs")]) for line in report[1:]]
+    def run(command: Callable[[list[str]], None], *words: str) -> str:
+        assert exit_code(command, *words) == 0, capsys.readouterr()
+        return capsys.readouterr().out
+
+    sweep_ours = functools.partial(run, sweep.main, "--import", "net_of_ours", "--config", "study.yaml", "--out", "out")
+    assert "width 4" in sweep_ours()
+    table = (tmp_path / "out" / "report.csv").read_text().splitlines()
+    costs = [float(line.split(",")[table[0].split(",").index("GMACs")]) for line in table[1:]]
     assert 0 < costs[0] < costs[1]
-    assert "Test AP" in run("sweep", "--config", "study.yaml", "--out", "out", "--final", *named)
+    assert "Test AP" in sweep_ours("--final")
     assert json.loads((tmp_path / "out" / "final" / "final.json").read_text())["AP"]["mean"] >= 0
-    page = run("report", "out", "--out", "page", "--draws", "20", "--import", "my_net")
+    page = run(report.main, "out", "--out", "page", "--draws", "20", "--import", "net_of_ours")
     assert "multiply–adds" in page
-    assert "unknown size" in run("report", "out", "--out", "page2", "--draws", "20"), "nobody said that it is trusted"
+    assert "unknown size" in run(report.main, "out", "--out", "page2", "--draws", "20"), "nobody said it is trusted"
     skip = ("--skip", "training", "--skip", "predictions")
-    counted = run("profile", "--import", "my_net", "--config", "mine.yaml", *skip)
-    assert "MyNet" in counted
+    assert "MyNet" in run(profile.main, "--import", "net_of_ours", "--config", "mine.yaml", *skip)
 
 
 def test_a_name_that_a_module_defines_is_known(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

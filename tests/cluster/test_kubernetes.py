@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from refused import exit_code
 
 from catpose.study.ledger import Ledger
 from catpose.study.storage import open_engine
+from catpose.sweep import main
 
 REPOSITORY = Path(__file__).parents[2]
 MANIFEST = REPOSITORY / "sweeps" / "cluster" / "kubernetes.yaml"
@@ -70,24 +69,18 @@ def test_the_storage_comes_from_a_secret() -> None:
 
 
 @pytest.mark.slow
-def test_its_command_runs_a_study(tiny: Path, drawn: Path, tmp_path: Path) -> None:
+def test_its_command_runs_a_study(tiny: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command as it stands, with the Secret's URL in the environment, on a small study in place of its own."""
     study = tmp_path / "small.yaml"
-    study.write_text(f"experiment: {tiny}\nsettings: {{trainer.max_epochs: 1}}\nspace:\n  model.lr: [1e-3, 2e-3]\n")
-    words = [*container()["command"], *container()["args"]]
+    settings = "{trainer.max_epochs: 1, wandb.mode: disabled}"
+    study.write_text(f"experiment: {tiny}\nsettings: {settings}\nspace:\n  model.lr: [1e-3, 2e-3]\n")
+    python, m, module, *words = [*container()["command"], *container()["args"]]
     assert (REPOSITORY / words[words.index("--config") + 1]).is_file()
     words[words.index("--config") + 1] = str(study)
     words[words.index("--data.root") + 1] = str(drawn)
     words[words.index("--data.num_workers") + 1] = "0"
-    assert words[0] == "python"
+    assert (python, m, module) == ("python", "-m", "catpose.sweep")
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    done = subprocess.run(
-        [sys.executable, *words[1:], "--out", str(tmp_path / "out")],
-        cwd=REPOSITORY,
-        env={**os.environ, "CATPOSE_STORAGE": url},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setenv("CATPOSE_STORAGE", url)
+    assert exit_code(main, *words, "--out", tmp_path / "out") == 0
     assert [trial.state for trial in Ledger(open_engine(url), "small", 120.0).trials()] == ["complete"] * 2

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 from pathlib import Path
 
 import pytest
 from refused import exit_code, refused, says
 
+from catpose.cost import rehearsal
 from catpose.errors import InputError
+from catpose.study import worker
 from catpose.study.file import Study, read_study
 from catpose.study.opening import settings_of
 from catpose.study.rehearsing import duration, forecast, rehearse
@@ -56,26 +60,45 @@ def tried(study: Study) -> list[float]:
     return rehearse(study, [(each, settings_of(study, each)) for each in study.space.samples()], 1)
 
 
+FAULT = """imports: [fails]
+space: {{arm: {{sound: {{model: fails.Fails}}, broken: {{model: fails.Fails, model.fault: {}}}}}}}
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        ("built", "built"),
-        ("step", "ZeroDivisionError: step"),
-        ("validation", "ZeroDivisionError: validation"),
-        ("killed", "SIGKILL"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "reason"), [("step", "ZeroDivisionError: step"), ("killed", "SIGKILL")])
 def test_a_fault_of_the_last_arm_is_found_before_the_first_is_trained(
     tiny: Path, tmp_path: Path, module: str, fault: str, reason: str
 ) -> None:
-    made = study(tiny, tmp_path, f"imports: [{module}]\nspace: {{arm: {{sound: {{model: fails.Fails}}, broken: "
-                                 f"{{model: fails.Fails, model.fault: {fault}}}}}}}\n")  # fmt: skip
     with pytest.raises(InputError) as error:
-        tried(made)
+        tried(study(tiny, tmp_path, FAULT.format(fault)))
     assert "configuration broken: " in str(error.value)
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("**/*.ckpt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (FAULT.format("built"), "built"),
+        (FAULT.format("validation"), "ZeroDivisionError: validation"),
+        ("space: {data.input_size: [[64, 64], [64, 65]]}\n", "data.input_size: "),
+    ],
+)
+def test_what_is_wrong_is_the_answer_of_the_process(
+    tiny: Path, tmp_path: Path, module: str, text: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = study(tiny, tmp_path, text)
+    trainings = [{"args": made.args(each, 0), "step": True} for each in made.space.configurations()]
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"trainings": trainings, "metrics": []})))
+    monkeypatch.setattr("sys.argv", ["rehearsal", str(tmp_path / "answers")])
+    rehearsal.main()
+    sound, broken = map(json.loads, (tmp_path / "answers").read_text().splitlines())
+    assert sound["epoch_s"] > 0
+    assert reason in broken["error"]
+    assert "\n" not in broken["error"]
     assert not list(tmp_path.glob("**/*.ckpt"))
 
 
@@ -96,7 +119,6 @@ def test_a_step_tells_how_long_a_trial_takes(tiny: Path, tmp_path: Path) -> None
     [
         ("{model.lr: [1.0e-3, -1.0]}", "configuration -1: model.lr"),
         ("{arm: {a: {model.lr: 1.0e-3}, b: {model.lrr: 1.0e-3}}}", "configuration b: unknown setting model.lrr"),
-        ("{data.input_size: [[64, 64], [64, 65]]}", "configuration 64×65"),
     ],
 )
 def test_a_sweep_with_a_wrong_arm_trains_nothing(
@@ -108,19 +130,20 @@ def test_a_sweep_with_a_wrong_arm_trains_nothing(
 
 @pytest.mark.slow
 def test_a_dry_run_leaves_nothing_and_a_failed_study_can_be_corrected(
-    tiny: Path, tmp_path: Path, module: str, capsys: pytest.CaptureFixture[str]
+    tiny: Path, tmp_path: Path, module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(worker, "ALIKE", 2)
     net, last = tmp_path / "fails.py", "        return super().loss"
     net.write_text(NET.replace(last, f"        if self.current_epoch:\n            raise RuntimeError('late')\n{last}"))
-    made = study(tiny, tmp_path, f"imports: [{module}]\nspace: {{model.lr: [1.0e-3, 2.0e-3]}}\nseeds: 2\n")
+    made = study(tiny, tmp_path, f"imports: [{module}]\nspace: {{model.lr: [1.0e-3, 2.0e-3]}}\n")
     made.file.write_text(made.file.read_text().replace("disabled}", "disabled, model: fails.Fails}"))
     sweep = ("--config", made.file, "--out", tmp_path / "out")
     assert exit_code(main, *sweep, "--dry-run") == 0
-    assert "4 trials" in capsys.readouterr().out
+    assert "2 trials" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     assert exit_code(main, *sweep) == 2
     error = capsys.readouterr().err
-    assert "3 trials failed alike" in error
+    assert "2 trials failed alike" in error
     assert "RuntimeError: late" in error
     net.write_text(NET)
     assert exit_code(main, *sweep, "--trainer.max_epochs", "1") == 0
