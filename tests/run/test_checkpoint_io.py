@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import multiprocessing
 import os
 import random
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -51,27 +53,29 @@ def number(file: Path) -> int:
     return int(content["n"])
 
 
-WRITE = """
-import sys, itertools, torch
-from catpose.run.checkpoint_io import AtomicCheckpointIO
-for n in itertools.count(1):
-    content = {"n": torch.tensor(n), "weights": torch.full((3_000_000,), float(n))}
-    AtomicCheckpointIO().save_checkpoint(content, sys.argv[1])
-    print(n, flush=True)
-"""
+def write(file: Path, written: Connection) -> None:
+    """Checkpoint after checkpoint, each told once it is there."""
+    for n in itertools.count(1):
+        AtomicCheckpointIO().save_checkpoint(checkpoint(n, size=3_000_000), file)
+        written.send(n)
 
 
 @pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(elsewhere: Path) -> None:
-    file = elsewhere / "last.ckpt"
+    file, context = elsewhere / "last.ckpt", multiprocessing.get_context("fork")
     for seed in range(5):
-        process = subprocess.Popen([sys.executable, "-c", WRITE, str(file)], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(target=write, args=(file, writer), daemon=True)
+        process.start()
+        writer.close()
+        last = reader.recv()
         time.sleep(random.Random(seed).uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        written = [int(line) for line in process.communicate()[0].splitlines()] or [1]
-        assert number(file) in (written[-1], written[-1] + 1)
+        process.kill()
+        process.join()
+        with contextlib.suppress(EOFError):
+            while True:
+                last = reader.recv()
+        assert number(file) in (last, last + 1)
 
 
 def test_nothing_is_staged_on_another_file_system(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

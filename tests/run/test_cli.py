@@ -131,10 +131,10 @@ from lightning.pytorch import Trainer
 hint = typing.get_type_hints(Trainer.__init__)["limit_val_batches"]
 assert typing.get_args(hint)[0] is float
 from catpose.run.cli import FitCLI
-for key in sys.argv[1:]:
-    assert repr(FitCLI([f"--trainer.{key}=1"]).config.trainer[key]) == "1", key
-    assert repr(FitCLI([f"--trainer.{key}=0.5"]).config.trainer[key]) == "0.5", key
-    FitCLI([f"--trainer.{key}=null"])
+keys = sys.argv[1:]
+for value in ("1", "0.5", "None"):
+    trainer = FitCLI([f"--trainer.{key}={value.replace('None', 'null')}" for key in keys]).config.trainer
+    assert {key: repr(trainer[key]) for key in keys} == dict.fromkeys(keys, value)
 """
 
 
