@@ -20,7 +20,6 @@ FILES = {
     ".".join(["catpose", *file.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): file
     for file in sorted(PACKAGE.rglob("*.py"))
 }
-TREES = {module: ast.parse(file.read_text(encoding="utf-8")) for module, file in FILES.items()}
 
 #: Their arguments come from a configuration file, and they are named there.
 CONFIGURED = {"PoseModel", "CatDataModule", "Codec", "Augmentation"}
@@ -62,10 +61,15 @@ class Function(NamedTuple):
 
 
 @cache
+def trees() -> dict[str, ast.Module]:
+    return {module: ast.parse(file.read_text(encoding="utf-8")) for module, file in FILES.items()}
+
+
+@cache
 def functions() -> list[Function]:
     """Every function and method that a module defines at its top or in a class there, but for nested ones."""
     found = []
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         for node in tree.body:
             value = getattr(importlib.import_module(module), getattr(node, "name", ""), None)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -87,7 +91,7 @@ def public_functions() -> Iterator[Function]:
 def imported(module: str) -> set[str]:
     """The package's modules that one names in any import, inside functions and for types alone too."""
     named: set[str] = set()
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(trees()[module]):
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -112,10 +116,10 @@ def uses(tree: ast.AST) -> Counter[str]:
 @cache
 def used_in(module: str) -> Counter[str]:
     """As `uses`, with what the public surface exports and what the page's template names."""
-    counts = uses(TREES[module])
+    counts = uses(trees()[module])
     if module == "catpose":
         counts.update(
-            alias.name for node in TREES[module].body if isinstance(node, ast.ImportFrom) for alias in node.names
+            alias.name for node in trees()[module].body if isinstance(node, ast.ImportFrom) for alias in node.names
         )
     for page in FILES[module].parent.glob("*.html"):
         counts.update(re.findall(r"\w+", page.read_text(encoding="utf-8")))
@@ -124,14 +128,14 @@ def used_in(module: str) -> Counter[str]:
 
 def is_used(module: str, node: ast.AST, name: str, anywhere: bool = False) -> bool:
     """Whether anything but its own definition uses a name: its module, and those that import it or, if said, any."""
-    others = (other for other in TREES if other != module and (anywhere or module in imported(other)))
+    others = (other for other in trees() if other != module and (anywhere or module in imported(other)))
     return used_in(module)[name] > uses(node)[name] or any(used_in(other)[name] for other in others)
 
 
 def calls() -> dict[str, list[ast.Call]]:
     """All calls in the package, by the called function's name; partial(f, …) and a table's entry are calls of f."""
     found: dict[str, list[ast.Call]] = defaultdict(list)
-    for tree in TREES.values():
+    for tree in trees().values():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 called, arguments = node.func, node.args
@@ -171,7 +175,7 @@ def require_at_most(kind: str, found: list[str]) -> None:
 
 
 def test_imports_make_no_circle() -> None:
-    TopologicalSorter({module: imported(module) for module in TREES}).prepare()
+    TopologicalSorter({module: imported(module) for module in trees()}).prepare()
 
 
 def test_functions_are_short() -> None:
@@ -192,7 +196,7 @@ def test_public_names_are_used() -> None:
             or is_used(function.module, function.node, function.node.name, function.owner is not None)
         ):
             unused.append(str(function))
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         for node in tree.body:
             names = [node.name] if isinstance(node, ast.ClassDef) else []
             if isinstance(node, ast.Assign | ast.AnnAssign):
@@ -225,7 +229,7 @@ def test_public_functions_have_docstrings() -> None:
     lacking = [str(each) for each in public_functions() if not (is_plain(each) or documentation(each))]
     lacking += [
         f"{module}.{node.name}"
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         for node in tree.body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node)
     ]

@@ -195,7 +195,7 @@ NO_PICTURES: dict[str, tuple[bytes, str]] = {
     "mac's companion": (b"\0\5\x16\7" + bytes(40), "delete it"),
     "a bomb of 4,294,836,225 px": (png(65535, 65535), "scale it down"),
     "a jpeg of as many": (stated(65535, 65535), "scale it down"),
-    "a bomb in its text": (png(4, 4, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8)))), "restore the file"),
+    "a bomb in its text": (png(4, 4, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**7)))), "restore the file"),
     "no width": (png(0, 9), "restore the file"),
     "no height": (stated(9, 0), "restore the file"),
     "more stated than there is": (png(900, 900), "restore the file"),
