@@ -101,8 +101,11 @@ def ap(truth: Instances, detections: Detections, key: str = "AP") -> float:
 def corrected(truth: Instances, detections: Detections, which: Collection[str]) -> Detections:
     """The detections with errors of these ERROR_TYPES put on their truth, one keypoint after the other."""
     kind, keypoints = error_types(truth, detections), detections.keypoints.copy()
-    for n, k in zip(*np.nonzero(np.isin(kind, [ERROR_TYPES.index(name) for name in which])), strict=True):
-        keypoints[detection_for(truth, detections, n), k] = truth.keypoints[n, k]
+    wrong = np.isin(kind, [ERROR_TYPES.index(name) for name in which])
+    for n in np.flatnonzero(wrong.any(axis=1)):
+        detection = detection_for(truth, detections, n)
+        for k in np.flatnonzero(wrong[n]):
+            keypoints[detection, k] = truth.keypoints[n, k]
     return replace(detections, keypoints=keypoints)
 
 

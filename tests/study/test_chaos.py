@@ -24,7 +24,6 @@ from catpose.study.ledger import Ledger
 from catpose.study.storage import normal_url, open_engine
 
 REPOSITORY = Path(__file__).parents[2]
-KILLS = 6
 GRACE = 6.0
 EPOCHS = 6
 
@@ -43,9 +42,9 @@ def server() -> Iterator[Postgres]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def study_file(folder: Path, tiny: Path) -> Path:
-    """12 trials of a few seconds: 6 configurations, 2 seeds."""
-    rates = ", ".join(f"{0.001 * (i + 1):.3f}" for i in range(6))
+def study_file(folder: Path, tiny: Path, configurations: int) -> Path:
+    """Trials of a few seconds, with 2 seeds."""
+    rates = ", ".join(f"{0.001 * (i + 1):.3f}" for i in range(configurations))
     file = folder / "chaos.yaml"
     file.write_text(
         f"# Question: does anything get lost?\nexperiment: {tiny}\n"
@@ -67,10 +66,15 @@ def rows_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.servers
-def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgres, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "configurations", [pytest.param(4, marks=pytest.mark.servers), pytest.param(8, marks=pytest.mark.long)]
+)
+def test_workers_and_server_die_and_every_trial_is_complete_once(
+    configurations: int, server: Postgres, tiny: Path, tmp_path: Path
+) -> None:
     out, log = tmp_path / "out", tmp_path / "workers.log"
-    file = study_file(tmp_path, tiny)
+    file = study_file(tmp_path, tiny, configurations)
+    kills, outages_at = configurations, (configurations // 4, configurations // 2, configurations)
     crew = [worker(file, out, server.url, log) for _ in range(3)]
     dice = random.Random(0)
     killed, outages, started = 0, 0, time.monotonic()
@@ -78,15 +82,15 @@ def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgre
         while any(process.poll() is None for process in crew):
             assert time.monotonic() - started < 3000, log.read_text()[-3000:]
             done = finished(server.url)
-            # A kill for every two trials that are finished, a server that goes away after 2, 5 and 8 of them.
+            # A kill for every two trials that are finished; the server goes away when an eighth, a quarter, half are.
             victims = busy(crew, in_training=killed % 2 == 0)
-            if killed < KILLS and done >= 2 * killed and victims:
+            if killed < kills and done >= 2 * killed and victims:
                 victim = dice.choice(victims)
                 victim.send_signal(signal.SIGKILL)
                 victim.wait()
                 killed += 1
                 crew[crew.index(victim)] = worker(file, out, server.url, log)
-            if outages < 3 and done >= (2, 5, 8)[outages]:
+            if outages < 3 and done >= outages_at[outages]:
                 server.stop("immediate" if outages == 1 else "fast")
                 time.sleep(0 if outages < 2 else 2 * GRACE)  # restarted twice, away for longer than all patience once
                 server.start()
@@ -97,18 +101,18 @@ def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgre
             process.kill()
     said = log.read_text()
     assert [process.returncode for process in crew] == [0, 0, 0], said[-3000:]
-    assert (killed, outages) == (KILLS, 3)
+    assert (killed, outages) == (kills, 3)
     assert "the storage is away" in said
     assert PASSWORD not in said
 
     trials = Ledger(open_engine(server.url), "chaos", GRACE).trials()
-    assert len(trials) == 12
+    assert len(trials) == 2 * configurations
     assert {trial.state for trial in trials} == {"complete"}
     study = optuna.load_study(study_name="chaos", storage=normal_url(server.url))
     complete = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
-    assert len(complete) == 12
+    assert len(complete) == 2 * configurations
     assert {(row.user_attrs["point"], row.user_attrs["seed"]) for row in complete} == {
-        (point, seed) for point in range(6) for seed in range(2)
+        (point, seed) for point in range(configurations) for seed in range(2)
     }
     assert not study.get_trials(states=[optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING])
 
@@ -122,8 +126,8 @@ def test_workers_and_server_die_and_every_trial_is_complete_once(server: Postgre
         record = json.loads((run / "run.json").read_text())
         assert record["wandb_id"] == trial.outcome.wandb_id
         resumed += "resumed in" in (run / "log.txt").read_text()
-    assert sum(trial.lost_attempts for trial in trials) >= KILLS - 2  # a worker may have died between two trials
-    assert resumed >= KILLS // 3, "too few of those killed had finished an epoch to see them go on from it"
+    assert sum(trial.lost_attempts for trial in trials) >= kills - 2  # a worker may have died between two trials
+    assert resumed >= kills // 3, "too few of those killed had finished an epoch to see them go on from it"
     for path in out.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
 
