@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import re
@@ -23,12 +24,18 @@ from catpose.analysis.statistics import difference, holm
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
+from catpose.score.bootstrap import image_weights
 from catpose.study.file import Study
 from catpose.study.results import design_of, resampled, trainings_of
 
 GRID = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nreference: 1e-5\nseeds: 3\npublished: [0.153, null, 0.228]\n"
 SAMPLED = "space: {model.lr: {low: 1e-5, high: 1e-2, log: true}}\ntrials: 14\nseeds: 2\n"
 PARETO = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nseeds: 2\nmetric: {val/AP: maximize, GMACs: minimize}\n"
+
+
+@pytest.fixture(autouse=True)
+def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catpose.analysis.configurations.image_weights", functools.partial(image_weights, draws=200))
 
 
 @pytest.fixture(scope="module")

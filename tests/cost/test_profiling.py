@@ -44,7 +44,7 @@ def test_everything_is_measured(profile: Profile) -> None:
     assert cost.settings["model"]["init_args"]["head_channels"] == 16
 
 
-@pytest.mark.parametrize("skip", [["training"], ["predictions"], ["training", "predictions"]])
+@pytest.mark.parametrize("skip", [["training"], ["training", "predictions"]])  # and predictions alone below
 def test_parts_are_left_out(skip: list[str], tiny: Path) -> None:
     cost = measure(["--config", str(tiny)], CPU, [1], seconds=0, skip=skip)
     assert (cost.training is None) == ("training" in skip)
@@ -56,6 +56,7 @@ def test_no_weights_are_fetched_and_the_settings_are_as_asked(tiny: Path) -> Non
     cost = measure(asked, CPU, [1], seconds=0, skip=["predictions"])
     assert cost.settings["model"]["init_args"]["weights"] == "imagenet"
     assert cost.training is not None
+    assert cost.predictions == ()
     assert cost.training.precision == "64-true"
 
 

@@ -35,10 +35,7 @@ VARIANTS = [  # what the classes' defaults leave out
     (MobileNetV2, {"head_channels": 64}),
 ]
 CASES = [(backbone, REQUIRED.get(backbone, {})) for backbone in EVERY] + VARIANTS
-LARGE = (HRNet, ResNet, ResNeSt)  # whose training takes seconds rather than tenths of them
-every_backbone = pytest.mark.parametrize(
-    ("backbone", "arguments"), CASES, ids=[f"{c.__name__}-{'-'.join(map(str, a.values()))}" for c, a in CASES]
-)
+LARGE = (HRNet, ResNet, ResNeSt, ViT)  # whose training takes seconds rather than tenths of them, but for a tiny ViT's
 
 
 def build(backbone, **arguments):
@@ -55,11 +52,19 @@ def batch(n=2, size=64):
     return {"crop": crops(n, size, size), "keypoints_crop": points, "visibility": torch.full((n, 17), 2)}
 
 
-@every_backbone
-def test_heatmaps_are_a_quarter_of_any_crop_and_the_same_again(backbone, arguments):
-    model = build(backbone, **arguments).eval()
+@pytest.fixture(
+    scope="module", params=CASES, ids=lambda case: "-".join([case[0].__name__, *map(str, case[1].values())])
+)
+def built(request):
+    """Each backbone with its arguments, and the model, which stays as it is."""
+    backbone, arguments = request.param
+    return backbone, arguments, build(backbone, **arguments).eval()
+
+
+def test_heatmaps_are_a_quarter_of_any_crop_and_the_same_again(built):
+    _, _, model = built
     with torch.no_grad():
-        for width, height in ((256, 256), (192, 256), (96, 64)):
+        for width, height in ((128, 128), (96, 128), (96, 64)):
             heatmaps = model(crops(1, width, height))
             assert heatmaps.shape == (1, 17, height // 4, width // 4)
             assert heatmaps.isfinite().all()
@@ -68,7 +73,10 @@ def test_heatmaps_are_a_quarter_of_any_crop_and_the_same_again(backbone, argumen
 
 @pytest.mark.parametrize(
     ("backbone", "arguments"),
-    [pytest.param(*case, marks=[pytest.mark.slow] if case[0] in LARGE else []) for case in CASES],
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if case[0] in LARGE and "tiny" not in str(case[1]) else [])
+        for case in CASES
+    ],
 )
 def test_every_parameter_gets_a_gradient_and_a_few_steps_lower_the_loss(backbone, arguments):
     """Without a gradient for each, training on several devices stops."""
@@ -85,9 +93,8 @@ def test_every_parameter_gets_a_gradient_and_a_few_steps_lower_the_loss(backbone
     assert losses[-1] < losses[0]
 
 
-@every_backbone
-def test_a_state_dict_is_backbone_head_and_scale_of_pictures_and_fills_another_model(backbone, arguments):
-    model = build(backbone, **arguments).eval()
+def test_a_state_dict_is_backbone_head_and_scale_of_pictures_and_fills_another_model(built):
+    backbone, arguments, model = built
     state = model.state_dict()
     assert {name.split(".")[0] for name in state} == {"backbone", "head", "mean", "std"}
     torch.manual_seed(1)
