@@ -31,6 +31,18 @@ def name_of(file: Path) -> str:
 
 
 every_study = pytest.mark.parametrize("file", SWEEPS, ids=name_of)
+#: The others have many configurations, each of which `fit` takes tenths of a second to read, or train a ResNet-50.
+QUICK = ("codec", "cost", "drawn", "laptop/epochs", "quick", "warmup_ratio")
+
+
+def quick_ones(files: Sequence[Path]) -> pytest.MarkDecorator:
+    """A case for each study, slow but for the quick ones."""
+    marks = [[] if name_of(file) in QUICK else [pytest.mark.slow] for file in files]
+    cases = [pytest.param(file, id=name_of(file), marks=each) for file, each in zip(files, marks, strict=True)]
+    return pytest.mark.parametrize("file", cases)
+
+
+each_study = quick_ones(SWEEPS)
 
 SHORT = [
     *("--trainer.limit_train_batches=2", "--data.batch_size=2"),
@@ -95,7 +107,7 @@ def test_a_study_is_a_short_difference_under_its_question(file: Path) -> None:
     assert sum(bool(line.strip()) and not line.startswith("#") for line in lines) <= (15 if space.is_grid else 20)
 
 
-@every_study
+@each_study
 def test_each_configuration_says_to_fit_what_it_means(file: Path) -> None:
     study = read_study(file)
     shared = resolved(["--config", str(study.experiment), *study.settings])
@@ -113,7 +125,7 @@ def test_each_configuration_says_to_fit_what_it_means(file: Path) -> None:
         assert changed <= {"model.head_channels"}, each.label  # which other networks have others of
 
 
-@every_study
+@each_study
 def test_the_configurations_differ_and_each_has_its_published_number_or_none(file: Path) -> None:
     study = read_study(file)
     if study.space.is_grid:
@@ -128,7 +140,7 @@ def test_the_configurations_differ_and_each_has_its_published_number_or_none(fil
     assert len(distinct) == len(settings) - repeated  # first choices, once in each turn
 
 
-@every_study
+@each_study
 def test_a_learning_rate_belongs_to_the_batch_it_is_used_with(file: Path) -> None:
     """Else `fit` says in every trial that the two differ; where the batch itself is searched, the rate is too."""
     study = read_study(file)
@@ -138,7 +150,7 @@ def test_a_learning_rate_belongs_to_the_batch_it_is_used_with(file: Path) -> Non
             assert settings["data.batch_size"] == settings["model.global_batch_size"]
 
 
-@every_study
+@each_study
 def test_steps_of_the_learning_rate_come_before_the_end(file: Path) -> None:
     study = read_study(file)
     for each in configurations(study):
@@ -195,7 +207,7 @@ def test_the_laptops_studies_are_as_small_as_they_say() -> None:
     assert all(study.seeds == (0, 1, 2) for study in studies)
 
 
-@every_study
+@each_study
 def test_its_networks_exist_and_have_weights_of_imagenet(file: Path) -> None:
     study = read_study(file)
     for each in configurations(study):
@@ -205,19 +217,8 @@ def test_its_networks_exist_and_have_weights_of_imagenet(file: Path) -> None:
             assert name in timm.list_pretrained(), name
 
 
-#: The others train a ResNet-50 or more, seconds rather than tenths of them.
-QUICK = ("codec", "cost", "drawn", "laptop/epochs", "quick", "warmup_ratio")
-#: The laptop's have the same first network.
-TRAINED = [file for file in SWEEPS if file.parent.name != "laptop" or name_of(file) in QUICK]
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        pytest.param(file, id=name_of(file), marks=[] if name_of(file) in QUICK else [pytest.mark.slow])
-        for file in TRAINED
-    ],
-)
+# The laptop's have the same first network.
+@quick_ones([file for file in SWEEPS if file.parent.name != "laptop" or name_of(file) in QUICK])
 def test_its_first_trial_trains(file: Path, drawn: Path, out: Path) -> None:
     study = read_study(file)
     args = study.args(study.space.samples()[0], study.seeds[0])

@@ -56,12 +56,12 @@ def same_weights(a: Path, b: Path) -> bool:
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        (["--trainer.val_check_interval=0.5"], [2, 4, 6, 8]),
+        slow(["--trainer.val_check_interval=0.5"], [2, 4, 6, 8]),
         (["--trainer.val_check_interval=3"], [3, 7]),  # none at an epoch's end
         slow(["--trainer.val_check_interval=1"], [1, 2, 3, 4, 5, 6, 7, 8]),
         slow(["--trainer.val_check_interval=3", "--trainer.check_val_every_n_epoch=null"], [3, 6]),
         slow(["--trainer.check_val_every_n_epoch=2"], [8]),
-        (["--trainer.val_check_interval=2", "--trainer.accumulate_grad_batches=4"], [0, 1, 1, 2]),
+        slow(["--trainer.val_check_interval=2", "--trainer.accumulate_grad_batches=4"], [0, 1, 1, 2]),
         ([f"--trainer.callbacks+={AVERAGED}"], [4, 8]),
     ],
     ids=lambda option: " ".join(map(str, option)),
@@ -95,7 +95,8 @@ def found_by(checkpoint: Path, config: Path) -> dict[str, float]:
     return detect(model, split, tuple(settings["data"]["input_size"]), 8, "cpu", labelled_only=True)[1]
 
 
-@pytest.mark.parametrize("best_step", [slow(2), slow(4), 6])
+@pytest.mark.slow
+@pytest.mark.parametrize("best_step", [2, 4, 6])
 def test_the_best_checkpoint_has_the_weights_of_its_step(
     best_step: int, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_part_of_the_split_has_no_ap_of_the_split(
     )
 
 
+@pytest.mark.slow
 def test_a_part_that_is_the_whole_is_the_whole(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ["--trainer.limit_val_batches=2", "--trainer.max_epochs=1"]
@@ -189,7 +191,7 @@ def closing(stdout: str) -> str:
 @pytest.mark.parametrize(
     ("options", "moment"),
     [
-        ([], "epoch 1, step 8 of 8"),
+        slow([], "epoch 1, step 8 of 8"),
         slow(["--trainer.max_steps=6", "--trainer.max_epochs=-1"], "epoch 0, step 4 of 6"),
         slow(["--trainer.max_epochs=3", "--trainer.check_val_every_n_epoch=2"], "epoch 1, step 8 of 12"),
         slow(["--trainer.max_steps=2", "--trainer.max_epochs=-1"], "nothing was validated"),
@@ -224,7 +226,7 @@ class Interrupt(pl.Callback):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--trainer.max_steps=14", "--trainer.max_epochs=-1"],
+        slow(["--trainer.max_steps=14", "--trainer.max_epochs=-1"]),
         slow(["--trainer.max_epochs=4", "--trainer.val_check_interval=2"]),
         slow(["--trainer.max_epochs=4", "--trainer.val_check_interval=3", "--trainer.check_val_every_n_epoch=null"]),
         slow(["--trainer.max_epochs=4", "--trainer.accumulate_grad_batches=3", "--trainer.limit_train_batches=3"]),
