@@ -3,7 +3,7 @@
 Keypoints are in crop px (index coordinates, see `catpose.geometry`), sizes are (width, height). Heatmaps are drawn with
 their peak at 1 and cut off outside a patch of 3 sigma around the pixel nearest to the keypoint, as the published
 codecs do. A codec is one class: `encode`, `decode`, what it promises of the two (`round_trip_px`) and, where its grid
-asks for it, `unflip`.
+asks for it, `unflip`; where it is more than heatmaps, the layer behind the head (`readout`) and the `loss`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from catpose.errors import InputError
 
@@ -37,6 +37,14 @@ class Codec(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(sigma={self.sigma:g})"
+
+    def readout(self, stride: int) -> nn.Module:
+        """What stands behind the head and makes of its heatmaps what is encoded and decoded; nothing, for heatmaps.
+
+        Args:
+            stride: crop px per heatmap px.
+        """
+        return nn.Identity()
 
     @abstractmethod
     def encode(
@@ -67,6 +75,19 @@ class Codec(ABC):
             flip: (k,), a skeleton's `flip`: which keypoint stands where each stood once the picture is mirrored.
         """
         return heatmaps.flip(-1)[:, list(flip)]
+
+    def loss(
+        self, outputs: Float[Tensor, "b k h w"], target: Float[Tensor, "b k h w"], weight: Float[Tensor, "b k"]
+    ) -> Float[Tensor, ""]:
+        """Visibility-weighted mean squared error: the mean over b, k, h and w of weight·(outputs - target)², float32.
+
+        Keypoints of weight 0 count in the mean's denominator, as in MMPose's `KeypointMSELoss(use_target_weight=True)`.
+        The official SimpleBaseline and HRNet code halves it (which Adam doesn't notice).
+
+        Args:
+            target, weight: as `encode` makes them.
+        """
+        return (weight[:, :, None, None] * (outputs.float() - target) ** 2).mean()
 
     @abstractmethod
     def round_trip_px(self, input_size: tuple[int, int], heatmap_size: tuple[int, int]) -> float:

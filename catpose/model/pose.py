@@ -18,6 +18,7 @@ from torchmetrics import MeanMetric
 
 from catpose.errors import InputError
 from catpose.model.codec import Codec, MSRAHeatmap
+from catpose.model.head import HEATMAP_STRIDE
 from catpose.model.layers import parameter_groups
 from catpose.model.normalisation import config_of, described, normalisation, with_normalisation
 from catpose.model.schedule import depends_on_the_end, lr_factor
@@ -120,13 +121,13 @@ class PoseModel(pl.LightningModule):
         _require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
         _require_schedule(schedule, warmup_iterations, warmup_ratio, milestones, gamma, cosine_from)
         self.skeleton = skeleton
-        set_outputs: Any = getattr(head, "set_outputs", None)
-        if set_outputs is not None:
-            set_outputs(len(skeleton))
+        if hasattr(head, "set_outputs"):
+            head.set_outputs(len(skeleton))  # type: ignore[operator]
         self.backbone = backbone
         self.head = head
         self.timm_name = _timm_name(backbone)
         self.codec = codec
+        self.readout = codec.readout(HEATMAP_STRIDE)
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
@@ -157,12 +158,16 @@ class PoseModel(pl.LightningModule):
         return maps[-1] if isinstance(maps, list | tuple) else maps
 
     def forward(self, crop: Tensor) -> Tensor:
-        """Heatmaps (B, K, H/4, W/4) of uint8 RGB crops (B, H, W, 3); H and W multiples of 32, else `InputError`."""
+        """Heatmaps (B, K, H/4, W/4), or what the codec reads out of them, of uint8 RGB crops (B, H, W, 3).
+
+        Raises:
+            InputError: H and W are no multiples of 32, or not the codec's.
+        """
         height, width = crop.shape[1:3]
         if height % SIZE_STEP or width % SIZE_STEP:
             raise InputError(f"data.input_size: {width} x {height} px; give multiples of {SIZE_STEP} (width, height)")
         picture = (crop.permute(0, 3, 1, 2).float() - self.mean) / self.std  # (B, 3, H, W)
-        return self.head(self.features(picture.to(self.dtype)))
+        return self.readout(self.head(self.features(picture.to(self.dtype))))
 
     def loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
         """The loss () of heatmaps (B, K, h, w) against the batch's keypoints; override it for another one."""
@@ -171,7 +176,7 @@ class PoseModel(pl.LightningModule):
         )
         if self.keypoint_weights is not None:
             weight = weight * weight.new_tensor(self.keypoint_weights)
-        return heatmap_loss(heatmaps, target, weight)  # ()
+        return self.codec.loss(heatmaps, target, weight)  # ()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, K, h, w)
@@ -321,18 +326,6 @@ def validation_name(trainer: pl.Trainer) -> str:
 def size_of_crop(batch: Batch) -> tuple[int, int]:
     """(width, height) of a batch's crops, px."""
     return batch["crop"].shape[2], batch["crop"].shape[1]
-
-
-def heatmap_loss(heatmaps: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Visibility-weighted mean squared error: the mean over B, K, h and w of weight·(heatmaps - target)², float32.
-
-    Keypoints of weight 0 count in the mean's denominator, as in MMPose's `KeypointMSELoss(use_target_weight=True)`. The
-    official SimpleBaseline and HRNet code halves it (which Adam doesn't notice).
-
-    Args:
-        heatmaps, target: (B, K, h, w). weight: (B, K).
-    """
-    return (weight[:, :, None, None] * (heatmaps.float() - target) ** 2).mean()
 
 
 def apply_affines(affines: Tensor, points: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+import catpose.model.simcc  # noqa: F401  a codec by its name
 from catpose.data.coco import read_skeleton
 from catpose.data.datamodule import CatDataModule
 from catpose.errors import InputError, one_line
@@ -59,7 +60,13 @@ for _module in pkgutil.iter_modules(backbones.__path__):  # so that `--model HRN
 
 DEFAULT_MODEL = "catpose.model.backbones.hrnet.HRNet"
 #: The groups of settings, each with one that is always in it.
-GROUPS = {"data": "root", "data.augment": "flip_probability", "trainer": "max_epochs", "wandb": "project"}
+GROUPS = {
+    "data": "root",
+    "data.augment": "flip_probability",
+    "data.late_augment": "flip_probability",
+    "trainer": "max_epochs",
+    "wandb": "project",
+}
 #: What the command line has beside the run's settings.
 NOT_OF_THE_RUN = ("config", "out", "new_lineage")
 #: The least that these of the trainer's settings can be, which Lightning doesn't look at.

@@ -13,7 +13,7 @@ from skeletons import FLIP
 from catpose.errors import InputError
 from catpose.model.codec import Codec, MSRAHeatmap, UDPHeatmap
 
-CODECS = [codec for codec in Codec.__subclasses__() if codec.__module__.startswith("catpose.")]
+CODECS = [codec for codec in Codec.__subclasses__() if codec.__module__ == "catpose.model.codec"]  # of heatmaps
 GEOMETRIES = [  # input size, heatmap size, sigma
     ((256, 256), (64, 64), 2.0),
     ((128, 128), (32, 32), 1.0),

@@ -22,7 +22,7 @@ from catpose.errors import InputError
 from catpose.model.backbones.pyramid import FeaturePyramid
 from catpose.model.codec import MSRAHeatmap, UDPHeatmap
 from catpose.model.head import DeconvolutionHead
-from catpose.model.pose import PoseModel, apply_affines, heatmap_loss
+from catpose.model.pose import PoseModel, apply_affines
 from catpose.model.schedule import lr_factor
 from catpose.skeleton import AP10K
 
@@ -106,7 +106,7 @@ def test_the_loss_is_the_weighted_mean_square_as_loops_have_it():
             for y in range(4):
                 for x in range(5):
                     total += weight[b, k] * (heatmaps[b, k, y, x] - target[b, k, y, x]) ** 2
-    ours = heatmap_loss(torch.tensor(heatmaps), torch.tensor(target), torch.tensor(weight))
+    ours = MSRAHeatmap().loss(torch.tensor(heatmaps), torch.tensor(target), torch.tensor(weight))
     assert ours.item() == pytest.approx(total / (2 * 17 * 4 * 5), rel=1e-5)
 
 
