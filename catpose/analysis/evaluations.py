@@ -17,7 +17,7 @@ ENOUGH = 10
 #: Of the bootstrap.
 MOST_DRAWS = 100_000
 #: Metrics that are distances rather than fractions of 0..1, the lower the better.
-DISTANCES = ("EPE", "NME", "NMEh")
+DISTANCES = ("EPE", "NME", "NME_eyes")
 
 
 def estimate_of(evaluations: Sequence[Evaluation], key: str) -> Estimate:
@@ -25,11 +25,13 @@ def estimate_of(evaluations: Sequence[Evaluation], key: str) -> Estimate:
 
     Distances are many small ones and a few large ones: the interval is that of the mean's logarithm. ECE is above
     0 by noise alone, and its draws more so (`calibration_error`): as much as they are above it, it may be above
-    what it would be on endless data, and the interval's lower end is as much lower.
+    what it would be on endless data, and the interval's lower end is as much lower. Of confidences above 1 it may be
+    above 1, and so may its upper end.
     """
     of = sample(evaluations, key)
-    estimated = estimate(of, fraction=is_fraction(key))
     known = of.draws[~np.isnan(of.draws).any(axis=1)]
+    within = key != "ECE" or max(of.ap.max(), known.max(initial=0.0)) <= 1
+    estimated = estimate(of, fraction=is_fraction(key) and within)
     if key == "ECE" and len(known):
         less = replace(of, ap=of.ap - (known.mean() - of.ap.mean()))
         estimated = replace(estimated, low=estimate(less, fraction=False).low)

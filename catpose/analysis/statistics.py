@@ -96,18 +96,20 @@ def estimate(sample: Sample, fraction: bool = True) -> Estimate:
     The interval is Wilson's (1927) with t for z and value·(1 - value) / se² for the sample size: all AP from which the
     value is at most t standard errors away, these being se·sqrt(AP·(1 - AP) / (value·(1 - value))). At middling AP it
     is value ± t·se, near 0 and 1 it leans inwards as it has to. Of a model that is at 0 in every draw (it learnt
-    nothing) or at 1, the sample size is the images. nan where the AP is unknown, or with a single image.
+    nothing) or at 1, the sample size is the images; no other model's interval ends nearer to 0 or to 1 than that one's,
+    since a few hits in as many images tell no more than none. nan where the AP is unknown, or with a single image.
     """
     value, se, df = _contrast([(1, sample)])
     if not fraction:
         reach = float(special.stdtrit(df, (1 + LEVEL) / 2)) * se
         return Estimate(value, max(value - reach, 0.0), value + reach, se, df, len(sample.ap))
-    inside = _NOTHING < value < 1 - _NOTHING
+    inside, n = _NOTHING < value < 1 - _NOTHING, sample.n_images
     share = float(special.stdtrit(df, (1 + LEVEL) / 2)) ** 2
-    share *= se**2 / (value * (1 - value)) if inside else 1 / sample.n_images
+    share *= se**2 / (value * (1 - value)) if inside else 1 / n
     centre = (value + share / 2) / (1 + share)
     reach = math.sqrt(share * max(value * (1 - value) + share / 4, 0.0)) / (1 + share)
-    low, high = np.clip([centre - reach, centre + reach], 0.0, 1.0)
+    least = 1 - 1 / (1 + float(special.stdtrit(max(n - 1, 1), (1 + LEVEL) / 2)) ** 2 / n)
+    low, high = np.clip([min(centre - reach, 1 - least), max(centre + reach, least)], 0.0, 1.0)
     return Estimate(value, float(low), float(high), se, df, len(sample.ap))
 
 

@@ -108,7 +108,16 @@ def test_nothing_detected(truth: Instances) -> None:
     evaluated = evaluate_runs("blind", [shaken(truth, 0.05, 0).subset(np.arange(0))], truth, draws=20)
     intervals = evaluated.intervals()
     assert intervals["AP"][0] == 0
-    assert np.isnan([intervals[key] for key in ("EPE", "NME", "NMEh", "ECE")]).all()
+    assert np.isnan([intervals[key] for key in ("EPE", "NME", "NME_eyes", "ECE")]).all()
+
+
+def test_ece_of_confidences_above_1_lies_within_its_interval(truth: Instances) -> None:
+    found = shaken(truth, 0.05, 0)
+    for times in (1, 3):
+        loud = dataclasses.replace(found, confidence=times * found.confidence)
+        ece = evaluate_runs("loud", [loud], truth, draws=100).estimate("ECE")
+        assert ece.low <= ece.value <= ece.high
+        assert (ece.high > 1) == (times == 3)
 
 
 def test_a_figure_on_few_instances_has_no_interval(truth: Instances) -> None:

@@ -99,6 +99,19 @@ def test_a_difference_turns_round_and_knows_nothing_of_the_level():
 # Edges
 
 
+def test_near_nothing_the_upper_end_never_falls_as_ap_rises():
+    """Nor does the lower end near 1: a few hits tell no more than none."""
+    rng = np.random.default_rng(4)
+    weights = image_weights(N, 500)
+    quality = np.sort(rng.random(N)) ** 8
+    ends = [estimate(linear(scale * quality[None], weights)) for scale in (0, 1e-6, 1e-4, 1e-3, 0.01, 0.1, 0.5)]
+    highs = [each.high for each in ends]
+    assert highs == sorted(highs)
+    assert highs[0] == highs[1] < highs[-1]
+    mirrored = [estimate(linear(1 - scale * quality[None], weights)).low for scale in (0, 1e-6, 1e-3, 0.1, 0.5)]
+    assert mirrored == sorted(mirrored, reverse=True)
+
+
 def test_a_model_that_learnt_nothing():
     nothing = still(0.0, 0.0, 0.0)
     found = estimate(nothing)
