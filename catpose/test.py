@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.run.checkpoint import load_model
     from catpose.run.evaluation import read_results
     from catpose.score.ap import count
+    from catpose.score.pairs import paired_alike
 
     if arguments.boxes and not arguments.checkpoint:
         raise InputError("--boxes: other boxes need a model to predict in them; give --checkpoint")
@@ -77,7 +78,9 @@ def main(argv: list[str] | None = None) -> None:
     _print_score(split, scored, diagnosis)
     print(analysis_text(diagnosis))
     if other is not None:
-        print(comparison_text(evaluated, evaluate_runs(str(arguments.against), [other], split, arguments.draws)))
+        labels = (str(arguments.checkpoint or arguments.predictions), str(arguments.against))
+        pair = zip(labels, paired_alike(detections, other), strict=True)
+        print(comparison_text(*(evaluate_runs(label, [each], split, arguments.draws) for label, each in pair)))
     by_rule = scored_by_rules(split, detections, rules)
     if by_rule:
         print(rules_text(by_rule, scored, split.skeleton))

@@ -238,3 +238,21 @@ def test_a_rule_that_is_none_is_one_line(drawn: Path, tmp_path: Path, capsys: py
     what = ["--predictions", results, "--data", drawn, "--rules"]
     says(refused(main, [*what, "everything"], capsys, tmp_path), "--rules everything", "all")
     says(refused(main, [*what, tmp_path / "other.yaml"], capsys, tmp_path), "--rules", "other.yaml", "whiskers")
+
+
+def test_the_same_keypoints_are_equal_with_and_without_the_names_of_their_annotations(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = shaken(read_split(drawn, "val"), 0.2, 0).to_results()
+    for name, kept in (("named", results), ("nameless", [{**each} for each in results])):
+        if name == "nameless":
+            for each in kept:
+                del each["annotation_id"]
+        (tmp_path / f"{name}.json").write_text(json.dumps(kept))
+    files = ("--predictions", tmp_path / "named.json", "--against", tmp_path / "nameless.json")
+    assert score(*files, "--data", drawn, "--draws", 20) == 0
+    printed = capsys.readouterr().out.partition("nameless.json:\n\n")[2]
+    for key in ("AP", "PCK@0.1", "NME", "EPE"):
+        (line,) = (line.split() for line in printed.splitlines() if line.split()[:1] == [key])
+        assert line[1] == line[2]
+        assert float(line[3]) == 0

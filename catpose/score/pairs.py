@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from catpose.instances import Instances
@@ -27,6 +29,15 @@ def owner_of(truth: Instances, detections: Detections) -> np.ndarray:
     found, first = np.unique(d[best_first], return_index=True)
     owner[found] = g[best_first][first]
     return owner
+
+
+def paired_alike(one: Detections, other: Detections) -> tuple[Detections, Detections]:
+    """Both without the instances from whose boxes they were made, unless all of both name them: else the same keypoints
+    would have other distances with the names than without."""
+    if all((each.annotation_id >= 0).all() for each in (one, other)):
+        return one, other
+    first, second = (replace(each, annotation_id=np.full(len(each), -1)) for each in (one, other))
+    return first, second
 
 
 def detection_of(truth: Instances, detections: Detections) -> np.ndarray:

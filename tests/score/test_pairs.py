@@ -11,7 +11,7 @@ from skeletons import SIGMA_ARRAY
 
 from catpose.instances import Instances
 from catpose.score.detections import Detections
-from catpose.score.pairs import detection_of, owner_of
+from catpose.score.pairs import detection_of, owner_of, paired_alike
 
 
 def hard_case(seed: int) -> tuple[Instances, Detections]:
@@ -116,3 +116,14 @@ def test_nothing_to_pair():
     assert (owner_of(empty, detections) == -1).all()
     assert len(owner_of(empty, detections)) == len(results) > 0
     assert detection_of(empty, detections).shape == (0,)
+
+
+def test_two_files_are_paired_alike_whether_or_not_one_names_its_annotations() -> None:
+    truth, found = hard_case(3)
+    named = dataclasses.replace(found, annotation_id=np.full(len(found), truth.ids[0]))
+    nameless = dataclasses.replace(found, annotation_id=np.full(len(found), -1))
+    assert paired_alike(named, named) == (named, named)
+    for one, other in ((named, nameless), (nameless, named), (found, named)):
+        ours, theirs = paired_alike(one, other)
+        assert (detection_of(truth, ours) == detection_of(truth, nameless)).all()
+        assert (detection_of(truth, theirs) == detection_of(truth, nameless)).all()
