@@ -21,13 +21,13 @@ from catpose.text import fraction, interval, p_value, signed
 #: The columns of the models' table: key, header.
 COLUMNS = {
     **{key: key for key in ("AP50", "AP75", "AR")},
-    **{key: key for key in ("PCK@0.05", "PCK@0.1", "PCK@0.2", "PCKh@0.5", "AUC")},
+    **{key: key for key in ("PCK@0.05", "PCK@0.1", "PCK@0.2", "PCK_eyes@0.5", "AUC")},
     **{"NME": "NME", "EPE": "EPE, px", "ECE": "ECE"},
 }
 
 MEANINGS = (
     "AP: average precision over OKS (likeness to the truth, 0 to 1) of 0.50 to 0.95; AP50, AP75: at that OKS alone; AR:"
-    " average recall. PCK: the share of labelled keypoints within so much of the box's longer side; PCKh: of the"
+    " average recall. PCK: the share of labelled keypoints within so much of the box's longer side; PCK_eyes: of the"
     " distance between the eyes. AUC: area under the PCK curve up to 0.2, 1 at most. NME: mean distance over the longer"
     " side. EPE: mean distance. ECE: how far confidences are from the share that is right. NME, EPE and ECE are better"
     " the lower they are; NME and EPE leave out animals that were not detected."

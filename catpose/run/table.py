@@ -20,12 +20,12 @@ FAMILY = (
         "mPCK@0.05",
         "mPCK@0.1",
         "mPCK@0.2",
-        "PCKh@0.05",
-        "PCKh@0.1",
-        "PCKh@0.2",
-        "PCKh@0.5",
+        "PCK_eyes@0.05",
+        "PCK_eyes@0.1",
+        "PCK_eyes@0.2",
+        "PCK_eyes@0.5",
     ),
-    *("AUC", "NME", "NMEh", "EPE", "ECE"),
+    *("AUC", "NME", "NME_eyes", "EPE", "ECE"),
 )
 
 

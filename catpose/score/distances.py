@@ -1,12 +1,14 @@
-"""Measures of the distance between a keypoint and its truth: PCK, PCKh, AUC, NME, EPE.
+"""Measures of the distance between a keypoint and its truth: PCK, AUC, NME, EPE.
 
 Every metric is the mean, over the keypoints that count for it, of a number that each keypoint has by itself. Over all
 keypoints at once, as in MPII's PCKh by HRNet's code: one that is labelled more often weighs more. MMPose's overall PCK
 is the mean of the keypoints' own instead, much lower where tails and hind legs are labelled rarely and found badly: it
 is here as "mPCK". A keypoint at exactly t units is correct, with us and HRNet's code; not so in MMPose.
 
-An instance that was not detected has all its keypoints wrong in PCK, PCKh and AUC. EPE and NME have no number for it
-and leave it out: beside them belongs how many keypoints are missing. Crowds and other ignored instances don't count.
+An instance that was not detected has all its keypoints wrong in PCK and AUC. So is a keypoint without a place: at
+(0, 0) with confidence 0, as a model that diverged gives it (`catpose.score.metric`), and other programs one that they
+didn't find. EPE and NME have no number for these and leave them out: beside them belongs how many keypoints are
+missing. Crowds and other ignored instances don't count.
 """
 
 from __future__ import annotations
@@ -30,13 +32,16 @@ PER_KEYPOINT = (*(f"PCK@{t}" for t in BOX_THRESHOLDS), "EPE")
 def distances(truth: Instances, detections: Detections) -> np.ndarray:
     """(N, K) px, from each labelled keypoint to where it was detected (`detection_of`).
 
-    nan where nothing is labelled or the instance is ignored; inf where the instance has no detection.
+    nan where nothing is labelled or the instance is ignored; inf where the instance has no detection, or that one no
+    place for the keypoint.
     """
     which = detection_of(truth, detections)
     known = which >= 0
     result = np.full(truth.labelled.shape, np.inf)
-    offset = detections.keypoints[which[known]] - truth.keypoints[known]
-    result[known] = np.hypot(offset[..., 0], offset[..., 1])
+    found = detections.keypoints[which[known]]
+    offset = found - truth.keypoints[known]
+    nowhere = (found == 0).all(axis=-1) & (detections.confidence[which[known]] == 0)
+    result[known] = np.where(nowhere, np.inf, np.hypot(offset[..., 0], offset[..., 1]))
     return np.where(truth.labelled & ~truth.ignored[:, None], result, np.nan)
 
 
@@ -64,12 +69,12 @@ def measures(truth: Instances, distance: np.ndarray) -> dict[str, np.ndarray]:
 
     - "PCK@t", 0 or 1: at most t times the longer side of the box away (percentage of correct keypoints; Yang & Ramanan
       2013, Articulated Human Detection with Flexible Mixtures of Parts).
-    - "PCKh@t", 0 or 1: at most t times the distance between the eyes away; of instances with both eyes labelled. (The
-      original takes the head's size: Andriluka et al. 2014, 2D Human Pose Estimation.)
+    - "PCK_eyes@t", 0 or 1: at most t times the distance between the eyes away; of instances with both eyes labelled.
+      (PCKh, whose place it takes, has the head's size: Andriluka et al. 2014, 2D Human Pose Estimation.)
     - "AUC", 0..1: the area under PCK@t for t from 0 to 0.2, divided by 0.2. The exact one, not a sum over thresholds:
       a keypoint is correct from its own distance d on, so that the mean of max(0, 1 - d / 0.2) is the area. (MMPose's
       is another: of PCK in px, up to 30 px.)
-    - "NME", "NMEh": the distance in these two units, of detected instances (normalised mean error).
+    - "NME", "NME_eyes": the distance in these two units, of detected instances (normalised mean error).
     - "EPE": the distance in image px, of detected instances (end-point error; DeepLabCut's "RMSE" is this mean too).
 
     Args:
@@ -77,9 +82,9 @@ def measures(truth: Instances, distance: np.ndarray) -> dict[str, np.ndarray]:
     """
     by_box, by_eyes = distance / box_side(truth)[:, None], distance / eye_distance(truth)[:, None]
     result = {f"PCK@{t}": _at_most(by_box, t) for t in BOX_THRESHOLDS}
-    result |= {f"PCKh@{t}": _at_most(by_eyes, t) for t in EYE_THRESHOLDS}
+    result |= {f"PCK_eyes@{t}": _at_most(by_eyes, t) for t in EYE_THRESHOLDS}
     result["AUC"] = np.maximum(0.0, 1 - by_box / AUC_END)
-    for name, each in (("NME", by_box), ("NMEh", by_eyes), ("EPE", distance)):
+    for name, each in (("NME", by_box), ("NME_eyes", by_eyes), ("EPE", distance)):
         result[name] = np.where(np.isinf(each), np.nan, each)
     return result
 

@@ -20,7 +20,7 @@ METRICS: dict[str, Callable[..., np.ndarray]] = {"ECE": calibration_error}
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The metrics of one set of detections, fractions in 0..1 but for EPE (px), NME and NMEh (boxes, eye distances)
+    """The metrics of one set of detections, fractions in 0..1 but for EPE (px), NME and NME_eyes (boxes, eye distances)
     and counts; nan where nothing counts."""
 
     values: dict[str, float]
@@ -41,9 +41,9 @@ def evaluate(truth: Instances, detections: Detections, draws: int = 1000) -> Eva
         - of `average_precision`: "AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L",
           "AP/KEYPOINT", "AR/KEYPOINT", and the counts "n", "n_M", "n_L" of instances;
         - of `distances.measures`: "PCK@0.05", "PCK@0.1", "PCK@0.2" and "EPE", these also as "PCK@0.1/KEYPOINT";
-          "mPCK@0.05", "mPCK@0.1", "mPCK@0.2", the means of the keypoints' own; "PCKh@0.05", "PCKh@0.1", "PCKh@0.2",
-          "PCKh@0.5", "AUC", "NME", "NMEh"; and the count "missing", how many labelled keypoints belong to instances
-          without a detection, which NME, NMEh and EPE leave out;
+          "mPCK@0.05", "mPCK@0.1", "mPCK@0.2", the means of the keypoints' own; "PCK_eyes@0.05", "PCK_eyes@0.1",
+          "PCK_eyes@0.2", "PCK_eyes@0.5", "AUC", "NME", "NME_eyes"; and the count "missing", how many labelled
+          keypoints weren't detected, which NME, NME_eyes and EPE leave out;
         - those of `METRICS`.
 
         In `draws` all of these but the counts.

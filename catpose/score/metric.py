@@ -37,7 +37,7 @@ class KeypointAP(Metric):
 
     Detections are scored with `instance_score` and thinned with `oks_nms`, image by image, on the areas of their
     boxes. Coordinates and confidences are kept in float32 (`set_dtype` changes that) and reckoned with in float64; a
-    keypoint that is not finite, as from a model that diverged, becomes (0, 0) with confidence 0.
+    keypoint that is not finite, as from a model that diverged, becomes (0, 0) with confidence 0, which has no distance.
 
     Args:
         truth: all instances of the split.

@@ -35,7 +35,7 @@ LABELLED = np.array([0.9, 0.9, 0.95, 0.75, 0.4, 0.5, 0.6, 0.55, 0.5, 0.6, 0.55, 
 WORLDS = {"good and calibrated": (0.4, 0.0), "middling and overconfident": (1.0, 0.1)}
 SLICES = {"a quarter": 1 / 4, "an eighth": 1 / 8, "a 13th": 1 / 13}
 FIGURES = (
-    *("AP", "AP50", "AP75", "AR", "AP_M", "AP/left_hip", "PCK@0.1", "mPCK@0.1", "PCK@0.1/left_hip", "PCKh@0.5"),
+    *("AP", "AP50", "AP75", "AR", "AP_M", "AP/left_hip", "PCK@0.1", "mPCK@0.1", "PCK@0.1/left_hip", "PCK_eyes@0.5"),
     *("AUC", "NME", "EPE", "EPE/left_hip", "ECE"),
 )
 LOCALIZATION = ("jitter", "inversion", "swap", "miss")

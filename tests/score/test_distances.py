@@ -15,7 +15,19 @@ from catpose.score.detections import Detections
 from catpose.score.distances import PER_KEYPOINT, box_side, distances, eye_distance, means, measures
 from catpose.score.pairs import detection_of
 
-NAMES = ("PCK@0.05", "PCK@0.1", "PCK@0.2", "PCKh@0.05", "PCKh@0.1", "PCKh@0.2", "PCKh@0.5", "AUC", "NME", "NMEh", "EPE")
+NAMES = (
+    "PCK@0.05",
+    "PCK@0.1",
+    "PCK@0.2",
+    "PCK_eyes@0.05",
+    "PCK_eyes@0.1",
+    "PCK_eyes@0.2",
+    "PCK_eyes@0.5",
+    "AUC",
+    "NME",
+    "NME_eyes",
+    "EPE",
+)
 
 MEANS = ("mPCK@0.05", "mPCK@0.1", "mPCK@0.2")
 
@@ -44,8 +56,8 @@ def in_words(truth: Instances, detections: Detections, times: np.ndarray) -> dic
                 here["AUC"] = 0.0 if d / box > 0.2 else (0.2 - d / box) / 0.2
                 eyes = math.dist(truth.keypoints[row, 0], truth.keypoints[row, 1])
                 if truth.labelled[row, 0] and truth.labelled[row, 1] and eyes > 0:
-                    here |= {f"PCKh@{t}": float(d / eyes <= t) for t in (0.05, 0.1, 0.2, 0.5)}
-                    here |= {"NMEh": d / eyes} if d < math.inf else {}
+                    here |= {f"PCK_eyes@{t}": float(d / eyes <= t) for t in (0.05, 0.1, 0.2, 0.5)}
+                    here |= {"NME_eyes": d / eyes} if d < math.inf else {}
                 here |= {"NME": d / box, "EPE": d} if d < math.inf else {}
                 here |= {f"{name}/{KEYPOINTS[k]}": v for name, v in here.items() if name in PER_KEYPOINT}
                 for name, value in here.items():
@@ -116,9 +128,9 @@ def test_the_units():
     assert values["EPE/left_eye"] == 6
     assert values["EPE"] == pytest.approx(6 / 17)
     assert values["NME"] == pytest.approx(0.1 / 17)
-    assert values["NMEh"] == pytest.approx(0.3 / 17)
+    assert values["NME_eyes"] == pytest.approx(0.3 / 17)
     assert [values[f"PCK@{t}/left_eye"] for t in (0.05, 0.1, 0.2)] == [0, 1, 1]
-    assert [values[f"PCKh@{t}"] for t in (0.05, 0.1, 0.2, 0.5)] == pytest.approx([16 / 17] * 3 + [1])
+    assert [values[f"PCK_eyes@{t}"] for t in (0.05, 0.1, 0.2, 0.5)] == pytest.approx([16 / 17] * 3 + [1])
     assert values["AUC"] == pytest.approx(16.5 / 17)
     assert figures(*one([6.0], box=(40.0, 60.0)))["NME"] == values["NME"]
 
@@ -143,7 +155,7 @@ def test_without_detections():
     assert np.isnan(distance[~counts]).all()
     values = figures(truth, nothing)
     assert [values[name] for name in ("PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC")] == [0.0] * 4
-    assert all(math.isnan(values[name]) for name in ("NME", "NMEh", "EPE", "EPE/nose"))
+    assert all(math.isnan(values[name]) for name in ("NME", "NME_eyes", "EPE", "EPE/nose"))
 
 
 def test_what_does_not_count():
@@ -162,8 +174,8 @@ def test_eyes_at_one_place_or_not_both_labelled():
     truth, detections = one([1.0], eyes=0.0)
     assert np.isnan(eye_distance(truth)).all()
     values = figures(truth, detections)
-    assert math.isnan(values["PCKh@0.5"])
-    assert math.isnan(values["NMEh"])
+    assert math.isnan(values["PCK_eyes@0.5"])
+    assert math.isnan(values["NME_eyes"])
     assert values["PCK@0.1"] == 1
     truth, detections = one([1.0])
     assert eye_distance(truth).tolist() == [20]

@@ -21,7 +21,7 @@ from catpose.score.full import Evaluation, evaluate
 
 AP_FAMILY = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR", "AR50", "AR75", "AR_M", "AR_L")
 PCK = ("PCK@0.05", "PCK@0.1", "PCK@0.2")
-PCKH = ("PCKh@0.05", "PCKh@0.1", "PCKh@0.2", "PCKh@0.5")
+PCK_EYES = ("PCK_eyes@0.05", "PCK_eyes@0.1", "PCK_eyes@0.2", "PCK_eyes@0.5")
 COUNTS = {"n", "n_M", "n_L", "missing"}
 Case = tuple[dict[str, Any], list[dict[str, Any]]]
 
@@ -106,7 +106,7 @@ def test_values_are_those_of_one_evaluation():
 def test_keys_and_shapes():
     whole = run(*case(0), draws=7)
     by_keypoint = {f"{name}/{keypoint}" for name in ("AP", "AR", *PCK, "EPE") for keypoint in KEYPOINTS}
-    overall = {*AP_FAMILY, *PCK, *(f"m{name}" for name in PCK), *PCKH, "AUC", "NME", "NMEh", "EPE", "ECE"}
+    overall = {*AP_FAMILY, *PCK, *(f"m{name}" for name in PCK), *PCK_EYES, "AUC", "NME", "NME_eyes", "EPE", "ECE"}
     assert set(whole.draws) == by_keypoint | overall
     assert set(whole.values) == by_keypoint | overall | COUNTS
     assert {(value.shape, value.dtype.name) for value in whole.draws.values()} == {((7,), "float64")}
@@ -131,11 +131,11 @@ def test_what_a_figure_rests_on():
     expected = {"AP": 12, "AP75": 12, "AR": 12, "AP_M": 4, "AR_L": 4, "AP/left_hip": 2, "AR/nose": 12, "PCK@0.1": 12}
     expected |= {
         "PCK@0.1/left_eye": 9,
-        "PCKh@0.5": 7,
+        "PCK_eyes@0.5": 7,
         "EPE": 11,
         "EPE/left_hip": 1,
         "EPE/neck": 0,
-        "NMEh": 6,
+        "NME_eyes": 6,
         "ECE": 11,
     }
     assert {key: whole.rests_on[key] for key in expected} == expected
@@ -256,7 +256,7 @@ def test_nothing_to_score_is_blank():
     nothing = run(coco, [], draws=3)
     for key in ("AP", "AR", *PCK, "AUC"):
         assert nothing.values[key] == 0
-    for key in ("NME", "NMEh", "EPE", "ECE"):
+    for key in ("NME", "NME_eyes", "EPE", "ECE"):
         assert math.isnan(nothing.values[key])
         assert np.isnan(nothing.draws[key]).all()
     truth = Instances.from_coco(coco)

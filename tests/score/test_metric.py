@@ -149,7 +149,10 @@ def test_a_model_that_diverged_scores_nothing_and_can_be_written():
     json.dumps(metric.detections.to_results(), allow_nan=False)
     metric.reset()
     metric.update(torch.full_like(keypoints, torch.nan), confidence, ids)
-    assert metric.compute()["AP"] == 0
+    values = metric.compute()
+    assert values["AP"] == values["PCK@0.2"] == values["AUC"] == 0
+    assert math.isnan(values["EPE"])  # nothing has a place, and so no distance to (0, 0) either
+    assert math.isnan(values["NME"])
 
 
 def test_a_stranger_is_a_bug():

@@ -41,7 +41,7 @@ def test_pycocotools_agrees(skeleton: Skeleton, stated: bool, drawn: Path, tmp_p
     require_agreement(made.values, cocoeval(truth.coco, found.to_results(), truth.skeleton, per_keypoint=True))
     assert 0 < made.values["AP"] < 1
     assert {f"{key}/{name}" for key in ("AP", "AR", "PCK@0.1", "EPE") for name in skeleton.names} <= made.values.keys()
-    assert np.isnan(made.values["PCKh@0.5"]) == ("left_eye" not in skeleton.names)
+    assert np.isnan(made.values["PCK_eyes@0.5"]) == ("left_eye" not in skeleton.names)
     assert tuple(metric_values(truth, found)) == keys(skeleton)
     again = Detections.from_results(found.to_results(), truth)
     assert np.array_equal(again.keypoints, found.keypoints)
