@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,8 +132,14 @@ def _wait(out: Path, drawn: random.Random, seconds: float) -> None:
         return
     name = drawn.choice(["last.ckpt", "best.ckpt", "*"])
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not (time.monotonic() > until and list(out.glob(f".{name}.*.tmp"))):
+    while time.monotonic() < deadline and not (time.monotonic() > until and _is_written(out, name)):
         pass
+
+
+def _is_written(out: Path, name: str) -> bool:
+    with suppress(FileNotFoundError):  # a run that finds no room takes its new folder away again
+        return any(out.glob(f".{name}.*.tmp"))
+    return False
 
 
 def _fill(disk: Path) -> None:
