@@ -26,6 +26,7 @@ from catpose.data.layout import SPLITS, annotation_files
 from catpose.errors import BAD_INPUT, InputError, Parser, command, one_line, printable
 from catpose.files import read_json
 from catpose.skeleton import AP10K
+from catpose.text import counted
 
 if TYPE_CHECKING:
     from catpose.data.coco_split import CocoSplit
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         names = ", ".join(file.name for file in others)
         print(one_line(f"not looked at: {names} (only {', '.join(SPLITS)} are)"))
     errors = sum(finding.severity == "error" for finding in findings)
-    print(f"{arguments.data}: {errors} errors, {len(findings) - errors} warnings")
+    print(f"{arguments.data}: {counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}")
     if arguments.report:
         _report(arguments, results)
     if errors:

@@ -69,7 +69,7 @@ def test_warnings_alone_pass_and_errors_do_not(tmp_path: Path, capsys: pytest.Ca
     lines = out.splitlines()
     assert lines[0].startswith("error: test: image 14: ")
     assert sum(line.startswith("warning: train: annotation") for line in lines) == 11
-    assert lines[-1] == f"{root}: 1 errors, 11 warnings"
+    assert lines[-1] == f"{root}: 1 error, 11 warnings"
     assert [line.split()[0] for line in lines[-6:-4]] == ["error", "warning"]
 
 
@@ -103,7 +103,7 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(root, "train", num_keypoints=20)
     code, said, _ = checked(capsys, "--data", root, "--report", out)
     assert code == 0
-    assert said.splitlines()[-2] == f"{root}: 0 errors, 1 warnings"
+    assert said.splitlines()[-2] == f"{root}: 0 errors, 1 warning"
     files = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
     assert said.splitlines()[-1] == f"written: {out / 'report.md'} and {len(files) - 1} files that it shows"
     named = set(re.findall(r"\]\(([^)]*)\)", (out / "report.md").read_text()))
