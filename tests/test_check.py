@@ -182,12 +182,12 @@ def test_errors_in_the_data_end_a_report_in_one_line_or_leave_the_exit_code(
     (root / "images" / "1.png").write_bytes((root / "images" / "5.png").read_bytes())  # one picture in two splits
     code, out, _ = checked(capsys, "--data", root, "--report", tmp_path / "report")
     assert code == 2
-    assert f"{root}: 1 errors" in out
+    assert f"{root}: 1 error, " in out
     assert (tmp_path / "report" / "report.md").exists()
     (root / "images" / "1.png").write_bytes(b"")
     code, out, error = checked(capsys, "--data", root, "--report", tmp_path / "another")
     assert code == 2
-    assert f"{root}: 1 errors" in out
+    assert f"{root}: 1 error, " in out
     assert error.count("\n") == 1
     assert "1.png" in error
     assert not (tmp_path / "another").exists()
