@@ -45,8 +45,9 @@ def read_skeleton(root: str | Path) -> Skeleton:
 
 
 def read_coco(
-    annotation_file: str | Path, image_dir: str | Path, *, labels: bool = True, area: AreaRule = "box"
-) -> CocoSplit:
+    annotation_file: str | Path, image_dir: str | Path, *, labels: bool = True, area: AreaRule = "box",
+    content: Any = None,
+) -> CocoSplit:  # fmt: skip
     """A COCO keypoint file, held against every rule of `catpose.data.structure`; pictures are not opened.
 
     Args:
@@ -55,25 +56,26 @@ def read_coco(
         image_dir: the folder that `file_name` is relative to.
         labels: False to read it as a file of boxes, whatever its keypoints.
         area: where an instance's area comes from.
+        content: what is in the file, where it has been read already.
 
     Raises:
         InputError: at the first error, in one line: file, annotation or image id, key, remedy.
     """
     file = Path(annotation_file)
-    split, findings = examine_file(file, Path(image_dir), labels=labels, area=area)
+    split, findings = examine_file(file, Path(image_dir), labels=labels, area=area, content=content)
     refuse_errors(findings, file, listed_by="python -m catpose.check")
     return split
 
 
 def examine_file(
-    file: Path, image_dir: Path, *, labels: bool = True, area: AreaRule = "box"
+    file: Path, image_dir: Path, *, labels: bool = True, area: AreaRule = "box", content: Any = None
 ) -> tuple[CocoSplit, list[Finding]]:
     """The entries of a COCO keypoint file that keep all rules, and what was found wrong with the others.
 
     Raises:
         InputError: where it can't be read or is no JSON.
     """
-    coco = read_json(file)
+    coco = read_json(file) if content is None else content
     labels = labels and file.stem != BOXES_ONLY
     stated = stated_in(file.parent.parent)
     entries, findings = examine(coco, file.stem, labels=labels, area=area, stated=stated)

@@ -14,6 +14,7 @@ from catpose.data.checks import all_findings
 from catpose.data.coco import read_coco
 from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.data.copies import RECORD
+from catpose.data.finding import Finding
 from catpose.data.importers.labels import Animal, Labels, Picture
 from catpose.data.importers.names import in_words, match_keypoints
 from catpose.data.importers.pictures import PictureFinder
@@ -21,6 +22,7 @@ from catpose.data.importers.release import around, is_tight
 from catpose.data.importers.unpack import scratch
 from catpose.data.layout import BOXES_ONLY, annotation_files
 from catpose.data.skeletons import FILE
+from catpose.data.whole import WHOLE
 from catpose.errors import InputError, one_line
 from catpose.files import atomic_write, read_json
 from catpose.skeleton import AP10K, Skeleton
@@ -81,8 +83,9 @@ def find_corrections(labels: Labels, root: Path) -> Corrections:
     files = [file for file in annotation_files(root)[0] if file.stem != BOXES_ONLY]
     empty = mixed = 0
     for file in files:
-        split = read_coco(file, root / "images")
-        editor = _Editor(labels, split, read_json(file), found)
+        content = read_json(file)
+        split = read_coco(file, root / "images", content=content)
+        editor = _Editor(labels, split, content, found)
         for image in split.images:
             back = came_back.get(image.path)
             several = ((split.image_id == image.id) & ~split.ignored).sum() > 1
@@ -112,9 +115,10 @@ def apply_corrections(found: Corrections, root: Path, source: Path, digest: str)
         digest: SHA-256 of its labels, which the record keeps.
 
     Raises:
-        InputError: `check` would find an error that isn't there now; nothing is written.
+        InputError: `check` would find an error that isn't there now, or warn of a file as a whole, which a few
+            corrections don't change; nothing is written.
     """
-    before = {(finding.split, finding.message) for finding in all_findings(root) if finding.severity == "error"}
+    before = set(map(_grave, all_findings(root)))
     with scratch(root) as folder:
         (folder / "annotations").mkdir()
         (folder / "images").symlink_to((root / "images").absolute())
@@ -125,7 +129,7 @@ def apply_corrections(found: Corrections, root: Path, source: Path, digest: str)
             if (root / name).is_file():
                 (folder / name).write_bytes((root / name).read_bytes())
         for finding in all_findings(folder):
-            if finding.severity == "error" and (finding.split, finding.message) not in before:
+            if _grave(finding) and _grave(finding) not in before:
                 raise InputError(
                     f"{source}: {finding.split}: {finding.where}: {finding.message}; correct it in the tool, nothing"
                     " was written"
@@ -144,6 +148,13 @@ def apply_corrections(found: Corrections, root: Path, source: Path, digest: str)
         record["request"]["corrections"] = [*record["request"].get("corrections", []), digest]
         with atomic_write(root / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _grave(finding: Finding) -> tuple[str, str] | None:
+    """What tells a finding from others, where it is one that corrections must not bring in."""
+    if finding.where == WHOLE:
+        return finding.split, finding.kind
+    return (finding.split, finding.message) if finding.severity == "error" else None
 
 
 class _Editor:

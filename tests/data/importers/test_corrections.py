@@ -157,6 +157,28 @@ def test_of_several_animals_on_a_picture_label_studio_brings_back_none(
     assert content(tmp_path / "cats") == before
 
 
+def test_an_export_that_changes_all_labels_alike_is_no_correction(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every keypoint hidden, or each animal there twice: warnings of a file as a whole that weren't there."""
+    shutil.copytree(made, tmp_path / "cats")
+    before = content(tmp_path / "cats")
+    cats = exports.cats(several=False)
+    for named, changed in {
+        "every labelled keypoint has v = 1": [
+            dataclasses.replace(c, points=np.minimum(c.points, [999, 999, 1])) for c in cats
+        ],
+        "nearly equal": [*cats, *(dataclasses.replace(c, points=c.points + (c.points > 2)) for c in cats)],
+    }.items():
+        back = export("cvat", tmp_path / "back", changed)
+        with pytest.raises(SystemExit):
+            prepared("coco", back, "--onto", tmp_path / "cats")
+        error = capsys.readouterr().err
+        assert named in error
+        assert error.count("\n") == 1
+        assert content(tmp_path / "cats") == before
+
+
 def test_what_cannot_be_brought_back(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(made, tmp_path / "cats")
     before = content(tmp_path / "cats")
