@@ -223,7 +223,7 @@ def _table(compared: Comparison) -> str:
     keys = [key for key in compared.keys if "/" not in key]
     rows = []
     for method in compared.methods:
-        ap = method.estimate("AP")
+        ap = compared.ap(method)
         others = [metric(method.estimate(key).value) for key in keys[1:]]
         rows.append((method.name, str(len(method.seeds)), metric(ap.value), interval(ap), *others))
     return (
@@ -248,7 +248,7 @@ def _difference_table(compared: Comparison, other: int) -> str:
 def _verdict(compared: Comparison) -> str:
     """Which is best and what that is about, in a sentence or two."""
     best = compared.methods[compared.best]
-    ap = best.estimate("AP")
+    ap = compared.ap(best)
     if not compared.others:
         return f"AP of {best.name}: {fraction(ap.value)} {interval(ap)}."
     if max(method.sample("AP").ap.mean() for method in compared.methods) < 0.01:
@@ -264,12 +264,12 @@ def _verdict(compared: Comparison) -> str:
                 for i in places
             ]
             parts.append(f"{how} {', '.join(each)}")
-    single = [method.name for method in compared.methods if len(method.seeds) == 1]
-    about = (
-        f"of these trained models on other images like these; nothing is said about training {', '.join(single)} again"
-        if single
-        else "over trainings with other seeds and other images like these"
-    )
+    single = ", ".join(method.name for method in compared.methods if len(method.seeds) == 1)
+    about = "over trainings with other seeds and other images like these"
+    if all(len(method.seeds) == 1 for method in compared.methods):
+        about = f"of these trained models on other images like these; nothing is said about training {single} again"
+    elif single:
+        about += f", {single} having the spread between seeds that the others have, which one file can't show"
     n = len(compared.methods)
     corrected = f"; p corrected for {n * (n - 1) // 2} comparisons" if n > 2 else ""
     return f"In AP {best.name}, the highest, {'; it '.join(parts)}: {about}{corrected}."

@@ -144,7 +144,9 @@ def test_a_folder_or_a_list_is_the_seeds_of_a_method(tmp_path: Path, capsys: pyt
     assert texts[0] == texts[1] == texts[2]
     assert "a           2" in texts[0]
     assert "pycocotools agrees" in texts[0]
-    assert "nothing is said about training other again" in texts[0]
+    assert "other having the spread between seeds that the others have, which one file can't show" in texts[0]
+    main([other, str(written(tmp_path, "third", made_results(truth, 0.05, 7))), "--truth", str(file), "--draws", "20"])
+    assert "nothing is said about training other, third again" in capsys.readouterr().out
 
 
 def test_without_areas_those_of_the_boxes_are_taken(tmp_path: Path) -> None:

@@ -20,18 +20,21 @@ MOST_DRAWS = 100_000
 DISTANCES = ("EPE", "NME", "NME_eyes")
 
 
-def estimate_of(evaluations: Sequence[Evaluation], key: str) -> Estimate:
+def estimate_of(evaluations: Sequence[Evaluation], key: str, others: Sequence[Sample] = ()) -> Estimate:
     """A metric with its 95 % interval: an AP's (`analysis.statistics`) but for two metrics, and none on few instances.
 
     Distances are many small ones and a few large ones: the interval is that of the mean's logarithm. ECE is above
     0 by noise alone, and its draws more so (`calibration_error`): as much as they are above it, it may be above
     what it would be on endless data, and the interval's lower end is as much lower. Of confidences above 1 it may be
     above 1, and so may its upper end.
+
+    Args:
+        others: configurations whose spread between seeds stands for that of one with a single seed.
     """
     of = sample(evaluations, key)
     known = of.draws[~np.isnan(of.draws).any(axis=1)]
     within = key != "ECE" or max(of.ap.max(), known.max(initial=0.0)) <= 1
-    estimated = estimate(of, fraction=is_fraction(key) and within)
+    estimated = estimate(of, is_fraction(key) and within, others)
     if key == "ECE" and len(known):
         less = replace(of, ap=of.ap - (known.mean() - of.ap.mean()))
         estimated = replace(estimated, low=estimate(less, fraction=False).low)

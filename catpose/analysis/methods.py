@@ -36,9 +36,9 @@ class Method:
         """One metric of all seeds."""
         return sample(self.seeds, key)
 
-    def estimate(self, key: str) -> Estimate:
-        """With its 95 % interval, where it rests on instances enough."""
-        return estimate_of(self.seeds, key)
+    def estimate(self, key: str, others: Sequence[Sample] = ()) -> Estimate:
+        """With its 95 % interval, where it rests on instances enough; `others` as of `statistics.estimate`."""
+        return estimate_of(self.seeds, key, others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,10 @@ class Comparison:
     best: int  # of the highest mean AP; the first of equals
     differences: dict[str, dict[int, Difference]]  # by metric
     p: dict[str, dict[int, float]]  # by metric
+
+    def ap(self, method: Method) -> Estimate:
+        """AP of one of the methods: one with a single file has the spread between seeds that the others have."""
+        return method.estimate("AP", [each.sample("AP") for each in self.methods])
 
     @property
     def others(self) -> list[int]:
@@ -94,12 +98,12 @@ def compare_methods(methods: Sequence[Method]) -> Comparison:
     rests_on = methods[0].seeds[0].rests_on
     slices = [key for key in keys[1:] if key not in PARTS and rests_on[key] >= ENOUGH]
     pairs = list(combinations(range(len(methods)), 2))
-    tested = [difference(samples[key][i], samples[key][j]).p for key in slices for i, j in pairs]
+    tested = [difference(samples[key][i], samples[key][j], others=samples[key]).p for key in slices for i, j in pairs]
     corrected = iter(holm(np.array(tested)).tolist())
     by_pair = {key: {pair: next(corrected) for pair in pairs} for key in slices}
     for key in keys[1:]:
         others = [i for i in range(len(methods)) if i != best]
-        differences[key] = {i: difference(samples[key][best], samples[key][i]) for i in others}
+        differences[key] = {i: difference(samples[key][best], samples[key][i], others=samples[key]) for i in others}
         if key in by_pair:
             p[key] = {i: by_pair[key][min(i, best), max(i, best)] for i in others}
     return Comparison(tuple(methods), keys, best, differences, p)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from catpose.analysis.configurations import Configuration, Design, front, reference, shown, winner
+from catpose.analysis.evaluations import estimate_of
 from catpose.analysis.statistics import Difference, Estimate, against, difference, holm
 
 
@@ -56,6 +57,21 @@ class Report:
         return [each for each in self.configurations if each.index not in rows]
 
     @property
+    def alone(self) -> list[Configuration]:
+        """Those with one seed that statistics are made of."""
+        return [row.configuration for row in self.rows if row.estimate and len(row.configuration.seeds) == 1]
+
+    @property
+    def is_of_models(self) -> bool:
+        """Whether none has more than one seed: then all that is said is about the trained models."""
+        return bool(self.alone) and len(self.alone) == sum(row.estimate is not None for row in self.rows)
+
+    @property
+    def pooled_df(self) -> int:
+        """The degrees of freedom of the spread between seeds, over all configurations with several."""
+        return sum(len(row.configuration.seeds) - 1 for row in self.rows if row.estimate)
+
+    @property
     def evaluated(self) -> list[int]:
         """The places of the rows with an AP: the winner, then the others from the highest mean to the lowest."""
         able = [i for i, row in enumerate(self.rows) if row.configuration.evaluations]
@@ -73,11 +89,12 @@ def report(design: Design, configurations: Sequence[Configuration], notes: Seque
     on_front = {each.index for each in front(design, configurations)}
     base, best = reference(design, configurations), winner(configurations)
     chosen = shown(design, configurations)
+    samples = [each.sample for each in chosen if each.sample]
     differences, p = _differences(chosen, base)
     rows = tuple(
         Row(
             configuration=each,
-            estimate=each.estimate("AP") if each.evaluations else None,
+            estimate=estimate_of(each.evaluations, "AP", samples) if each.evaluations else None,
             difference=differences.get(each.index),
             p=p.get(each.index),
             is_reference=each is base,
@@ -97,7 +114,8 @@ def _differences(
     if first is None:
         return {}, {}
     samples = {each.index: each.sample for each in configurations if each is not base and each.sample}
-    differences = {i: difference(sample, first, comparisons=len(samples)) for i, sample in samples.items()}
+    every = [first, *samples.values()]
+    differences = {i: difference(each, first, comparisons=len(samples), others=every) for i, each in samples.items()}
     corrected = holm(np.array([each.p for each in differences.values()]))
     return differences, {i: float(p) for i, p in zip(differences, corrected, strict=True)}
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 from catpose.analysis.configurations import ENDS, SHOWN, Configuration
-from catpose.analysis.report import Report, Row
+from catpose.analysis.report import Report, Row, Tested
 from catpose.analysis.statistics import ALPHA, Difference
 from catpose.errors import one_line
 from catpose.text import fraction, interval, listed, number, p_value, signed
 
 #: Of more configurations or trials than these there are counts.
 MANY = 12
+#: Where no configuration has so much AP, nothing was learnt.
+LEARNT = 0.01
 
 
 def sentences(report: Report) -> list[str]:
@@ -55,31 +58,64 @@ def _winner(report: Report) -> list[str]:
         ]
     row = next(row for row in report.rows if row.configuration is best)
     value = f"{fraction(best.mean)} {interval(row.estimate)}".rstrip()
-    so_far = "So far " if _to_come(report) else ""
-    if sum(each.is_complete for each in report.configurations) > 1:
-        first = f"{so_far}{best.name} has the highest mean AP: {value}."
+    so_far, mean = "So far " if _to_come(report) else "", "AP" if report.is_of_models else "mean AP"
+    equal = [each for each in report.configurations if each.is_complete and each.mean == best.mean and each is not best]
+    if equal:
+        names = listed([_called(report, each) for each in (best, *equal)])
+        first = f"{so_far}{names} tie for the highest {mean}: {value}."
+    elif sum(each.is_complete for each in report.configurations) > 1:
+        first = f"{so_far}{_called(report, best)} has the highest {mean}: {value}."
     else:
         first = f"{so_far}{best.name} is the only configuration complete in all its seeds, with an AP of {value}."
+    first = _capital(first)
     higher = [each for each in report.configurations if each.mean > best.mean]
     incomplete = [f"Higher, but not complete in all its seeds: {listed(_names(higher))}."] if higher else []
-    return [first, *incomplete, *_winner_against(report, row)]
+    return [*_nothing_learnt(report), first, *incomplete, *_winner_against(report, row)]
+
+
+def _nothing_learnt(report: Report) -> list[str]:
+    if any(each.mean >= LEARNT for each in report.configurations):
+        return []
+    return [f"Nothing was learnt: no configuration reaches an AP of {LEARNT}, and which is the highest means nothing."]
+
+
+def _called(report: Report, configuration: Configuration) -> str:
+    """A configuration as what the statistics are about: where it has one seed as all others, its one model."""
+    return f"the one model trained with {configuration.name}" if report.is_of_models else configuration.name
+
+
+def _capital(sentence: str) -> str:
+    """With a capital where it begins with an article, as it is: a name keeps its letters."""
+    return sentence[0].upper() + sentence[1:] if sentence.startswith("the ") else sentence
 
 
 def _winner_against(report: Report, winner: Row) -> list[str]:
-    """From which other configurations the winner differs."""
-    if not report.pairs:
+    """The winner minus each other; nothing where all of that is the comparison with the reference."""
+    if winner.is_reference or all(report.rows[i].is_reference for i in report.pairs):
         return []
-    others = {i: report.rows[i].configuration.name for i in report.pairs}
-    different = [others[i] for i, each in report.pairs.items() if each.p < ALPHA]
-    alike = [others[i] for i, each in report.pairs.items() if not each.p < ALPHA]
-    if different:
-        result = f"It is significantly different from {listed(different)}"
-        result += f", but not from {listed(alike)}" if alike else ""
-    else:
-        result = f"It is not significantly different from {listed(alike)}"
-    planned = winner.is_reference or all(report.rows[i].is_reference for i in report.pairs)
+    pairs = {report.rows[i].configuration.name: each for i, each in report.pairs.items()}
+    better = [(name, each) for name, each in pairs.items() if each.p < ALPHA and each.difference.value > 0]
+    worse = [(name, each) for name, each in pairs.items() if each.p < ALPHA and each.difference.value <= 0]
+    alike = [(name, each) for name, each in pairs.items() if each.p >= ALPHA]
+    untold = [(name, each) for name, each in pairs.items() if math.isnan(each.p)]
+    groups = (
+        ("better than", better),
+        ("worse than", worse),  # one that isn't complete in all its seeds
+        ("not significantly different from", alike),
+        ("on too few images to be told from", untold),
+    )
+    parts = [f"{how} {_each(some)}" for how, some in groups if some]
     why = " (p corrected for all pairs of configurations, since these very numbers chose the winner)"
-    return [f"{result}{'' if planned else why}."]
+    subject = _capital(_called(report, winner.configuration)) if report.is_of_models else "It"
+    return [f"{subject} is {'; '.join(parts)}{why}."]
+
+
+def _each(pairs: Sequence[tuple[str, Tested]]) -> str:
+    """ "lr 0.001: +0.012 [-0.003, +0.027], p 0.110", the largest difference first; names alone of many."""
+    ordered = sorted(pairs, key=lambda pair: -pair[1].difference.value)
+    if len(ordered) > MANY:
+        return listed([name for name, _ in ordered])
+    return ", ".join(f"{name} ({tested(each.difference, each.p)})" for name, each in ordered)
 
 
 def _differences(report: Report) -> list[str]:
@@ -88,6 +124,8 @@ def _differences(report: Report) -> list[str]:
         return []
     compared = [(row, row.difference) for row in report.rows if row.difference is not None]
     named = base.configuration.name
+    called = _called(report, base.configuration)
+    reference = f"{called} (the reference)" if report.is_of_models else f"the reference {named}"
     if not compared:
         waits = not base.configuration.seeds
         return [f"The reference {named} has no complete trial: nothing can be compared with it yet."] if waits else []
@@ -95,7 +133,8 @@ def _differences(report: Report) -> list[str]:
     alike = [(row, d) for row, d in compared if (row, d) not in different]
     if len(compared) > MANY:
         return _counted([row for row, _ in different], [d.detectable for _, d in alike], named)
-    each = [_significant(row, d, named) for row, d in different] + [_alike(row, d, named) for row, d in alike]
+    each = [_significant(_capital(_called(report, row.configuration)), row, d, reference) for row, d in different]
+    each += [_alike(_capital(_called(report, row.configuration)), row, d, reference) for row, d in alike]
     holm = f"p is corrected for all {len(compared)} comparisons (Holm); an interval stands for itself alone."
     return [*each, holm] if len(compared) > 1 else each
 
@@ -118,18 +157,15 @@ def _counted(different: Sequence[Row], detectable: Sequence[float], base: str) -
     return counts
 
 
-def _significant(row: Row, difference: Difference, base: str) -> str:
+def _significant(called: str, row: Row, difference: Difference, base: str) -> str:
     better = "better" if difference.value > 0 else "worse"
-    return f"{row.configuration.name} is {better} than the reference {base}: {tested(difference, row.p)}."
+    return f"{called} is {better} than {base}: {tested(difference, row.p)}."
 
 
-def _alike(row: Row, difference: Difference, base: str) -> str:
+def _alike(called: str, row: Row, difference: Difference, base: str) -> str:
     power = f"; this study would have detected a difference of {fraction(difference.detectable)} with 80 % power"
     shown = power if difference.se > 0 else ""  # where nothing varied (nobody learnt), nothing is known of it
-    return (
-        f"{row.configuration.name} is not significantly different from the reference {base}:"
-        f" {tested(difference, row.p)}{shown}."
-    )
+    return f"{called} is not significantly different from {base}: {tested(difference, row.p)}{shown}."
 
 
 def _front(report: Report) -> list[str]:
@@ -216,10 +252,9 @@ def _caution(report: Report) -> list[str]:
 
 def _estimand(report: Report) -> list[str]:
     able = [row.configuration for row in report.rows if row.estimate is not None]
-    alone = [each.name for each in able if len(each.seeds) == 1]
     if not able:
         return []
-    if len(alone) == len(able):
+    if report.is_of_models:
         return [
             "With one seed a configuration, intervals and differences speak of these trained models on other images,"
             " not of their recipes, which other seeds might put in another order."
@@ -229,8 +264,11 @@ def _estimand(report: Report) -> list[str]:
         f" {able[0].n_images}: a bootstrap over the images, the same for all configurations, and the spread between"
         " seeds together make the 95 % interval; the column 'seed sd' is that spread alone."
     ]
-    if alone:
-        lines.append(f"With one seed, of {listed(alone)}, they speak of this trained model on other images alone.")
+    if report.alone:
+        lines.append(
+            f"With one seed, {listed(_names(report.alone))} can't show a spread between seeds: that of the others is"
+            f" taken for it, pooled ({report.pooled_df} degrees of freedom)."
+        )
     return lines
 
 

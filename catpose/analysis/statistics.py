@@ -23,7 +23,11 @@ data and three seeds, its 95 % intervals cover 92 % to 98 %, depending on where 
 to 99 %: the most where it is nearly all seed-by-image, since max(…, 0) errs on the wide side.
 `tests/benchmarks/coverage.py` shows what they are worth for AP.
 
-An arm with one seed has no seed part: its interval is about this trained model on other images alone.
+An arm with one seed shows no seed part. Beside arms with several, theirs stands for it: s² - noise pooled over these,
+each with the weight of its S - 1 degrees of freedom, as the analysis of variance pools them (Searle, Casella &
+McCulloch 1992, Variance Components, ch. 3). V is then a weighted sum of all these s², and Satterthwaite's degrees of
+freedom are those of that sum. Whether the arm's own spread is another, one seed can't say. Where every arm has one
+seed, intervals and tests are about these trained models on other images alone.
 """
 
 from __future__ import annotations
@@ -87,10 +91,11 @@ class Difference:
         return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
 
-def estimate(sample: Sample, fraction: bool = True) -> Estimate:
-    """The expected AP of an arm; with one seed, of this model on other images.
+def estimate(sample: Sample, fraction: bool = True, others: Sequence[Sample] = ()) -> Estimate:
+    """The expected AP of an arm; with one seed and no `others`, of this model on other images.
 
     Args:
+        others: arms whose spread between seeds stands for that of an arm with one.
         fraction: of a metric that is no fraction, a distance in pixels, the interval is value ± t·se, 0 or more.
 
     The interval is Wilson's (1927) with t for z and value·(1 - value) / se² for the sample size: all AP from which the
@@ -99,7 +104,7 @@ def estimate(sample: Sample, fraction: bool = True) -> Estimate:
     nothing) or at 1, the sample size is the images; no other model's interval ends nearer to 0 or to 1 than that one's,
     since a few hits in as many images tell no more than none. nan where the AP is unknown, or with a single image.
     """
-    value, se, df = _contrast([(1, sample)])
+    value, se, df = _contrast([(1, sample)], others)
     if not fraction:
         reach = float(special.stdtrit(df, (1 + LEVEL) / 2)) * se
         return Estimate(value, max(value - reach, 0.0), value + reach, se, df, len(sample.ap))
@@ -114,7 +119,12 @@ def estimate(sample: Sample, fraction: bool = True) -> Estimate:
 
 
 def difference(
-    arm: Sample, reference: Sample, level: float = LEVEL, comparisons: int = 1, fraction: bool = True
+    arm: Sample,
+    reference: Sample,
+    level: float = LEVEL,
+    comparisons: int = 1,
+    fraction: bool = True,
+    others: Sequence[Sample] = (),
 ) -> Difference:
     """The expected AP of an arm minus that of the reference; the numbers of seeds may differ.
 
@@ -123,10 +133,11 @@ def difference(
         comparisons: how many p-values Holm's correction will be about. `detectable` is for the strictest of its
             steps, a level of (1 - level) / comparisons.
         fraction: whether this is about fractions, whose differences lie within -1..1.
+        others: as of `estimate`.
     """
     if arm.n_images != reference.n_images or len(arm.draws) != len(reference.draws):
         raise ValueError("two arms are compared on the same draws of the same images")
-    value, se, df = _contrast([(1, arm), (-1, reference)])
+    value, se, df = _contrast([(1, arm), (-1, reference)], others)
     most = 1.0 if fraction else math.inf
     if se == 0:
         p, detectable = float(abs(value) < _NOTHING), 0.0
@@ -156,10 +167,10 @@ def against(samples: Sequence[Sample], one: int) -> tuple[dict[int, Difference],
     """One of several arms against each other: the differences, and their p corrected for all pairs of arms (Holm),
     since it was these very numbers that chose the one. By the other's place."""
     pairs = [(i, j) for j in range(len(samples)) for i in range(j)]
-    tested = [difference(samples[i], samples[j]).p for i, j in pairs]
+    tested = [difference(samples[i], samples[j], others=samples).p for i, j in pairs]
     corrected = {pair: float(p) for pair, p in zip(pairs, holm(np.array(tested)), strict=True)}
     others = [i for i in range(len(samples)) if i != one]
-    differences = {i: difference(samples[one], samples[i], LEVEL, len(pairs)) for i in others}
+    differences = {i: difference(samples[one], samples[i], LEVEL, len(pairs), others=samples) for i in others}
     return differences, {i: corrected[min(i, one), max(i, one)] for i in others}
 
 
@@ -172,7 +183,14 @@ def pareto_front(points: np.ndarray) -> np.ndarray:
     return ~np.isnan(points).any(axis=1) & ~np.array(dominated, dtype=bool)
 
 
-def _contrast(arms: list[tuple[int, Sample]]) -> tuple[float, float, float]:
+def seed_variance(sample: Sample) -> tuple[float, float]:
+    """The variance between an arm's seeds, s², and what of it is seed by image: noise times the number of seeds."""
+    draws, n = sample.draws[~np.isnan(sample.draws).any(axis=1)], sample.n_images
+    own = (draws - draws.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum() / (len(sample.ap) - 1)
+    return float(sample.ap.var(ddof=1)), n / (n - 1) * float(own)
+
+
+def _contrast(arms: list[tuple[int, Sample]], others: Sequence[Sample] = ()) -> tuple[float, float, float]:
     """A signed sum of arms' mean APs with its standard error and degrees of freedom, by the module's formula."""
     value = float(sum(sign * sample.ap.mean() for sign, sample in arms))
     known = np.logical_and.reduce([~np.isnan(sample.draws).any(axis=1) for _, sample in arms])
@@ -181,20 +199,29 @@ def _contrast(arms: list[tuple[int, Sample]]) -> tuple[float, float, float]:
         return value, math.nan, math.nan
     larger = n / (n - 1)
     images = larger * float(sum(sign * d.mean(axis=1) for (sign, _), d in zip(arms, draws, strict=True)).var(ddof=1))
-    variance = shares = images
-    spread = images**2 * (1 / (n - 1) + 1 / (len(draws[0]) - 1))  # half the variance of the estimated variance
-    for (_, sample), d in zip(arms, draws, strict=True):
-        seeds = len(sample.ap)
-        if seeds > 1:
-            between = float(sample.ap.var(ddof=1)) / seeds
-            noise = larger * float((d - d.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum()) / (seeds - 1) / seeds
-            variance += max(between - noise, 0.0)
-            most = between * (seeds + 1) / (seeds - 1)
-            shares += max(most - noise, 0.0)
-            spread += most**2 / (seeds - 1)
+    several = [sample for _, sample in arms if len(sample.ap) > 1]
+    alone = len(arms) - len(several)
+    pool = [sample for sample in others if len(sample.ap) > 1 and not np.isnan(sample.ap).any()] if alone else []
+    every = [*several, *(sample for sample in pool if not any(sample is arm for arm in several))]
+    between, noise = np.array([seed_variance(sample) for sample in every]).reshape(-1, 2).T
+    df = np.array([len(sample.ap) - 1.0 for sample in every])
+    # How often each s² counts: as its own arm's, and within that of arms with one seed.
+    own = np.where(np.arange(len(every)) < len(several), 1 / (df + 1), 0.0)
+    lent = (
+        alone
+        * np.where([any(sample is each for each in pool) for sample in every], df, 0.0)
+        / max(sum(len(sample.ap) - 1 for sample in pool), 1)
+    )
+
+    def part(between: np.ndarray) -> float:
+        return float((own * np.maximum(between - noise, 0.0)).sum() + max((lent * (between - noise)).sum(), 0.0))
+
+    variance, inflated = images + part(between), between * (df + 2) / df
     if variance < _NOTHING**2:
         return value, 0.0, n - 1.0
-    return value, math.sqrt(variance), shares**2 / spread
+    uncertain = images**2 * (1 / (n - 1) + 1 / (len(draws[0]) - 1))  # half the variance of the estimated variance
+    uncertain += float((((own + lent) * inflated) ** 2 / df).sum())
+    return value, math.sqrt(variance), (images + part(inflated)) ** 2 / uncertain
 
 
 def _noncentrality(df: float, alpha: float) -> float:

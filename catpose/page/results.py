@@ -71,7 +71,7 @@ def is_it_real(report: Report) -> Answer:
             much += f"; a true one of {fraction(pair.difference.detectable)} would be seen 4 times in 5"
     if 0 < len(apart) < len(report.pairs):
         much += f"; it is significantly different from {len(apart)} of the {len(report.pairs)} others"
-    if min(len(other.seeds), len(winner.seeds)) == 1:
+    if report.is_of_models:
         much += "; of these trainings, not of training again"
     return Answer(question, answer, much, "results")
 

@@ -20,13 +20,14 @@ from catpose.analysis.configurations import SHOWN, Configuration, Training, fron
 from catpose.analysis.rendering import csv_text, decision, markdown, terminal, write
 from catpose.analysis.report import Report, report
 from catpose.analysis.sentences import sentences
-from catpose.analysis.statistics import difference, holm
+from catpose.analysis.statistics import difference, estimate, holm
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
 from catpose.score.bootstrap import image_weights
 from catpose.study.file import Study
 from catpose.study.results import design_of, resampled, trainings_of
+from catpose.text import p_value, signed
 
 GRID = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nreference: 1e-5\nseeds: 3\npublished: [0.153, null, 0.228]\n"
 SAMPLED = "space: {model.lr: {low: 1e-5, high: 1e-2, log: true}}\ntrials: 14\nseeds: 2\n"
@@ -141,6 +142,34 @@ def test_the_winner_against_the_reference_is_the_tables_comparison(grid: Study, 
     assert "these very numbers chose the winner" not in text(out)
 
 
+def test_the_winner_is_told_against_each_other_with_sign_size_interval_and_p(grid: Study, truth: CocoSplit) -> None:
+    out = made(grid, truth, trials_of(grid, truth, [9.0, 4.0, 4.5]))
+    pair = out.pairs[2]
+    ends = f"[{signed(pair.difference.low)}, {signed(pair.difference.high)}]"
+    assert f"lr 0.0005 ({signed(pair.difference.value)} {ends}, p {p_value(pair.p)})" in text(out)
+    assert re.search(r"It is .*better than lr 1e-05 \(\+0\.\d{3} \[\+0\.\d{3}, \+0\.\d{3}\], p [<0]", text(out))
+    ahead = trials_of(grid, truth, [9.0, 12.0, 4.0])
+    for point in (1, 2):  # the highest isn't complete, so it is no winner, and the winner is worse
+        ahead.change(point, 0, state="failed", outcome={"reason": "no memory"})
+    out = made(dataclasses.replace(grid, reference="0.0001"), truth, ahead)
+    assert out.winner is not None
+    assert out.winner.label == "1e-05"
+    assert re.search(r"(worse than|not significantly different from) lr 0\.0005 \(-0\.\d{3} \[-", text(out))
+
+
+def test_ties_and_nothing_learnt_are_named(grid: Study, truth: CocoSplit) -> None:
+    trials = trials_of(grid, truth, [5.0, 5.0, 9.0])
+    for seed in grid.seeds:  # the same detections
+        trials.compressed[1, seed] = trials.compressed[0, seed]
+        first = next(trial for trial in trials.trials if trial.key == (0, seed))
+        trials.change(1, seed, outcome=dict(first.outcome))
+    assert "lr 1e-05 and lr 0.0001 tie for the highest mean AP: 0." in text(made(grid, truth, trials))
+    assert "Nothing was learnt" not in text(made(grid, truth, trials))
+    nothing = made(grid, truth, trials_of(grid, truth, [2000.0] * 3))
+    assert text(nothing).startswith("Nothing was learnt: no configuration reaches an AP of 0.01")
+    assert decision(nothing).conclusion.startswith("Nothing was learnt")
+
+
 def test_partial_failed_and_pruned_trials_are_said_and_nothing_is_invented(grid: Study, truth: CocoSplit) -> None:
     trials = trials_of(grid, truth, [5.0, 6.0, 7.0])
     trials.change(0, 1, state="waiting", outcome=None)
@@ -207,6 +236,13 @@ def test_one_seed_speaks_of_these_models(tmp_path: Path, truth: CocoSplit) -> No
     out = made(one, truth, trials_of(one, truth, [5.0, 6.0, 7.0]))
     assert "these trained models on other images" in text(out)
     assert "over training seeds" not in text(out)
+    assert "The one model trained with lr 1e-05 has the highest AP: 0." in text(out)
+    assert re.search(
+        "The one model trained with lr 0.0005 is (worse|not significantly different)"
+        r"[^:]* the one model trained with lr 1e-05 \(the reference\): -0\.",
+        text(out),
+    )
+    assert "The one model trained with" in decision(out).conclusion
     assert all(np.isnan(row.sd) for row in out.rows)
     assert all(row.estimate is not None for row in out.rows)
     assert "seed sd" not in terminal(out)
@@ -219,8 +255,13 @@ def test_configurations_of_different_numbers_of_seeds_say_whose_interval_is_narr
     for seed in (1, 2):
         trials.change(2, seed, state="waiting", outcome=None)
     out = made(grid, truth, trials)
-    assert "With one seed, of lr 0.0005, they speak of this trained model" in text(out)
+    assert "With one seed, lr 0.0005 can't show a spread between seeds: that of the others is taken for it" in text(out)
+    assert "pooled (4 degrees of freedom)" in text(out)
     assert "over training seeds" in text(out)
+    assert "the one model" not in text(out)
+    samples = [row.configuration.sample for row in out.rows]
+    assert out.rows[2].difference == difference(samples[2], samples[0], comparisons=2, others=samples)
+    assert out.rows[2].estimate == estimate(samples[2], others=samples)
 
 
 def test_before_the_first_trial_is_complete_there_is_a_report_all_the_same(

@@ -140,6 +140,24 @@ def test_one_seed_beside_several():
     assert (found.se, found.df) == pytest.approx((stats.sem([0.40, 0.44, 0.42]), 2))
 
 
+def test_one_seed_is_lent_the_pooled_spread_of_the_others():
+    """Without image variance: a linear sum of the others' s², with Satterthwaite's degrees of freedom."""
+    a, b, one = still(0.40, 0.44, 0.42), still(0.30, 0.40, 0.36, 0.33), still(0.5)
+    s2, df = np.array([a.ap.var(ddof=1), b.ap.var(ddof=1)]), np.array([2, 3])
+    pooled = (s2 * df).sum() / df.sum()
+    alone = estimate(one, others=[a, b, one])
+    assert alone.se == pytest.approx(math.sqrt(pooled))
+    found = difference(one, a, others=[a, b, one])
+    weights = df / df.sum() + [1 / 3, 0]  # that of a counts as its own, too
+    assert found.se == pytest.approx(math.sqrt((weights * s2).sum()))
+    inflated = s2 * (df + 2) / df
+    assert found.df == pytest.approx((weights * inflated).sum() ** 2 / ((weights * inflated) ** 2 / df).sum())
+    two = difference(one, still(0.45), others=[a, b, one])
+    assert two.se == pytest.approx(math.sqrt(2 * pooled))
+    assert two.df == pytest.approx(alone.df)  # the same number twice knows no more than once
+    assert difference(a, b, others=[a, b, one]) == difference(a, b)  # who has several lends and borrows nothing
+
+
 def test_what_is_unknown_stays_so():
     for sample in (
         Sample(np.array([0.4, np.nan]), np.full((9, 2), 0.4), N),
@@ -303,6 +321,16 @@ def test_coverage_and_level_of_a_mean(sds: tuple[float, ...], seeds: int, spread
         level.append((holm(np.array([pair.p for pair in pairs])) < 0.05).any())
     assert 0.935 - error / 2 < np.mean(covered) < (0.975 if seeds != 3 else 0.995)  # three err on the wide side
     assert np.mean(level) < 0.05 + error
+
+
+@pytest.mark.parametrize("seeds", [(3, 3, 1), (1, 3, 3), (1, 1, 5, 5)])
+def test_the_level_where_configurations_lost_seeds(seeds: tuple[int, ...]):
+    """Equal configurations: with no spread for those of one seed, 6 to 26 of 100 studies had a significant one."""
+    studies, err = 400, []
+    for samples in linear_studies(LINEAR["seeds"], 5, len(seeds), studies, (1,) * len(seeds)):
+        some = [Sample(s.ap[:n], s.draws[:, :n], s.n_images) for s, n in zip(samples, seeds, strict=True)]
+        err.append((holm(np.array([difference(arm, some[0], others=some).p for arm in some[1:]])) < 0.05).any())
+    assert np.mean(err) < 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
 
 
 WORLDS = {

@@ -1,4 +1,4 @@
-"""Twelve made-up studies whose outcome is known: sweep, page, W&B and --final say the same of each, to the letter."""
+"""Made-up studies whose outcome is known: sweep, page, W&B and --final say the same of each, to the letter."""
 
 from __future__ import annotations
 
@@ -113,7 +113,14 @@ CASES = {
         GRID, [4, 6, 6], ended((0, 0), (1, 1), (2, 2)), None, ("there is no winner; the highest so far is lr 1e-05",),
     ),
     "one seed": Case(
-        GRID.replace("seeds: 3", "seeds: 1"), [6, 3, 6], as_is, "lr 0.0001", (), ("over training seeds",),
+        GRID.replace("seeds: 3", "seeds: 1"), [6, 3, 6], as_is, "lr 0.0001",
+        ("The one model trained with lr 0.0001 is better than the one model trained with lr 1e-05 (the reference)",),
+        ("over training seeds",),
+    ),
+    "unequal numbers of seeds": Case(
+        GRID, [6, 3, 6], to_come((2, 0), (2, 1)), "lr 0.0001",
+        ("With one seed, lr 0.0005 can't show a spread between seeds", "pooled (4 degrees of freedom)"),
+        ("the one model",),
     ),
     "a sampler chose": Case(
         SAMPLED, [6, 4, 5, 7], as_is, None,
@@ -123,7 +130,9 @@ CASES = {
         PARETO, [6, 3, 4], costs(1.0, 3.0, 9.0), "lr 0.0001",
         ("On the Pareto front of AP and GMACs, by the means: lr 1e-05 (AP 0.", "and lr 0.0001 (AP 0."),
     ),
-    "nothing learnt": Case(GRID, [2000, 2000, 2000], as_is, None, (), ("is better than", "is worse than")),
+    "nothing learnt": Case(
+        GRID, [2000, 2000, 2000], as_is, None, ("Nothing was learnt",), ("is better than", "is worse than"),
+    ),
 }  # fmt: skip
 
 
