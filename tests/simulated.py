@@ -7,7 +7,7 @@ interpolated curve.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,14 @@ from catpose.score.ap import THRESHOLDS, Matches
 from catpose.score.bootstrap import bootstrap_ap, image_weights
 
 SECOND_CAT = 0.2  # of the images have two
+N_IMAGES = 40
+#: Studies of means over images in AP's place.
+LINEAR = {  # standard deviations of an image, an arm on an image, a seed, a seed on an image
+    "images": (0.3, 0.1, 0.0, 0.1),
+    "seeds": (0.1, 0.0, 0.05, 0.05),
+    "mixed": (0.2, 0.1, 0.02, 0.1),
+    "seed by image": (0.1, 0.0, 0.01, 0.3),
+}
 
 
 @dataclass(frozen=True)
@@ -137,3 +145,34 @@ def _count(counts: Counts, samples: list[Sample], truth: Sequence[float]) -> Non
     counts.width += sum((pair.high - pair.low) / 2 for pair in pairs)
     counts.families += 1
     counts.families_err += bool((holm(np.array([pair.p for pair in pairs])) < 0.05).any())
+
+
+def still(*ap: float) -> Sample:
+    """Models that every draw of the images finds as good as the images themselves."""
+    return Sample(np.array(ap), np.tile(ap, (50, 1)), N_IMAGES)
+
+
+def linear(quality: np.ndarray, weights: np.ndarray) -> Sample:
+    """The mean over images in AP's place: quality is (S, n)."""
+    return Sample(quality.mean(axis=1), weights @ quality.T / quality.shape[1], quality.shape[1])
+
+
+def linear_studies(
+    sds: tuple[float, ...], seeds: int, arms: int, studies: int, spread: tuple[float, ...]
+) -> Iterator[list[Sample]]:
+    rng = np.random.default_rng(6)
+    image, arm_image, seed, seed_image = sds
+    draws = [image_weights(60, 100, number) for number in range(20)]
+    for number in range(studies):
+        weights, difficulty = draws[number % 20], image * rng.normal(size=60)
+        yield [
+            linear(
+                0.5
+                + difficulty
+                + arm_image * rng.normal(size=60)
+                + factor * seed * rng.normal(size=(seeds, 1))
+                + seed_image * rng.normal(size=(seeds, 60)),
+                weights,
+            )
+            for _, factor in zip(range(arms), spread, strict=True)
+        ]

@@ -120,7 +120,6 @@ def _table(report: Report) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         "to reference": ["reference" if row.is_reference else signed(d.value) if d else "" for row, _, d in rows],
         "95 % interval ": [interval(d, signed) for _, _, d in rows],
         "p (Holm)": [p_value(row.p) for row, _, _ in rows],
-        "detectable": [fraction(d.detectable) if d else "" for _, _, d in rows],
         "min/run": [_minutes(each.seconds) for _, each, _ in rows],
     }
     columns = {key: cells for key, cells in columns.items() if key in ALWAYS or any(cells)}
@@ -167,7 +166,7 @@ def _record(report: Report, row: Row) -> dict[str, Any]:
         "difference_low": compared.low if compared else None,
         "difference_high": compared.high if compared else None,
         "p_holm": row.p,
-        "detectable": compared.detectable if compared else None,
+        "detectable": report.detectable.value if compared and report.detectable else None,
         "minutes": each.seconds / 60,
         **{metric: each.logged(metric) for metric in costs},
         **({"front": int(row.is_front)} if costs else {}),

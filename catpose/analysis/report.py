@@ -10,6 +10,7 @@ import numpy as np
 
 from catpose.analysis.configurations import Configuration, Design, front, reference, shown, winner
 from catpose.analysis.evaluations import estimate_of
+from catpose.analysis.power import Detectable, detectable
 from catpose.analysis.statistics import Difference, Estimate, against, difference, holm
 
 
@@ -47,6 +48,7 @@ class Report:
     configurations: tuple[Configuration, ...]  # all of them
     rows: tuple[Row, ...]  # those shown, in the table's order
     winner: Configuration | None  # of the highest mean AP among those complete in all seeds
+    detectable: Detectable | None  # None where nothing is compared
     pairs: dict[int, Tested]  # the winner against each other row, by its place; p corrected for all pairs of rows
     notes: tuple[str, ...] = ()  # what the storage holds beside all this, a line each
 
@@ -103,7 +105,7 @@ def report(design: Design, configurations: Sequence[Configuration], notes: Seque
         for each in chosen
     )
     pairs = {} if design.is_sampled else _winner_against(rows, best)
-    return Report(design, tuple(configurations), rows, best, pairs, tuple(notes))
+    return Report(design, tuple(configurations), rows, best, _detectable(design, rows), pairs, tuple(notes))
 
 
 def _differences(
@@ -118,6 +120,17 @@ def _differences(
     differences = {i: difference(each, first, comparisons=len(samples), others=every) for i, each in samples.items()}
     corrected = holm(np.array([each.p for each in differences.values()]))
     return differences, {i: float(p) for i, p in zip(differences, corrected, strict=True)}
+
+
+def _detectable(design: Design, rows: Sequence[Row]) -> Detectable | None:
+    """Of a comparison with the reference, or of any two configurations where there is none."""
+    able = [row for row in rows if row.configuration.sample]
+    samples = [row.configuration.sample for row in able if row.configuration.sample]
+    base = next((i for i, row in enumerate(able) if row.is_reference), None)
+    if design.is_sampled:
+        return None
+    pairs = [(i, j) for j in range(len(able)) for i in range(j) if base is None or base in (i, j)]
+    return detectable(samples, pairs, len(pairs))
 
 
 def _winner_against(rows: Sequence[Row], best: Configuration | None) -> dict[int, Tested]:

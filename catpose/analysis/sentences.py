@@ -40,7 +40,7 @@ def conclusion(report: Report) -> list[str]:
     """The winner and the differences alone; nothing before a trial is complete."""
     if not any(row.configuration.seeds for row in report.rows):
         return []
-    return [*_winner(report), *_differences(report), *_front(report)]
+    return [*_winner(report), *_differences(report), *_detectable(report), *_front(report)]
 
 
 def tested(difference: Difference, p: float | None) -> str:
@@ -132,29 +132,36 @@ def _differences(report: Report) -> list[str]:
     different = [(row, d) for row, d in compared if row.p is not None and row.p < ALPHA]
     alike = [(row, d) for row, d in compared if (row, d) not in different]
     if len(compared) > MANY:
-        return _counted([row for row, _ in different], [d.detectable for _, d in alike], named)
+        return _counted([row for row, _ in different], len(compared), named)
     each = [_significant(_capital(_called(report, row.configuration)), row, d, reference) for row, d in different]
     each += [_alike(_capital(_called(report, row.configuration)), row, d, reference) for row, d in alike]
     holm = f"p is corrected for all {len(compared)} comparisons (Holm); an interval stands for itself alone."
     return [*each, holm] if len(compared) > 1 else each
 
 
-def _counted(different: Sequence[Row], detectable: Sequence[float], base: str) -> list[str]:
-    """Many comparisons with the reference, as counts.
-
-    Args:
-        detectable: of those that aren't significant.
-    """
-    n = len(different) + len(detectable)
+def _counted(different: Sequence[Row], n: int, base: str) -> list[str]:
+    """Many comparisons with the reference, as counts; `n` of them."""
     names = listed(_names([row.configuration for row in different]))
     counts = [f"Of {n} configurations, {len(different)} differ significantly from the reference {base}: {names}."]
-    if detectable:
-        low, high = min(detectable), max(detectable)
-        counts.append(
-            f"The other {len(detectable)} are not significantly different from it; this study would have detected"
-            f" differences of {fraction(low)} to {fraction(high)} with 80 % power."
-        )
+    if n > len(different):
+        counts.append(f"The other {n - len(different)} are not significantly different from it.")
     return counts
+
+
+def _detectable(report: Report) -> list[str]:
+    """What the study can detect, once for all comparisons, and how sure that is."""
+    of = report.detectable
+    if of is None:
+        return []
+    what = "with one seed each" if of.seeds == 1 else f"with {of.seeds} seeds each"
+    if of.value >= 1:
+        return [f"How large a difference this study detects {what}, they don't show: their spread may be any."]
+    why = "images" if of.seeds == 1 else f"{of.seeds} seeds"
+    range_ = f"between {fraction(of.low)} and {fraction(of.high)}, given how little {why} say of the spread"
+    few = "; two seeds say hardly anything of it, a third would say much more" if of.seeds == 2 else ""
+    return [
+        f"This study detects, with 80 % power and {what}, a difference of about {fraction(of.value)} ({range_}{few})."
+    ]
 
 
 def _significant(called: str, row: Row, difference: Difference, base: str) -> str:
@@ -163,9 +170,7 @@ def _significant(called: str, row: Row, difference: Difference, base: str) -> st
 
 
 def _alike(called: str, row: Row, difference: Difference, base: str) -> str:
-    power = f"; this study would have detected a difference of {fraction(difference.detectable)} with 80 % power"
-    shown = power if difference.se > 0 else ""  # where nothing varied (nobody learnt), nothing is known of it
-    return f"{called} is not significantly different from {base}: {tested(difference, row.p)}{shown}."
+    return f"{called} is not significantly different from {base}: {tested(difference, row.p)}."
 
 
 def _front(report: Report) -> list[str]:

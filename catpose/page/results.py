@@ -67,8 +67,8 @@ def is_it_real(report: Report) -> Answer:
         answer = "Yes"
     else:
         answer = "Not significant"
-        if pair.difference.se > 0:
-            much += f"; a true one of {fraction(pair.difference.detectable)} would be seen 4 times in 5"
+        if report.detectable:
+            much += f"; a true one of about {fraction(report.detectable.value)} would be seen 4 times in 5"
     if 0 < len(apart) < len(report.pairs):
         much += f"; it is significantly different from {len(apart)} of the {len(report.pairs)} others"
     if report.is_of_models:

@@ -84,9 +84,11 @@ def test_a_clear_difference_is_significant_and_an_absent_one_is_not(grid: Study,
     assert "lr 0.0001 is worse than the reference lr 1e-05" in text(out)
     assert alike.p is not None
     assert alike.p > 0.05
-    assert re.search(
-        r"lr 0.0005 is not significantly different from the reference lr 1e-05: .*0\.\d{3} with 80 % power", text(out)
-    )
+    assert "lr 0.0005 is not significantly different from the reference lr 1e-05: " in text(out)
+    assert out.detectable is not None
+    assert 0 < out.detectable.low < out.detectable.value < out.detectable.high < 1
+    assert text(out).count("with 80 % power") == 1  # once a study
+    assert f"and with 3 seeds each, a difference of about {out.detectable.value:.3f} (between" in text(out)
     assert "over training seeds and over images" in text(out)
     assert "one seed" not in text(out)
 
@@ -154,7 +156,7 @@ def test_the_winner_is_told_against_each_other_with_sign_size_interval_and_p(gri
     out = made(dataclasses.replace(grid, reference="0.0001"), truth, ahead)
     assert out.winner is not None
     assert out.winner.label == "1e-05"
-    assert re.search(r"(worse than|not significantly different from) lr 0\.0005 \(-0\.\d{3} \[-", text(out))
+    assert re.search(r"It is .*(worse than|different from) .*lr 0\.0005 \(-0\.\d{3} \[-", text(out))
 
 
 def test_ties_and_nothing_learnt_are_named(grid: Study, truth: CocoSplit) -> None:

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from simulated import World, coverage
+from simulated import LINEAR, World, coverage, linear, linear_studies, still
+from simulated import N_IMAGES as N
 
 from catpose.analysis.statistics import Difference, Estimate, Sample, difference, estimate, holm
 from catpose.score.bootstrap import image_weights
-
-N = 40
-
-
-def still(*ap: float) -> Sample:
-    """Models that every draw of the images finds as good as the images themselves."""
-    return Sample(np.array(ap), np.tile(ap, (50, 1)), N)
-
-
-def linear(quality: np.ndarray, weights: np.ndarray) -> Sample:
-    """The mean over images in AP's place: quality is (S, n)."""
-    return Sample(quality.mean(axis=1), weights @ quality.T / quality.shape[1], quality.shape[1])
-
 
 # Identities
 
@@ -271,35 +258,6 @@ def test_three_seeds_cover_where_satterthwaite_s_plain_formula_covers_92_percent
         found = difference(Sample(ap, ap + image * draws, 1000), reference)
         covered += found.low <= 0 <= found.high
     assert 0.933 < covered / studies < 0.955
-
-
-LINEAR = {  # standard deviations of an image, an arm on an image, a seed, a seed on an image
-    "images": (0.3, 0.1, 0.0, 0.1),
-    "seeds": (0.1, 0.0, 0.05, 0.05),
-    "mixed": (0.2, 0.1, 0.02, 0.1),
-    "seed by image": (0.1, 0.0, 0.01, 0.3),
-}
-
-
-def linear_studies(
-    sds: tuple[float, ...], seeds: int, arms: int, studies: int, spread: tuple[float, ...]
-) -> Iterator[list[Sample]]:
-    rng = np.random.default_rng(6)
-    image, arm_image, seed, seed_image = sds
-    draws = [image_weights(60, 100, number) for number in range(20)]
-    for number in range(studies):
-        weights, difficulty = draws[number % 20], image * rng.normal(size=60)
-        yield [
-            linear(
-                0.5
-                + difficulty
-                + arm_image * rng.normal(size=60)
-                + factor * seed * rng.normal(size=(seeds, 1))
-                + seed_image * rng.normal(size=(seeds, 60)),
-                weights,
-            )
-            for _, factor in zip(range(arms), spread, strict=True)
-        ]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from catpose.analysis.compare import evaluate_runs
 from catpose.analysis.configurations import Configuration, Design
 from catpose.analysis.diagnosis import diagnose
+from catpose.analysis.power import Detectable
 from catpose.analysis.report import Report, Tested, report
 from catpose.analysis.statistics import Difference
 from catpose.cost.complexity import complexity
@@ -84,8 +85,9 @@ def test_what_one_seed_cannot_tell_is_said(two: Report) -> None:
 
 
 def test_what_would_have_been_seen_is_said_where_it_is_known(two: Report) -> None:
-    assert "a true one of 0.280 would be seen 4 times in 5" in told(two, 0.3)
-    assert "4 times in 5" not in told(two, 1.0, se=0.0, detectable=0.0)  # the same detections twice
+    of = Detectable(0.28, 0.2, 0.4, 1)
+    assert "a true one of about 0.280 would be seen 4 times in 5" in told(dataclasses.replace(two, detectable=of), 0.3)
+    assert "4 times in 5" not in told(dataclasses.replace(two, detectable=None), 1.0)  # the same detections twice
 
 
 def test_nothing_is_claimed_of_one_image(two: Report) -> None:
