@@ -30,6 +30,9 @@ class Decision:
     winner_AP: float | None
     winner_AP_low: float | None
     winner_AP_high: float | None
+    winner_AP_corrected: float | None  # for its being the highest
+    winner_AP_corrected_low: float | None
+    winner_AP_corrected_high: float | None
     conclusion: str
 
 
@@ -42,6 +45,9 @@ def decision(report: Report) -> Decision:
         winner_AP=best.mean if best else None,
         winner_AP_low=known(limits.low) if limits else None,
         winner_AP_high=known(limits.high) if limits else None,
+        winner_AP_corrected=report.corrected.value if best and report.corrected else None,
+        winner_AP_corrected_low=report.corrected.low if best and report.corrected else None,
+        winner_AP_corrected_high=report.corrected.high if best and report.corrected else None,
         conclusion=" ".join(conclusion(report)),
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from catpose.analysis.configurations import Configuration, Design, front, reference, shown, winner
 from catpose.analysis.evaluations import estimate_of
 from catpose.analysis.power import Detectable, detectable
+from catpose.analysis.selection import corrected
 from catpose.analysis.statistics import Difference, Estimate, against, difference, holm
 
 
@@ -48,6 +49,7 @@ class Report:
     configurations: tuple[Configuration, ...]  # all of them
     rows: tuple[Row, ...]  # those shown, in the table's order
     winner: Configuration | None  # of the highest mean AP among those complete in all seeds
+    corrected: Estimate | None  # the winner's AP, given that it is the highest; None of a single or sampled one
     detectable: Detectable | None  # None where nothing is compared
     pairs: dict[int, Tested]  # the winner against each other row, by its place; p corrected for all pairs of rows
     notes: tuple[str, ...] = ()  # what the storage holds beside all this, a line each
@@ -105,7 +107,10 @@ def report(design: Design, configurations: Sequence[Configuration], notes: Seque
         for each in chosen
     )
     pairs = {} if design.is_sampled else _winner_against(rows, best)
-    return Report(design, tuple(configurations), rows, best, _detectable(design, rows), pairs, tuple(notes))
+    eligible = [row.configuration.sample for row in rows if row.configuration.is_complete and row.configuration.sample]
+    raised = corrected(eligible) if eligible and not design.is_sampled else None
+    found = _detectable(design, rows)
+    return Report(design, tuple(configurations), rows, best, raised, found, pairs, tuple(notes))
 
 
 def _differences(

@@ -58,6 +58,10 @@ def _winner(report: Report) -> list[str]:
         ]
     row = next(row for row in report.rows if row.configuration is best)
     value = f"{fraction(best.mean)} {interval(row.estimate)}".rstrip()
+    if report.corrected and row.estimate and not math.isnan(row.estimate.low):
+        n = sum(each.is_complete for each in report.configurations)
+        value += f"; corrected for its being the highest of {n}, {fraction(report.corrected.value)}"
+        value += f" {interval(report.corrected)}"
     so_far, mean = "So far " if _to_come(report) else "", "AP" if report.is_of_models else "mean AP"
     equal = [each for each in report.configurations if each.is_complete and each.mean == best.mean and each is not best]
     if equal:

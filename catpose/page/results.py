@@ -42,6 +42,10 @@ def which_is_better(report: Report) -> Answer:
         detail = f"none is complete in all its seeds; the highest so far is {best.configuration.name}, {_ap(best)}"
         return Answer(question, "Not decided", detail, "results")
     detail = f"AP {_ap(best)}, {seeds(best.configuration)}"
+    if report.corrected:
+        detail += (
+            f"; corrected for its being the highest {fraction(report.corrected.value)} {interval(report.corrected)}"
+        )
     if len(order) > 1:
         other = report.rows[order[1]].configuration
         detail += f"; next of {len(order)} is {other.name}, {fraction(other.mean)}"

@@ -18,18 +18,17 @@ def is_found(arms: list[Sample], shift: float) -> bool:
 def true_value(studies: list[list[Sample]]) -> float:
     """The difference that 80 of 100 of these studies find."""
     low, high = 0.0, 1.0
-    for _ in range(12):
+    for _ in range(9):
         middle = (low + high) / 2
         low, high = (middle, high) if np.mean([is_found(arms, middle) for arms in studies]) < 0.8 else (low, middle)
     return high
 
 
-@pytest.mark.parametrize("world", ["seeds", "mixed"])
-@pytest.mark.parametrize(("seeds", "arms"), [(2, 3), (3, 3), (5, 2)])
+@pytest.mark.parametrize(("world", "seeds", "arms"), [("seeds", 2, 3), ("mixed", 3, 3), ("seeds", 5, 2)])
 def test_the_detectable_difference_is_detected_by_80_of_100_studies_and_lies_in_its_range(
     world: str, seeds: int, arms: int
 ) -> None:
-    studies = list(linear_studies(LINEAR[world], seeds, arms, 200, (1,) * arms))
+    studies = list(linear_studies(LINEAR[world], seeds, arms, 150, (1,) * arms))
     pairs = [(0, i) for i in range(1, arms)]
     said = [each for each in (detectable(study, pairs, 1) for study in studies) if each]
     assert len(said) == len(studies)
