@@ -39,6 +39,13 @@ def box_to_center_size(
     return np.array([x + float(box[2]) / 2, y + float(box[3]) / 2]), np.array([width, height]) * padding
 
 
+def crop_area(boxes: Float[np.ndarray, "n 4"], input_size: tuple[int, int]) -> Float[np.ndarray, " n"]:
+    """The area of the region of `box_to_center_size` around each box, px² of the image."""
+    aspect = input_size[0] / input_size[1]
+    width = np.maximum(boxes[:, 2], boxes[:, 3] * aspect) * PADDING
+    return width**2 / aspect
+
+
 def image_to_crop(
     center: Float[np.ndarray, "2"],
     size: Float[np.ndarray, "2"],

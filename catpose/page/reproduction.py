@@ -60,6 +60,7 @@ def protocol_rows(protocol: EvaluationProtocol) -> list[tuple[str, str]]:
         ("boxes", protocol.box_source),
         ("flip test", protocol.flip),
         ("a detection's score", protocol.score_rule),
+        ("area in OKS-NMS", protocol.nms_area),
         ("OKS sigmas", " ".join(f"{sigma:g}" for sigma in protocol.sigmas)),
         ("AP", "OKS 0.50:0.05:0.95, 101 recalls, at most 20 detections a picture, as pycocotools has it"),
     ]

@@ -50,10 +50,11 @@ class Validation(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.truth = trainer.datamodule.val_split  # type: ignore[attr-defined]
+        self.input_size = trainer.datamodule.input_size  # type: ignore[attr-defined]
         self.split_hash = split_hash(self.truth)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.metric = KeypointAP(self.truth).to(pl_module.device)
+        self.metric = KeypointAP(self.truth, self.input_size).to(pl_module.device)
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any

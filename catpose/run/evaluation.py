@@ -29,7 +29,15 @@ from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
 from catpose.score.full import evaluate
 from catpose.score.metric import KeypointAP, scored
-from catpose.score.protocol import AS_GIVEN, MEAN_CONFIDENCE, TIMES_BOX, EvaluationProtocol, Score
+from catpose.score.protocol import (
+    AS_GIVEN,
+    MEAN_CONFIDENCE,
+    NMS_CROP,
+    NMS_UNKNOWN,
+    TIMES_BOX,
+    EvaluationProtocol,
+    Score,
+)
 from catpose.skeleton import Skeleton
 
 #: Takes the place of a picture in `CocoSplit.images`, its pixels (height, width, 3) uint8 RGB, and its detections.
@@ -77,7 +85,7 @@ def detect(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")  # between this Lightning and this torch
-        trainer = _trainer(accelerator, [_Shown(split, show)] if show else [])
+        trainer = _trainer(accelerator, [_Shown(split, show, input_size)] if show else [])
         workers = default_workers(trainer.strategy.root_device.type) if num_workers is None else num_workers
         pictures = PictureDataset(crops, keep=show is not None)
         loader = DataLoader(pictures, batch_size=None, collate_fn=as_it_is, **for_workers(workers))  # type: ignore[arg-type]
@@ -85,7 +93,7 @@ def detect(
             outputs = trainer.predict(model, Batches(loader, len(crops), batch_size, unreadable or _refuse))
         except torch.cuda.OutOfMemoryError:
             raise InputError(f"--batch-size {batch_size}: the GPU's memory is too small; give a smaller one") from None
-    metric = KeypointAP(split)
+    metric = KeypointAP(split, input_size)
     for batch in outputs or []:
         metric.update(batch["keypoints"], batch["confidence"], batch["annotation_id"])  # type: ignore[index,call-overload]
         if unflipped is not None:
@@ -136,8 +144,8 @@ def _refuse(_: int, reason: str) -> None:
 class _Shown(Callback):
     """Hands each picture on with its detections, as soon as the last of its boxes has been predicted."""
 
-    def __init__(self, split: CocoSplit, show: Show) -> None:
-        self._split, self._show = split, show
+    def __init__(self, split: CocoSplit, show: Show, input_size: tuple[int, int]) -> None:
+        self._split, self._show, self._input_size = split, show, input_size
         self._detected: dict[int, list[tuple[int, np.ndarray]]] = {}  # by image: rows of the split, (K, 3)
 
     def on_predict_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
@@ -148,7 +156,8 @@ class _Shown(Callback):
         for index, picture in batch["pictures"]:
             rows, poses = zip(*self._detected.pop(index), strict=True)
             found = np.where(np.isfinite(poses).all(axis=-1, keepdims=True), poses, 0)
-            self._show(index, np.ascontiguousarray(picture[..., :3]), scored(self._split, np.array(rows), found))
+            detections = scored(self._split, np.array(rows), found, self._input_size)
+            self._show(index, np.ascontiguousarray(picture[..., :3]), detections)
 
 
 def read_results(path: Path, truth: Instances) -> Detections:
@@ -184,5 +193,6 @@ def score(split: CocoSplit, detections: Detections, flip_test: bool | None, box_
         box_source=box_source or ("ground truth" if flip_test is not None else "unknown"),
         flip_test=flip_test,
         score_rule=TIMES_BOX if box_source else MEAN_CONFIDENCE if flip_test is not None else AS_GIVEN,
+        nms_area=NMS_CROP if box_source or flip_test is not None else NMS_UNKNOWN,
     )
     return Score(values, protocol)

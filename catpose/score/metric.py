@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from catpose.geometry import crop_area
 from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
 from catpose.score.detections import Detections
@@ -36,11 +37,13 @@ class KeypointAP(Metric):
     never come are missed ones, as in any other evaluation.
 
     Detections are scored with `instance_score` and thinned with `oks_nms`, image by image, on the areas of their
-    boxes. Coordinates and confidences are kept in float32 (`set_dtype` changes that) and reckoned with in float64; a
-    keypoint that is not finite, as from a model that diverged, becomes (0, 0) with confidence 0, which has no distance.
+    crops or boxes. Coordinates and confidences are kept in float32 (`set_dtype` changes that) and reckoned with in
+    float64; a keypoint that is not finite, as from a model that diverged, becomes (0, 0) with confidence 0, which has
+    no distance.
 
     Args:
         truth: all instances of the split.
+        input_size: width and height of the crops, px, whose areas `oks_nms` is to take; None: the boxes'.
         kwargs: torchmetrics' own.
     """
 
@@ -50,9 +53,9 @@ class KeypointAP(Metric):
 
     rows: Tensor  # (N, 1 + K * 3): whether the row is filled, then x, y, confidence of each keypoint
 
-    def __init__(self, truth: Instances, **kwargs: Any) -> None:
+    def __init__(self, truth: Instances, input_size: tuple[int, int] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.truth = truth
+        self.truth, self.input_size = truth, input_size
         self.detections: Detections | None = None  # of the last compute(), of all processes, NMS done
         self.seen: np.ndarray | None = None  # (N,) bool, by then: the instances that came, in the truth's order
         self.add_state("rows", torch.zeros(len(truth), 1 + 3 * len(truth.skeleton)), dist_reduce_fx=_first_filled)
@@ -86,7 +89,8 @@ class KeypointAP(Metric):
         present = state[:, 0] > 0
         order = self.truth.by_id
         order = order[present[order]]
-        self.detections = scored(self.truth, order, state[order, 1:].reshape(-1, len(self.truth.skeleton), 3))
+        detected = state[order, 1:].reshape(-1, len(self.truth.skeleton), 3)
+        self.detections = scored(self.truth, order, detected, self.input_size)
         self.seen = present
         return metric_values(self.truth, self.detections)
 
@@ -107,10 +111,16 @@ def _first_filled(rows: Tensor) -> Tensor:
     return rows[first, torch.arange(rows.shape[1], device=rows.device)]
 
 
-def scored(truth: Instances, index: np.ndarray, detected: np.ndarray) -> Detections:
-    """Detections (M, K, 3) from the boxes of the instances `index` (M,), scored, and one of near-duplicates kept."""
+def scored(truth: Instances, index: np.ndarray, detected: np.ndarray, input_size: tuple[int, int] | None) -> Detections:
+    """Detections (M, K, 3) from the boxes of the instances `index` (M,), scored, and one of near-duplicates kept.
+
+    Args:
+        input_size: as of `KeypointAP`.
+    """
     keypoints, confidence = detected[..., :2], detected[..., 2]
-    score, area = instance_score(confidence), truth.boxes[index, 2] * truth.boxes[index, 3]
+    boxes = truth.boxes[index]
+    score = instance_score(confidence)
+    area = boxes[:, 2] * boxes[:, 3] if input_size is None else crop_area(boxes, input_size)
     image_id, category_id = truth.image_id[index], truth.category_id[index]
     keep = np.ones(len(index), dtype=bool)
     _, starts, sizes = np.unique(image_id, return_index=True, return_counts=True)  # an image's rows are neighbours

@@ -92,7 +92,8 @@ def oks_nms(
     brought in). Of equal scores the earlier detection comes first.
 
     Args:
-        area: of each detection's box, px².
+        area: of each detection, px²: in MMPose 1.3.2 and HRNet's code that of its crop, the padded box in the shape of
+            the network's input (`TopdownAffine` sets `bbox_scale`, which `CocoMetric` multiplies).
     """
     keep = np.zeros(len(score), dtype=bool)
     left = np.argsort(-score, kind="stable")

@@ -20,6 +20,10 @@ from catpose.skeleton import AP10K
 MEAN_CONFIDENCE = f"mean of keypoint confidences above {MIN_CONFIDENCE}, OKS-NMS at {NMS_OKS}"
 TIMES_BOX = f"{MEAN_CONFIDENCE}, then times the box's score"
 AS_GIVEN = "as given in the results file"
+#: Areas in OKS-NMS: those of the crops, of MMPose and HRNet's code; of the boxes, until 0.1.0; of others' results.
+NMS_CROP = "padded: the crop's, 1.25 times the box in the shape of the input"
+NMS_BOX = "box width x height"
+NMS_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class EvaluationProtocol:
     flip_test: bool | None  # None where it is not known
     score_rule: str
     sigmas: tuple[float, ...] = AP10K.sigmas
+    nms_area: str = NMS_BOX
     instances: int | None = None  # labelled ones of the split; None where it is not known
     seen: int | None = None  # those of them that the model was shown: an AP of fewer is none of the split
 
@@ -66,6 +71,7 @@ class EvaluationProtocol:
         box_source: str,
         flip_test: bool | None,
         score_rule: str = MEAN_CONFIDENCE,
+        nms_area: str = NMS_CROP,
         seen: int | None = None,
     ) -> EvaluationProtocol:
         """The protocol of an evaluation; the area rule comes from what is compared.
@@ -76,8 +82,18 @@ class EvaluationProtocol:
         instances = int((~truth.ignored).sum())
         seen = instances if seen is None else seen
         area_rule = f"truth: {AREA_RULES[truth.area_rule]}; detections: {detections.area_rule}"
-        sigmas = truth.skeleton.sigmas
-        return cls(split, split_hash, area_rule, box_source, flip_test, score_rule, sigmas, instances, seen)
+        return cls(
+            split,
+            split_hash,
+            area_rule,
+            box_source,
+            flip_test,
+            score_rule,
+            truth.skeleton.sigmas,
+            nms_area,
+            instances,
+            seen,
+        )
 
 
 @dataclass(frozen=True)

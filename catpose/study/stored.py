@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 from catpose.errors import InputError, one_line
 from catpose.files import parse_json
 from catpose.plain_yaml import current_arguments, current_names
+from catpose.score.protocol import NMS_BOX
 
 LARGEST_TEXT = 2**20  # characters of one JSON text; ours have some thousand
 LARGEST_NUMBER = 10**18
@@ -25,6 +26,11 @@ def _bounded(value: float) -> float:
 Number = Annotated[float, AfterValidator(_bounded)]  # or nan
 Natural = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
 Scalar = str | bool | Annotated[int, AfterValidator(_bounded)] | Number | None
+
+
+def _current(protocol: dict[str, Any]) -> dict[str, Any]:
+    """With what 0.1.0 didn't say of a protocol, there being one way only."""
+    return {"nms_area": NMS_BOX} | protocol if protocol else protocol
 
 
 class Stored(BaseModel):
@@ -71,7 +77,7 @@ class Outcome(Stored):
     same_as: Natural | None = None  # the number of the trial with the same settings and seed, for which it wasn't run
     values: dict[str, Number | None] = {}  # the last epoch's metrics
     versions: dict[str, str] = {}
-    protocol: dict[str, Scalar | list[Scalar]] = Field(
+    protocol: Annotated[dict[str, Scalar | list[Scalar]], AfterValidator(_current)] = Field(
         default={}, validation_alias=AliasChoices("protocol", "contract")
     )
 

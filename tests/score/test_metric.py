@@ -13,9 +13,10 @@ import pytest
 import torch
 import torch.multiprocessing
 from cases import assert_agrees
-from skeletons import KEYPOINTS
+from skeletons import KEYPOINTS, similarity
 from torch import Tensor
 
+from catpose.geometry import box_to_center_size
 from catpose.instances import Instances
 from catpose.score.cocoeval import cocoeval
 from catpose.score.detections import Detections
@@ -153,6 +154,29 @@ def test_a_model_that_diverged_scores_nothing_and_can_be_written():
     assert values["AP"] == values["PCK@0.2"] == values["AUC"] == 0
     assert math.isnan(values["EPE"])  # nothing has a place, and so no distance to (0, 0) either
     assert math.isnan(values["NME"])
+
+
+def test_duplicates_are_told_on_the_area_of_the_crop_where_its_shape_is_known():
+    """As in MMPose: the padded box in the shape of the input, larger than the box, so that more are alike."""
+    box = [0.0, 0.0, 60.0, 20.0]
+    points = np.column_stack([np.linspace(1, 59, 17), np.full(17, 10.0), np.full(17, 2.0)])
+    annotations = [
+        {"id": i, "image_id": 1, "category_id": 1, "bbox": box, "keypoints": points.ravel().tolist()} for i in (1, 2)
+    ]
+    coco = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": annotations}
+    truth = Instances.from_coco(coco)
+    offset = np.stack([points[:, :2], points[:, :2] + [2.0, 0]])
+    similar = {}
+    for size in (None, (64, 64), (64, 192)):
+        metric = KeypointAP(truth, size)
+        metric.update(torch.tensor(offset), torch.tensor([[0.9] * 17, [0.8] * 17]), torch.tensor([1, 2]))
+        metric.compute()
+        assert metric.detections is not None
+        area = 1200.0 if size is None else float(np.prod(box_to_center_size(np.array(box), size)[1]))
+        each = similarity(offset[1], offset[0], np.array(area))
+        similar[size] = float(each.mean())
+        assert (len(metric.detections) == 2) == (similar[size] <= 0.9)
+    assert similar[None] < 0.9 < similar[64, 64] < similar[64, 192]
 
 
 def test_a_stranger_is_a_bug():

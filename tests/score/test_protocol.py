@@ -16,7 +16,7 @@ from skeletons import SIGMAS
 from catpose.errors import InputError
 from catpose.instances import Instances
 from catpose.score.detections import Detections
-from catpose.score.protocol import EvaluationProtocol, Score
+from catpose.score.protocol import NMS_BOX, EvaluationProtocol, Score
 
 COCO, RESULTS = random_case(6, n_categories=1)
 TRUTH = Instances.from_coco(COCO)
@@ -36,6 +36,7 @@ def test_it_says_what_an_ap_means():
     assert "detections: extent" in PROTOCOL.area_rule
     assert "0.2" in PROTOCOL.score_rule
     assert "0.9" in PROTOCOL.score_rule
+    assert "crop" in PROTOCOL.nms_area
 
 
 def test_round_trip(tmp_path: Path):
@@ -83,6 +84,7 @@ def test_equal_protocols_differ_in_nothing():
         ("flip_test", None),
         ("score_rule", "1"),
         ("sigmas", SIGMAS[::-1]),
+        ("nms_area", "unknown"),
         ("seen", 1),
         ("instances", 10**6),
     ],
@@ -111,3 +113,7 @@ def test_a_score_of_0_1_0_is_read(tmp_path: Path) -> None:
     text = (tmp_path / "now.json").read_text()
     (tmp_path / "before.json").write_text(text.replace('"protocol"', '"contract"'))
     assert Score.read(tmp_path / "before.json") == Score.read(tmp_path / "now.json")
+    content = json.loads(text)
+    del content["protocol"]["nms_area"]
+    (tmp_path / "before.json").write_text(json.dumps(content))
+    assert Score.read(tmp_path / "before.json").protocol == dataclasses.replace(PROTOCOL, nms_area=NMS_BOX)
