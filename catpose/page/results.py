@@ -133,7 +133,8 @@ def published(report: Report, runs: Runs) -> Section:
         note = str(table.get("contradiction") or table.get("remark") or "").strip()
         if "contradiction" in table:
             contradictions.append(f"{table['title']}: {note}")
-        blocks.append(Table(f"{table['title']} ({table['source']})", (*table["columns"], "ours"), rows, note))
+        caption = f"{table['title']} ({table['source']}; AP by the rule of {table['rule']})"
+        blocks.append(Table(caption, (*table["columns"], "ours"), rows, note))
     count = f"{len(contradictions)} of these tables contradict another one or themselves:"
     blocks[1:1] = [Text(count), Listing(contradictions)]
     return Section("published", "Beside the published tables", blocks)

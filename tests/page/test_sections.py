@@ -30,6 +30,7 @@ from catpose.page.run_folder import Run
 from catpose.page.runs import Found, read_runs
 from catpose.page.training import training
 from catpose.score.detections import Detections
+from catpose.score.rules import RULES
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,14 @@ def test_the_published_ap_are_those_that_the_studies_quote() -> None:
             text = (sweeps / f"{table['study']}.yaml").read_text()
             for row in table["rows"]:
                 assert f"{float(row['cells'][-1]):.3f}" in text
+
+
+def test_every_published_ap_says_whose_rule_it_is_of() -> None:
+    """One of `test --rules`, and one a table: numbers of different rules never stand in one column."""
+    names = tuple(rule.name for rule in RULES)
+    for table in read_published():
+        assert ("rule" in table) == (not table.get("complexity"))
+        assert table.get("rule", names[0]).startswith(names)
 
 
 def test_only_tables_that_contradict_something_are_counted(two: Report, found: Found) -> None:
