@@ -105,8 +105,13 @@ NUMBERS_OF_BATCHES = (
 )
 
 
-@pytest.mark.parametrize("keys", [NUMBERS_OF_BATCHES, ("overfit_batches",)], ids=["all", "overfit_batches"])
-@pytest.mark.parametrize("form", ["--trainer.{}={}", "--trainer.{} {}", "--config x.yaml"])
+@pytest.mark.parametrize(
+    ("form", "keys"),
+    [
+        *((form, NUMBERS_OF_BATCHES) for form in ("--trainer.{}={}", "--trainer.{} {}", "--config x.yaml")),
+        ("--trainer.{}={}", ("overfit_batches",)),
+    ],
+)
 @pytest.mark.parametrize("value", ["1", "1.0"])
 def test_a_whole_number_of_batches_is_no_part_of_them(
     keys: tuple[str, ...], form: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

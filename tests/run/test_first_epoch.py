@@ -38,9 +38,15 @@ def options(tiny: Path, out: Path, *more: str) -> list[object]:
     return ["--config", tiny, "--out", out, "--wandb.mode=disabled", "--trainer.max_epochs=1", *more]
 
 
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "hook",
-    ["on_train_start", "on_train_batch_start", "on_train_batch_end", "on_validation_start", "on_validation_batch_end"],
+    [
+        *map(slow, ("on_train_start", "on_train_batch_start", "on_train_batch_end", "on_validation_start")),
+        "on_validation_batch_end",
+    ],
 )
 def test_an_exception(hook: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
@@ -54,6 +60,7 @@ def test_an_exception(hook: str, tiny: Path, tmp_path: Path, monkeypatch: pytest
     assert fit(*options(tiny, tmp_path / "run")) == 2  # now there is a run to protect
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,7 +76,7 @@ def test_a_loss_that_is_no_number(
     assert fit(*options(tiny, tmp_path / "run", "--model.lr=1e-3")) == 0
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, slow(1)])
 def test_a_picture_that_cant_be_read(
     workers: int, tiny: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

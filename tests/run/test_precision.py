@@ -33,6 +33,7 @@ from catpose.skeleton import AP10K
 fit = functools.partial(exit_code, main)
 EVERY = sorted({*get_args(lightnings._PRECISION_INPUT_STR), *get_args(lightnings._PRECISION_INPUT_STR_ALIAS)})
 ON_THE_CPU = ["32-true", "64-true", "bf16-mixed", "bf16-true"]
+TRAINED = ["32", "64", "bf16", *ON_THE_CPU]
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -40,7 +41,10 @@ def rows(run: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in zip(head, row, strict=True) if "second" not in k} for row in rest]
 
 
-@pytest.mark.parametrize("precision", EVERY)
+@pytest.mark.parametrize(
+    "precision",
+    [pytest.param(each, marks=[pytest.mark.slow] if each in TRAINED and each != "bf16-true" else []) for each in EVERY],
+)
 def test_every_precision_of_lightnings_trains_or_is_one_line(
     precision: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,7 +52,7 @@ def test_every_precision_of_lightnings_trains_or_is_one_line(
     code = fit("--config", tiny, "--out", tmp_path / "run", *options)
     error = capsys.readouterr().err
     if code == 0:
-        assert precision in ("32", "64", "bf16", *ON_THE_CPU)
+        assert precision in TRAINED
         (row,) = rows(tmp_path / "run")
         assert 0.005 < float(row["train/loss"]) < 0.02  # what empty heatmaps come to: any precision has it
         assert load_model(tmp_path / "run" / "last.ckpt")[0].mean.dtype == torch.float32

@@ -46,6 +46,7 @@ def files(run: Path) -> list[Path]:
     return sorted((run / "wandb").glob("offline-run-*/run-*.wandb"), key=lambda file: file.stat().st_mtime)
 
 
+@pytest.mark.slow
 def test_both_starts_are_one_run_with_the_names_given(resumed: Path) -> None:
     runs = [r.run for file in files(resumed) for r in records(file) if r.WhichOneof("record_type") == "run"]
     assert len(files(resumed)) == 2
@@ -56,6 +57,7 @@ def test_both_starts_are_one_run_with_the_names_given(resumed: Path) -> None:
         assert list(run.tags) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_the_config_is_the_resolved_one_with_what_was_added(resumed: Path) -> None:
     config: dict[str, object] = {}
     for record in records(files(resumed)[-1]):
@@ -66,6 +68,7 @@ def test_the_config_is_the_resolved_one_with_what_was_added(resumed: Path) -> No
     assert (config["trial"], config["arm"]) == (3, "1e-4")
 
 
+@pytest.mark.slow
 def test_every_name_that_the_readme_promises_is_logged(resumed: Path) -> None:
     section = README.read_text().split("## Weights & Biases")[1].split("\n## ")[0]
     promised = {name for name in re.findall(r"`([\w/@.]+)`", section) if "/" in name or name == "lr"}
@@ -76,6 +79,7 @@ def test_every_name_that_the_readme_promises_is_logged(resumed: Path) -> None:
     assert {f"val/AP/{name}" for name in KEYPOINTS} <= logged
 
 
+@pytest.mark.slow
 def test_the_curves_are_those_of_the_table(resumed: Path) -> None:
     import csv
 
@@ -88,6 +92,7 @@ def test_the_curves_are_those_of_the_table(resumed: Path) -> None:
             assert float(row[name]) == pytest.approx(step[name], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_overlays_are_pictures_beside_the_file(resumed: Path) -> None:
     for file in files(resumed):
         (step,) = [step for step in history(file) if "val/overlays/count" in step]

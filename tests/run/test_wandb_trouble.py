@@ -247,6 +247,7 @@ def test_a_training_with_a_key_but_no_network_is_done_in_time(tiny: Path, tmp_pa
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
 
 
+@pytest.mark.slow
 def test_a_run_that_wandb_never_starts_is_trained_all_the_same(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
