@@ -6,7 +6,9 @@ import csv
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +72,16 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def whole(
-    request: pytest.FixtureRequest, server: FitServer, tiny: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Run:
+def whole(server: FitServer, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Run]:
     """A run of three epochs that nobody disturbed, of so many processes, without data workers."""
-    run = Run(server, tiny, tmp_path_factory.mktemp("runs") / "whole", request.param, 0)
-    run.fit(3)
-    return run
+
+    @cache
+    def whole_of(processes: int) -> Run:  # no parameter of the fixture, which would train it for each test
+        run = Run(server, tiny, tmp_path_factory.mktemp("runs") / "whole", processes, 0)
+        run.fit(3)
+        return run
+
+    return whole_of
 
 
 def numbers(run: Path) -> list[dict[str, str]]:
@@ -116,30 +121,35 @@ DISTURBED = [
 ]
 
 
-@pytest.mark.parametrize(("whole", "sent", "workers"), DISTURBED, indirect=["whole"])
-def test_a_run_that_was_ended_within_an_epoch(sent: signal.Signals, workers: int, whole: Run, tmp_path: Path) -> None:
-    run = replace(whole, out=tmp_path / "run", workers=workers)
+@pytest.mark.parametrize(("processes", "sent", "workers"), DISTURBED)
+def test_a_run_that_was_ended_within_an_epoch(
+    processes: int, sent: signal.Signals, workers: int, whole: Callable[[int], Run], tmp_path: Path
+) -> None:
+    undisturbed = whole(processes)
+    run = replace(undisturbed, out=tmp_path / "run", workers=workers)
     said = run.disturb(sent, tmp_path / "held")
     assert read_checkpoint(run.out / "last.ckpt")["epoch"] == 0
     if sent != signal.SIGKILL:
         assert "the same command goes on after its last finished epoch" in said
         assert "Traceback" not in said
     run.fit(3, HELD)
-    assert_same(run.out, whole.out)
+    assert_same(run.out, undisturbed.out)
 
 
 @pytest.mark.parametrize(
-    ("whole", "workers"),
+    ("processes", "workers"),
     [
         pytest.param(1, 0, marks=pytest.mark.slow),
         pytest.param(1, 2, marks=pytest.mark.slow),
         pytest.param(2, 0, marks=pytest.mark.long),
         pytest.param(2, 2, marks=pytest.mark.slow),
     ],
-    indirect=["whole"],
 )
-def test_a_run_that_is_given_more_epochs(workers: int, whole: Run, tmp_path: Path) -> None:
-    run = replace(whole, out=tmp_path / "run", workers=workers)
+def test_a_run_that_is_given_more_epochs(
+    processes: int, workers: int, whole: Callable[[int], Run], tmp_path: Path
+) -> None:
+    undisturbed = whole(processes)
+    run = replace(undisturbed, out=tmp_path / "run", workers=workers)
     run.fit(1)
     run.fit(3)
-    assert_same(run.out, whole.out)
+    assert_same(run.out, undisturbed.out)
