@@ -88,7 +88,9 @@ BAD: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind == "many values" else []) for kind in BAD]
+)
 def test_what_is_refused_is_refused_soon_and_in_one_line(kind: str) -> None:
     text, named = BAD[kind]
     tracemalloc.start()

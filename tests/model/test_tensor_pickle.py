@@ -103,7 +103,9 @@ def test_what_is_refused(kind: str, packed: Callable[[bytes], bytes], tmp_path: 
 
 
 @pytest.mark.parametrize("packed", [zipped, legacy])
-@pytest.mark.parametrize("kind", INERT)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if "million" in kind else []) for kind in INERT]
+)
 def test_what_is_inert(kind: str, packed: Callable[[bytes], bytes], tmp_path: Path) -> None:
     """Read as a stand-in or a plain value; a file of the old format has no storage for it, and is refused."""
     (tmp_path / "w.pth").write_bytes(packed(b"\x80\x02" + INERT[kind] + b"."))
