@@ -201,7 +201,7 @@ def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
     if options.final:
         read_split(opened.root, "test", opened.area)  # a split that is missing is named before the report is computed
     trials = opened.ledger.trials()
-    design, val = design_of(study), read_split(opened.root, "val", opened.area)
+    design, val = design_of(study, opened.reference), read_split(opened.root, "val", opened.area)
     write_record(StudyDirectory(out).summary, design, trials, opened.notes)
     outcome = report(design, resampled(design, trials, opened.ledger.results, val), opened.notes)
     print(f"\n{printable(terminal(outcome))}\n\nfiles: {', '.join(map(str, write(outcome, out)))}")

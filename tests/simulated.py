@@ -37,6 +37,7 @@ class World:
     seed_image: float = 0.6
     level: float = 1.2
     n_images: int = 132
+    heavy: bool = False  # seeds' parts are of Student's t with 3 degrees of freedom, not normal
 
 
 @dataclass
@@ -62,7 +63,9 @@ def study(world: World, seeds: int, weights: np.ndarray, rng: np.random.Generato
     instances = 1 + (rng.random(world.n_images) < SECOND_CAT)
     image = np.repeat(np.arange(world.n_images), instances)
     difficulty = world.image * rng.normal(size=world.n_images)[image]
-    parts = np.array(world.seed)[:, None] * rng.normal(size=(len(world.seed), seeds))
+    size = (len(world.seed), seeds)
+    parts = rng.standard_t(3, size) / 3**0.5 if world.heavy else rng.normal(size=size)
+    parts *= np.array(world.seed)[:, None]
     samples = []
     for a in range(len(world.seed)):
         common = world.level + difficulty + world.arm_image * rng.normal(size=world.n_images)[image]

@@ -53,6 +53,7 @@ def read_runs(paths: Sequence[Path], root: Path | None = None) -> Found:
         InputError: a path is no folder of a run or study, a file in it is missing or damaged, nothing in a study is
             finished, runs were scored under different protocols, or on other annotations than the data's.
     """
+    paths = [*{path.resolve(): path for path in paths}.values()]
     studies = {path: StudyRecord.read(StudyDirectory(path).summary) for path in paths if not is_run(path)}
     by_folder: dict[Path, Run] = {}
     for run in (run for path in paths for run in _runs(path, studies.get(path))):
@@ -162,7 +163,13 @@ class _Member:
 def _missing(study: Path, record: StudyRecord, members: Sequence[_Member]) -> list[_Member]:
     """A study's trials without a finished run here."""
     here = {(each.training.index, each.training.seed) for each in members if each.study == study}
-    trainings = [each for each in record.trainings if (each.index, each.seed) not in here]
+    by_path = {each.run.path.resolve() for each in members if each.run}  # one may be given by itself
+    trainings = [
+        each
+        for each in record.trainings
+        if (each.index, each.seed) not in here
+        and not (each.run and (study / "trials" / Path(each.run).name).resolve() in by_path)
+    ]
     why = f"it is complete, but {study / 'trials'} doesn't hold its run"
     away = [replace(each, state="away", reason=why) if each.state == "complete" else each for each in trainings]
     return [_Member(study, None, each) for each in away]

@@ -10,7 +10,7 @@
         128×128: {data.input_size: [128, 128]}
         192×256: {data.input_size: [192, 256]}
     published: [0.153, 0.488, 0.228]                # by configuration, null where there is none
-    reference: 1e-05                                # that others are compared with; else the first
+    reference: 1e-05                                # that others are compared with; else the experiment as it stands
     seeds: 3                                        # each is trained with seeds 0, 1, 2; or a list
     metric: val/AP                                  # or {val/AP: maximize, GMACs: minimize}
     sampler: {name: TPESampler, n_startup_trials: 8}              # any of Optuna's
@@ -189,7 +189,7 @@ class Study:
     seeds: tuple[int, ...]
     metrics: dict[str, Direction]
     published: tuple[float | None, ...]
-    reference: str | None
+    reference: str | None  # None where the file names none, see `opening.reference_of`
     sampler: OptunaClass | None
     pruner: OptunaClass | None
     trials: int | None
@@ -336,7 +336,7 @@ def _published(file: Path, published: list[float | None] | None, labels: list[st
 
 def _reference(file: Path, reference: Any, labels: list[str]) -> str | None:
     if reference is None:
-        return labels[0] if labels else None
+        return None
     name = label(reference) if isinstance(reference, str | int | float | bool) else str(reference)
     if name not in labels:
         raise InputError(

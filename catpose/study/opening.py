@@ -43,6 +43,7 @@ class Opened:
     area: AreaRule  # whose area OKS takes
     wandb: dict[str, Any]  # W&B's settings, as of a run
     corrections: int  # how often its settings were corrected
+    reference: str | None  # label of the configuration that others are compared with; None of a sampled study
     notes: tuple[str, ...]  # what is left out of its plan, a line each
 
 
@@ -84,6 +85,16 @@ def settings_of(study: Study, configuration: Configuration) -> dict[str, Any]:
         return _settings(tuple(study.args(configuration, 0)))
     except InputError as error:
         raise InputError(f"{study.file}: configuration {configuration.label}: {error}") from None
+
+
+def reference_of(study: Study) -> str | None:
+    """The configuration that others are compared with: the file's; else that which changes nothing of the experiment,
+    looked for among those that are tried before a study begins; else the first. None of a sampled study."""
+    if study.reference is not None or not study.labels:
+        return study.reference
+    unchanged = _settings(tuple(study.args(None, 0)))
+    same = (each.label for each in study.space.samples() if settings_of(study, each) == unchanged)
+    return next(same, study.labels[0])
 
 
 @functools.cache
@@ -133,6 +144,7 @@ def open_ledger(study: Study, url: str, create: bool, mixed_versions: bool = Fal
         area=config.data.area,
         wandb=config.wandb.as_dict(),
         corrections=stored.corrections,
+        reference=reference_of(study),
         notes=plan.notes,
     )
 

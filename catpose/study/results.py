@@ -25,8 +25,12 @@ LARGEST_DETECTION = 4000
 ROUNDING = 1e-5
 
 
-def design_of(study: Study) -> Design:
-    """What a study compares."""
+def design_of(study: Study, reference: str | None = None) -> Design:
+    """What a study compares.
+
+    Args:
+        reference: as `opening.reference_of` has it; the file's, or the first, where it isn't looked for.
+    """
     published = zip(study.labels, study.published, strict=True)
     return Design(
         name=study.name,
@@ -36,7 +40,7 @@ def design_of(study: Study) -> Design:
         is_sampled=study.trials is not None,
         labels=study.labels,
         published={label: value for label, value in published if value is not None},
-        reference=study.reference,
+        reference=reference or study.reference or next(iter(study.labels), None),
     )
 
 

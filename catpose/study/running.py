@@ -71,7 +71,7 @@ def run(
         for note in opened.notes:
             print(note)
         trials = patiently(ledger.trials)
-        write_record(directory.summary, design_of(study), trials, opened.notes)
+        write_record(directory.summary, design_of(study, opened.reference), trials, opened.notes)
         states = [trial.state for trial in trials]
         to_come = sum(state in OPEN for state in states)
         print(

@@ -262,6 +262,18 @@ def test_a_trial_whose_run_is_elsewhere_is_missed(truth: CocoSplit, tmp_path: Pa
     assert "lr 0.0001, seed 2 isn't here: it is complete, but" in " ".join(sentences(page))
 
 
+def test_a_study_given_twice_or_beside_its_trial_is_the_same_study(truth: CocoSplit, tmp_path: Path) -> None:
+    case, out = CASES["equal"], tmp_path / "out"
+    made = study(tmp_path, case.text)
+    trials = trials_of(case, made, truth)
+    write_runs(trials, truth, out)
+    write_record(StudyDirectory(out).summary, design_of(made), trials.trials, [])
+    (tmp_path / "link").symlink_to(out)
+    trainings = read_runs([out, tmp_path / "link", out / "trials" / "000-seed0"]).trainings
+    assert [each.state for each in trainings] == ["complete"] * 9
+    assert len(read_runs([out / "trials" / "000-seed0", out]).trainings) == 9
+
+
 def test_a_damaged_record_is_one_line(truth: CocoSplit, tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text('{"name": 5}')
     with pytest.raises(InputError, match=r"study\.json: .*; write it again with sweep --report"):

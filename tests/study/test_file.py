@@ -28,7 +28,7 @@ def test_a_study_of_three_lines_has_defaults(file: Path) -> None:
     assert (study.name, study.question, study.seeds) == ("lr", "which?", (0,))
     assert study.metrics == {"val/AP": "maximize"}
     assert [each and each.label for each in study.configurations] == ["1e-05", "0.0001", "0.0005"]
-    assert (study.reference, study.published, study.grace) == ("1e-05", (None, None, None), 120)
+    assert (study.reference, study.published, study.grace) == (None, (None, None, None), 120)
     args = study.args(study.space.configurations()[1], 7)
     assert args == ["--config", "experiments/baseline.yaml", "--model.lr=0.0001", "--seed_everything=7"]
 

@@ -12,7 +12,7 @@ import catpose.study.opening
 from catpose.errors import InputError
 from catpose.run.provenance import Provenance, numeric_versions, versions_of
 from catpose.study.file import Study, read_study
-from catpose.study.opening import Opened, open_ledger
+from catpose.study.opening import Opened, open_ledger, reference_of
 
 NOW = {"catpose": "0.3.0", "torch": "2.9.1", "numpy": "2.1"}
 
@@ -45,6 +45,18 @@ def test_a_worker_of_another_version_is_refused(study: Study, monkeypatch: pytes
     opened(study, monkeypatch, versions, mixed_versions=True)
     opened(study, monkeypatch, versions, create=False)  # a report trains nothing
     opened(study, monkeypatch, NOW)
+
+
+def test_the_reference_is_the_configuration_that_changes_nothing(tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rate.yaml"
+    for space, more, label in (
+        ("{model.lr: [1e-4, 2e-3]}", "", "0.002"),  # tiny.yaml's own rate
+        ("{model.lr: [1e-4, 2e-3]}", "reference: 1e-4", "0.0001"),
+        ("{model.lr: [1e-4, 5e-3]}", "", "0.0001"),  # the first
+        ("{model.lr: {low: 1e-4, high: 2e-3}}", "trials: 3", None),
+    ):
+        file.write_text(f"experiment: {tiny}\nspace: {space}\n{more}\n")
+        assert reference_of(read_study(file)) == label
 
 
 def test_versions_that_nobody_wrote_down_are_others(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
