@@ -33,7 +33,7 @@ def corrected(samples: Sequence[Sample]) -> Estimate | None:
     if len(samples) < 2 or np.isnan(x).any() or n < 2 or means.shape[1] < 2:
         return None
     covariance = n / (n - 1) * np.cov(means)
-    images = covariance.diagonal().copy()
+    shares = images = covariance.diagonal().copy()
     uncertain = images**2 * (1 / (n - 1) + 1 / (means.shape[1] - 1))
     seeds = np.array([len(sample.ap) for sample in samples])
     several = [sample for sample in samples if len(sample.ap) > 1]
@@ -41,12 +41,14 @@ def corrected(samples: Sequence[Sample]) -> Estimate | None:
         df = np.array([len(sample.ap) - 1 for sample in several])
         between, noise = df @ np.array([seed_variance(sample) for sample in several]) / df.sum()
         covariance += np.diag(max(between - noise, 0.0) / seeds)
-        uncertain += (between / seeds) ** 2 / df.sum()
+        inflated = between * (df.sum() + 2) / df.sum()
+        shares = images + max(inflated - noise, 0.0) / seeds
+        uncertain = uncertain + (inflated / seeds) ** 2 / df.sum()
     best = int(x.argmax())
     variance = covariance.diagonal()
     if not variance.min() > 0:
         return None
-    df_best = float(variance[best] ** 2 / uncertain[best])
+    df_best = float(shares[best] ** 2 / uncertain[best])
     se, beyond = float(np.sqrt(variance[best])), _simultaneous(covariance)
     times = float(special.stdtrit(df_best, (1 + LEVEL) / 2) / special.ndtri((1 + LEVEL) / 2))
     lowest, highest = _cut(x, covariance, best)
