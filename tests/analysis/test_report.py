@@ -36,7 +36,7 @@ PARETO = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nseeds: 2\nmetric: {val/AP: maxi
 
 @pytest.fixture(autouse=True)
 def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("catpose.analysis.configurations.image_weights", functools.partial(image_weights, draws=200))
+    monkeypatch.setattr("catpose.score.full.image_weights", functools.partial(image_weights, draws=200))
 
 
 @pytest.fixture(scope="module")
