@@ -52,9 +52,11 @@ def batch(n=2, size=64):
     return {"crop": crops(n, size, size), "keypoints_crop": points, "visibility": torch.full((n, 17), 2)}
 
 
-@pytest.fixture(
-    scope="module", params=CASES, ids=lambda case: "-".join([case[0].__name__, *map(str, case[1].values())])
-)
+IDS = ["-".join([backbone.__name__, *map(str, arguments.values())]) for backbone, arguments in CASES]
+every_backbone = pytest.mark.parametrize(("backbone", "arguments"), CASES, ids=IDS)
+
+
+@pytest.fixture(scope="module", params=CASES, ids=IDS)
 def built(request):
     """Each backbone with its arguments, and the model, which stays as it is."""
     backbone, arguments = request.param
