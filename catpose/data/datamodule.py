@@ -28,7 +28,7 @@ from catpose.machine import usable_cores
 MOST_WORKERS = 8
 PUBLISHED = Augmentation()
 #: Small changes, for a run's last epochs.
-LIGHT = Augmentation(rotation_factor=15, scale_factor=0.15, half_body_probability=0)
+LIGHT = Augmentation(rotation_factor=15.0, scale_factor=0.15, half_body_probability=0.0)
 
 
 class CatDataModule(LightningDataModule):

@@ -47,7 +47,7 @@ def union(types: str, error: str, value: object) -> str:
         ),
         (
             'Parser key "model":\n Parser key "codec":\n Import path os.system does not correspond to a subclass',
-            "model.codec: there is no such class as os.system. There are MSRAHeatmap, UDPHeatmap.",
+            "model.codec: there is no such class as os.system. There are MSRAHeatmap, UDPHeatmap, SimCC.",
         ),
         (
             "Parser key \"model\":\n Problem with given class_path 'nowhere.Net':\n No module named 'nowhere'",
@@ -55,11 +55,11 @@ def union(types: str, error: str, value: object) -> str:
         ),
         (
             'Parser key "model.codec":\n' + union("x", "Not a valid subclass of Codec", 3),
-            "model.codec: there is no such class as 3. There are MSRAHeatmap, UDPHeatmap.",
+            "model.codec: there is no such class as 3. There are MSRAHeatmap, UDPHeatmap, SimCC.",
         ),
         (
             'Parser key "model.codec": Not a valid subclass of Codec. Got value: None Subclass types expect one of:',
-            "model.codec: give the name of a class (MSRAHeatmap, UDPHeatmap) as class_path, its settings as init_args",
+            "model.codec: give the name of a class (MSRAHeatmap, UDPHeatmap, SimCC) as class_path, its settings as init_args",
         ),
         (
             'Parser key "data.input_size":\n  Expected a tuple with 2 elements. Got value: [64, 64, 3]',
