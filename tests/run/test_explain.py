@@ -59,7 +59,8 @@ def union(types: str, error: str, value: object) -> str:
         ),
         (
             'Parser key "model.codec": Not a valid subclass of Codec. Got value: None Subclass types expect one of:',
-            "model.codec: give the name of a class (MSRAHeatmap, UDPHeatmap, SimCC) as class_path, its settings as init_args",
+            "model.codec: give the name of a class (MSRAHeatmap, UDPHeatmap, SimCC) as class_path, its settings as"
+            " init_args",
         ),
         (
             'Parser key "data.input_size":\n  Expected a tuple with 2 elements. Got value: [64, 64, 3]',
