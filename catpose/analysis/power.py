@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from catpose.analysis.statistics import ALPHA, POWER, Sample, seed_variance
+from catpose.analysis.statistics import ALPHA, POWER, Sample, pooled_seed_variance
 
 #: Of the range in which the true detectable difference lies.
 RANGE = 0.8
@@ -75,9 +75,7 @@ def detectable(arms: Sequence[Sample], pairs: Sequence[tuple[int, int]], compari
     between = noise = 0.0
     df = images_df
     if several:
-        weights = np.array(counts) - 1
-        between, noise = weights @ np.array([seed_variance(arm) for arm in several]) / weights.sum()
-        df = float(weights.sum())
+        between, noise, df = pooled_seed_variance(several)
     if not images + max(between - noise, 0.0) > 0:
         return None
     alpha = ALPHA / comparisons

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from catpose.analysis.statistics import LEVEL, Estimate, Sample, seed_variance
+from catpose.analysis.statistics import LEVEL, Estimate, Sample, pooled_seed_variance
 
 BETA = (1 - LEVEL) / 10
 _DRAWS = 10_000  # of the simultaneous interval's quantile
@@ -38,12 +38,11 @@ def corrected(samples: Sequence[Sample]) -> Estimate | None:
     seeds = np.array([len(sample.ap) for sample in samples])
     several = [sample for sample in samples if len(sample.ap) > 1]
     if several:
-        df = np.array([len(sample.ap) - 1 for sample in several])
-        between, noise = df @ np.array([seed_variance(sample) for sample in several]) / df.sum()
+        between, noise, df = pooled_seed_variance(several)
         covariance += np.diag(max(between - noise, 0.0) / seeds)
-        inflated = between * (df.sum() + 2) / df.sum()
+        inflated = between * (df + 2) / df
         shares = images + max(inflated - noise, 0.0) / seeds
-        uncertain = uncertain + (inflated / seeds) ** 2 / df.sum()
+        uncertain = uncertain + (inflated / seeds) ** 2 / df
     best = int(x.argmax())
     variance = covariance.diagonal()
     if not variance.min() > 0:

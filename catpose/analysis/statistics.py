@@ -190,6 +190,17 @@ def seed_variance(sample: Sample) -> tuple[float, float]:
     return float(sample.ap.var(ddof=1)), n / (n - 1) * float(own)
 
 
+def pooled_seed_variance(samples: Sequence[Sample]) -> tuple[float, float, int]:
+    """As `seed_variance`, pooled over arms of several seeds, each with the weight of its S - 1 degrees of freedom.
+
+    Returns:
+        s², of it seed by image, and the degrees of freedom together.
+    """
+    df = np.array([len(sample.ap) - 1 for sample in samples])
+    between, noise = df @ np.array([seed_variance(sample) for sample in samples]) / df.sum()
+    return float(between), float(noise), int(df.sum())
+
+
 def _contrast(arms: list[tuple[int, Sample]], others: Sequence[Sample] = ()) -> tuple[float, float, float]:
     """A signed sum of arms' mean APs with its standard error and degrees of freedom, by the module's formula."""
     value = float(sum(sign * sample.ap.mean() for sign, sample in arms))

@@ -58,7 +58,7 @@ class SimCC(Codec):
         position = keypoints_crop.float() * self.bins_per_px  # (b, k, 2)
         bins = torch.tensor(input_size, device=position.device) * self.bins_per_px
         labelled = (visibility > 0) & ((position > -0.5) & (position < bins - 0.5)).all(-1)
-        place = torch.arange(int(bins.max()), device=position.device)
+        place = torch.arange(max(input_size) * self.bins_per_px, device=position.device)
         target = torch.exp(-((place - position[..., None]) ** 2) / (2 * self.sigma**2))  # (b, k, 2, n)
         target = target * (place < bins[:, None]) * labelled[..., None, None]
         return target / target.sum(-1, keepdim=True).clamp_min(1e-12), labelled.float()

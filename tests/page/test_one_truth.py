@@ -235,15 +235,20 @@ def require_final(study: Study, trials: Trials, sweep: Report, out: Path, truth:
         patch.undo()
 
 
+def written_study(case: Case, folder: Path, truth: CocoSplit) -> Path:
+    """The folder of a study as `sweep` leaves it."""
+    made, out = study(folder, case.text), folder / "out"
+    trials = trials_of(case, made, truth)
+    write_runs(trials, truth, out)
+    write_record(StudyDirectory(out).summary, design_of(made), trials.trials, [])
+    return out
+
+
 def test_one_of_several_studies_that_a_sampler_chose_leaves_no_p(truth: CocoSplit, tmp_path: Path) -> None:
     paths = []
     for name, case in (("grid", CASES["equal"]), ("sampled", CASES["a sampler chose"])):
         (tmp_path / name).mkdir()
-        made, out = study(tmp_path / name, case.text), tmp_path / name / "out"
-        trials = trials_of(case, made, truth)
-        write_runs(trials, truth, out)
-        write_record(StudyDirectory(out).summary, design_of(made), trials.trials, [])
-        paths.append(out)
+        paths.append(written_study(case, tmp_path / name, truth))
     both = compared(read_runs(paths), draws=100)
     assert len(both.rows) == 7
     assert both.pairs == {}
@@ -251,11 +256,7 @@ def test_one_of_several_studies_that_a_sampler_chose_leaves_no_p(truth: CocoSpli
 
 
 def test_a_trial_whose_run_is_elsewhere_is_missed(truth: CocoSplit, tmp_path: Path) -> None:
-    case, out = CASES["equal"], tmp_path / "out"
-    made = study(tmp_path, case.text)
-    trials = trials_of(case, made, truth)
-    write_runs(trials, truth, out)
-    write_record(StudyDirectory(out).summary, design_of(made), trials.trials, [])
+    out = written_study(CASES["equal"], tmp_path, truth)
     shutil.rmtree(out / "trials" / "001-seed2")
     page = compared(read_runs([out]), draws=100)
     assert page.rows[1].configuration.seed_count == "2 of 3"
@@ -263,11 +264,7 @@ def test_a_trial_whose_run_is_elsewhere_is_missed(truth: CocoSplit, tmp_path: Pa
 
 
 def test_a_study_given_twice_or_beside_its_trial_is_the_same_study(truth: CocoSplit, tmp_path: Path) -> None:
-    case, out = CASES["equal"], tmp_path / "out"
-    made = study(tmp_path, case.text)
-    trials = trials_of(case, made, truth)
-    write_runs(trials, truth, out)
-    write_record(StudyDirectory(out).summary, design_of(made), trials.trials, [])
+    out = written_study(CASES["equal"], tmp_path, truth)
     (tmp_path / "link").symlink_to(out)
     trainings = read_runs([out, tmp_path / "link", out / "trials" / "000-seed0"]).trainings
     assert [each.state for each in trainings] == ["complete"] * 9
