@@ -81,7 +81,9 @@ class KeypointAP(Metric):
         detected = torch.where(detected.isfinite().all(dim=-1, keepdim=True), detected, 0).flatten(1)
         filled = torch.cat([torch.ones_like(detected[:, :1]), detected], dim=1)
         known = self.rows[rows]
-        self.rows = self.rows.index_copy(0, rows, torch.where(known[:, :1] > 0, known, filled))
+        if self.rows.is_inference() and not torch.is_inference_mode_enabled():
+            self.rows = self.rows.clone()  # else it couldn't be filled in place, which costs a batch what it holds
+        self.rows.index_copy_(0, rows, torch.where(known[:, :1] > 0, known, filled))
 
     def compute(self) -> dict[str, float]:
         """The values named in `keys`, of `average_precision` and `distances`; nan where nothing counts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catpose.data.copies import Fingerprint, fingerprint, group_copies, known_copies, near_pairs, shared_copies
+from catpose.data import copies
+from catpose.data.copies import (
+    NEAR_BITS,
+    Fingerprint,
+    fingerprint,
+    group_copies,
+    known_copies,
+    near_pairs,
+    shared_copies,
+)
 from catpose.errors import InputError
 
 
@@ -27,6 +37,39 @@ def test_a_picture_encoded_anew_or_scaled_is_nearly_the_same_and_another_is_not(
     seen = [fingerprint(picture) for picture in (*pictures, encoded, scaled, pictures[3].copy())]
     assert sorted(near_pairs(seen)) == [(1, 4), (2, 5), (3, 6)]
     assert group_copies(dict(enumerate(seen))) == {0: 0, 1: 1, 2: 2, 3: 3, 4: 1, 5: 2, 6: 3}
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 24)), max_size=30))
+def test_near_pairs_are_those_of_comparing_all_with_all(seed: int, pictures: list[tuple[int, int]]) -> None:
+    """Pictures of up to four scenes, 0 to 24 bits from their scene's: within, at and beyond what counts as near."""
+    rng = np.random.default_rng(seed)
+    scenes = rng.random((4, 256)) < 0.5
+    seen = [plain(0, scenes[scene].copy()) for scene, _ in pictures]
+    for look, (_, n) in zip(seen, pictures, strict=True):
+        look.gradients[rng.permutation(256)[:n]] ^= True
+    differing = [(i, j, (seen[i].gradients ^ seen[j].gradients).sum()) for j in range(len(seen)) for i in range(j)]
+    assert list(near_pairs(seen)) == sorted((i, j) for i, j, n in differing if n <= NEAR_BITS)
+
+
+def test_few_pairs_of_many_pictures_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: of 2000 pictures a pair in ten thousand; memory is bounded where all are alike."""
+    compared: list[int] = []
+    pairs = copies._band_pairs
+
+    def counted(keys: np.ndarray, n_bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i, j in pairs(keys, n_bits):
+            compared.append(len(i))
+            yield i, j
+
+    monkeypatch.setattr(copies, "_band_pairs", counted)
+    rng = np.random.default_rng(0)
+    assert list(near_pairs([plain(0, each) for each in rng.random((2000, 256)) < 0.5])) == []
+    assert sum(compared) < 2000**2 / 2 / 10_000
+    compared.clear()
+    monkeypatch.setattr(copies, "_AT_ONCE", 1000)
+    n = sum(1 for _ in near_pairs([plain(0, np.zeros(256, bool))] * 100))
+    assert n == 100 * 99 / 2
+    assert max(compared) < 1000 + 100
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))
@@ -53,8 +96,8 @@ def test_known_copies_are_read_back_and_a_damaged_record_is_one_line(tmp_path: P
     assert known_copies(tmp_path) == []
     record.write_text(json.dumps({"copies": [{"train": ["a"], "val": ["b"]}]}))
     assert known_copies(tmp_path) == [{"train": ["a"], "val": ["b"]}]
-    for copies in (3, {}, [3], [{"train": 3}], [{"train": [3]}]):
-        record.write_text(json.dumps({"copies": copies}))
+    for listed in (3, {}, [3], [{"train": 3}], [{"train": [3]}]):
+        record.write_text(json.dumps({"copies": listed}))
         with pytest.raises(InputError, match=r"split\.json: 'copies' is no list"):
             known_copies(tmp_path)
     record.write_text("[]")

@@ -111,6 +111,13 @@ def test_a_repeat_keeps_the_first():
     assert twice.compute() == expected
 
 
+def test_a_batch_costs_what_it_holds_not_what_the_split_does():
+    metric = KeypointAP(Instances.from_coco(made_up()[0]))
+    state = metric.rows.data_ptr()
+    feed(metric, list(range(len(made_up()[3]))))
+    assert metric.rows.data_ptr() == state  # filled in place, never copied whole
+
+
 def test_near_duplicates_are_dropped():
     coco, keypoints, confidence, ids = made_up()
     together = [i for i, a in enumerate(coco["annotations"]) if a["image_id"] == coco["annotations"][-1]["image_id"]]
