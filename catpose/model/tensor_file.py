@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from catpose.errors import InputError, one_line
 from catpose.model.tensor_pickle import Refused, Storage, read_pickle, require_whole
+from catpose.model.weights_file import SUFFIX, as_checkpoint
 
 # Under which keys training programs keep the weights, where they save more than those; the first present one counts.
 WRAPPERS = (
@@ -60,6 +61,8 @@ def tensors_of(content: object, path: Path) -> dict[str, Tensor]:
 def read_content(path: Path, remedy: str = FETCH_AGAIN) -> object:
     """What is in a file of tensors, plain data beside them included: a dict, mostly; tensors on the CPU, as stored.
 
+    Of a weights file of ours it is what a checkpoint of the same model holds.
+
     The content, not the suffix, tells the format: safetensors, torch.save (a zip archive, or a pickle before torch
     1.6) or numpy's `.npz`.
 
@@ -87,7 +90,7 @@ def _content(path: Path) -> object:
         start = file.read(64)
     if not start:
         raise Refused("it is empty")
-    if path.suffix == ".safetensors" or start[8:9] == b"{":  # eight bytes of header length, then the header's JSON
+    if path.suffix == SUFFIX or start[8:9] == b"{":  # eight bytes of header length, then the header's JSON
         return _safetensors(path, int.from_bytes(start[:8], "little"))
     if start.startswith(b"PK"):
         return _zipped(path)
@@ -96,10 +99,13 @@ def _content(path: Path) -> object:
     raise Refused("it is in no known format")
 
 
-def _safetensors(path: Path, header: int) -> dict[str, Tensor]:
+def _safetensors(path: Path, header: int) -> dict[str, Any]:
     if header > LARGEST_HEADER:
         raise Refused(f"its header would have {header} bytes, more than the {LARGEST_HEADER} of any that is known")
-    return {name: _sound(tensor) for name, tensor in load_file(path).items()}
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: _sound(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        texts = file.metadata() or {}
+    return as_checkpoint(tensors, texts) if "catpose" in texts else tensors
 
 
 def _sound(tensor: Tensor) -> Tensor:

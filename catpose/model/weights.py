@@ -21,6 +21,7 @@ from catpose.errors import InputError, one_line
 from catpose.files import read_json
 from catpose.model.normalisation import IMAGENET, JAX_VIT, described, normalisation
 from catpose.model.tensor_file import read_content, tensors_of
+from catpose.model.weights_file import shipped
 from catpose.skeleton import AP10K, Skeleton
 
 REMEDY = "give --model.weights FILE (a local file), or --model.weights null for a random start"
@@ -91,10 +92,11 @@ def load_weights(model: nn.Module, weights: str) -> str:
     Args:
         model: has `backbone` (a timm network), `head`, `timm_name` (None for a network that isn't timm's), `mean` and
             `std`.
-        weights: `imagenet` for the weights that timm knows under `timm_name`, another of their tags (`a1_in1k`), or
-            a file: timm's, torchvision's, a checkpoint of ours, of the official HRNet or SimpleBaseline code or of
-            MMPose, as `.safetensors`, `.pth`, `.ckpt` or `.npz`. Names and shapes decide; ViTPose, say, is a starting
-            point only, since it pads its patches and has no class token.
+        weights: `imagenet` for the weights that timm knows under `timm_name`, another of their tags (`a1_in1k`), the
+            name of a file that comes with catpose (`weights_file.shipped`), or a file: timm's, torchvision's, a
+            checkpoint or weights file of ours, a checkpoint of the official HRNet or SimpleBaseline code or of MMPose,
+            as `.safetensors`, `.pth`, `.ckpt` or `.npz`. Names and shapes decide; ViTPose, say, is a starting point
+            only, since it pads its patches and has no class token.
 
     Raises:
         InputError: no network and nothing cached; no usable file; values that aren't finite floats; or less than
@@ -119,9 +121,10 @@ def load_weights(model: nn.Module, weights: str) -> str:
     backbone = {name: tensor.numel() for name, tensor in state.items() if name.startswith("backbone.")}
     part = sum(backbone[name] for name in fit if name in backbone) / sum(backbone.values())
     if part < LEAST_MATCH:
+        network = content["network"] if isinstance(content, dict) and "network" in content else None
+        holds = one_line(network)[:100] if network else f"it holds {_groups(source)}"
         raise InputError(
-            f"{file} fits {part:.0%} of the backbone's weights, so it belongs to another network "
-            f"(it holds {_groups(source)}); {REMEDY}"
+            f"{file} fits {part:.0%} of the backbone's weights, so it belongs to another network ({holds}); {REMEDY}"
         )
     values = {name: _checked(tensor, state[name], f"{file}: {name}") for name, tensor in fit.items()}
     scale, whose = _normalisation(model, file, config, layout, named)
@@ -131,6 +134,8 @@ def load_weights(model: nn.Module, weights: str) -> str:
         for name, value in scale.items():
             getattr(model, name).copy_(value)
     lines = _report(f"weights from {file} ({layout})", state, named, fit) + ([by_name] if by_name else [])
+    if isinstance(content, dict) and content.get("trained_on"):
+        lines.append(f"trained on {one_line(content['trained_on'])[:300]}")
     report = "\n  ".join([*lines, f"pictures are scaled by {described(scale)} ({whose})"])
     rank_zero_only(print)(report)
     return report
@@ -295,20 +300,25 @@ def _file(weights: str, timm_name: str | None) -> tuple[Path, Mapping[str, Any] 
 
     timm's own are fetched from the Hugging Face hub, or found in its cache.
     """
-    path = Path(weights).expanduser()
-    if weights != "imagenet" and (timm_name is None or path.exists() or path.suffix or len(path.parts) > 1):
+    path, ours = Path(weights).expanduser(), shipped()
+    if weights in ours:
+        return ours[weights], None
+    if weights != "imagenet" and (path.exists() or path.suffix or len(path.parts) > 1):
         return path, _config_beside(path)
-    if timm_name is None:
+    if weights == "imagenet" and timm_name is None:
         raise InputError(
             f"model.weights=imagenet: this backbone isn't one of timm's, which have such weights; {REMEDY}"
         )
     if weights == "imagenet":
-        return _hub_file(timm_name, weights)
-    architecture = timm_name.split(".")[0]
-    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+        return _hub_file(str(timm_name), weights)
+    architecture = (timm_name or "").split(".")[0]
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")] if architecture else []
     if weights not in tags:
-        known = ", ".join(tags) or "none"
-        raise InputError(f"model.weights={weights}: no such file, nor tag of timm's {architecture} ({known}); {REMEDY}")
+        known = f"nor tag of timm's {architecture} ({', '.join(tags) or 'none'}), " if architecture else ""
+        names = ", ".join(ours) or "none"
+        raise InputError(
+            f"model.weights={weights}: no such file, {known}nor one that comes with catpose ({names}); {REMEDY}"
+        )
     return _hub_file(f"{architecture}.{weights}", weights)
 
 
