@@ -104,7 +104,7 @@ def parser() -> Parser:
     made.add_argument("--mixed-versions", action="store_true",
                       help="help a study that was begun with other versions of catpose or its libraries")  # fmt: skip
     made.add_argument("--report", action="store_true", help="report what is there; run nothing")
-    made.add_argument("--final", action="store_true", help="the winner on the test split, once")
+    made.add_argument("--final", action="store_true", help="the winner and the reference on the test split, once")
     made.add_argument("--wandb-report", action="store_true", help="save a W&B report that compares the configurations")
     made.add_argument("--launch", choices=["slurm"], help="submit the workers as a job array (with --slurm.KEY VALUE)")
     return made

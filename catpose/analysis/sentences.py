@@ -43,6 +43,30 @@ def conclusion(report: Report) -> list[str]:
     return [*_winner(report), *_differences(report), *_detectable(report), *_front(report)]
 
 
+def confirmation(report: Report, chosen: int) -> list[str]:
+    """The configuration that was chosen on validation, and the reference, on the test split.
+
+    Args:
+        report: of these alone, on the test split.
+        chosen: index of the former.
+    """
+    rows = sorted(report.rows, key=lambda row: row.configuration.index != chosen)
+    each = [
+        f"{_called(report, row.configuration)} {fraction(row.configuration.mean)} {interval(row.estimate)}".rstrip()
+        for row in rows
+    ]
+    first = f"AP on the test split, on which nothing was chosen: {', '.join(each)}."
+    if len(rows) > 1:
+        compared = _differences(report)
+    elif rows[0].is_reference:
+        compared = ["The winner is the reference itself, so there is no change to be compared with it."]
+    elif report.design.is_sampled:
+        compared = []
+    else:
+        compared = [f"The reference {report.design.reference} has no complete trial: nothing is compared with it."]
+    return [*_nothing_learnt(report), first, *compared, *_detectable(report), *_partial(report), *_estimand(report)]
+
+
 def tested(difference: Difference, p: float | None) -> str:
     """ "+0.012 [-0.003, +0.027], p 0.110"."""
     return f"{signed(difference.value)} {interval(difference, signed)}, p {p_value(p)}"
@@ -271,7 +295,7 @@ def _estimand(report: Report) -> list[str]:
     lines = [
         "What is estimated is a configuration's expected AP over training seeds and over images like these"
         f" {able[0].n_images}: a bootstrap over the images, the same for all configurations, and the spread between"
-        " seeds together make the 95 % interval; the column 'seed sd' is that spread alone."
+        " seeds together make the 95 % interval."
     ]
     if report.alone:
         lines.append(
@@ -282,7 +306,12 @@ def _estimand(report: Report) -> list[str]:
 
 
 def _reading(report: Report) -> list[str]:
-    lines = ["AP is the last epoch's; the best epoch is chosen on the very images it is measured on, and flatters."]
+    able = any(row.estimate is not None for row in report.rows) and not report.is_of_models
+    column = ["The column 'seed sd' is the spread between seeds alone."] if able else []
+    lines = [
+        *column,
+        "AP is the last epoch's; the best epoch is chosen on the very images it is measured on, and flatters.",
+    ]
     if any(row.configuration.published is not None for row in report.rows):
         lines.append(
             "*Published elsewhere, under a protocol that can't be checked: it stands beside these numbers, and is never"

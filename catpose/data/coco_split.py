@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,23 @@ class CocoSplit(Instances):
         keypoints = np.full((len(self), len(skeleton), 2), np.nan)
         visibility = np.zeros(keypoints.shape[:2], dtype=np.int64)
         return replace(self, skeleton=skeleton, keypoints=keypoints, visibility=visibility)
+
+    def without_images(self, ids: Collection[int]) -> CocoSplit:
+        """The same without some images, by their ids, and without what is on them."""
+        keep = ~np.isin(self.image_ids, [*ids])
+        rows = keep[self.image_index]
+        place = np.cumsum(keep) - 1
+        part = vars(self.subset(rows)) | {
+            "image_ids": self.image_ids[keep],
+            "image_index": place[self.image_index[rows]],
+        }
+        images, annotations = self.coco["images"], self.coco["annotations"]
+        coco = self.coco | {
+            "images": [entry for entry in images if entry["id"] not in ids],
+            "annotations": [entry for entry in annotations if entry["image_id"] not in ids],
+        }
+        images_left = tuple(image for image in self.images if image.id not in ids)
+        return replace(self, **part, coco=coco, images=images_left, stated_areas=self.stated_areas[rows])
 
     def with_stated_areas(self) -> CocoSplit:
         """The same with the file's areas, as other programs take them; itself where an instance has none."""

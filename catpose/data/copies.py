@@ -124,6 +124,23 @@ def group_copies(seen: Mapping[T, Fingerprint]) -> dict[T, T]:
     return {key: keys[root(i)] for i, key in enumerate(keys)}
 
 
+def copies_of(files: Sequence[Path], known: Sequence[Path]) -> list[Path]:
+    """Those of some pictures that are copies of known ones, exact or nearly so, in their order.
+
+    Raises:
+        InputError: a picture that can't be read.
+    """
+    every = list(dict.fromkeys([*known, *files]))
+    seen: dict[Path, Fingerprint] = {}
+    for file, look in zip(every, fingerprints(every), strict=True):
+        if isinstance(look, InputError):
+            raise look
+        seen[file] = look
+    group = group_copies(seen)
+    groups = {group[file] for file in known}
+    return [file for file in files if group[file] in groups]
+
+
 def shared_copies(split: Mapping[str, Iterable[T]], group: Mapping[T, T]) -> list[dict[str, list[T]]]:
     """Groups of copies of which more than one split has some: for each, its pictures by split."""
     by_group: dict[T, dict[str, list[T]]] = {}

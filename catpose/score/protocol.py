@@ -31,7 +31,7 @@ class EvaluationProtocol:
     """What an AP means."""
 
     split: str  # "val"
-    split_hash: str  # of the split's annotations
+    split_hash: str  # of the annotations that are scored
     area_rule: str
     box_source: str  # "ground truth", "whole image", a detector's name, "unknown"
     flip_test: bool | None  # None where it is not known
@@ -40,6 +40,7 @@ class EvaluationProtocol:
     nms_area: str = NMS_BOX
     instances: int | None = None  # labelled ones of the split; None where it is not known
     seen: int | None = None  # those of them that the model was shown: an AP of fewer is none of the split
+    copies_left_out: int = 0  # images of the split that are copies of ones the study has seen, and aren't scored
 
     @property
     def is_partial(self) -> bool:

@@ -7,7 +7,7 @@ logs/NAME.log           what a training prints
 logs/NAME.holder        the newest claim of a trial
 study.json              what it compares and how its trials stand, for `report`
 report.md, .csv, .png, .svg
-final/                  the winner on the test split
+final/                  the winner and the reference on the test split
 slurm/                  the jobs' output
 """
 

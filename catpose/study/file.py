@@ -18,6 +18,9 @@
     trials: 50                                      # configurations to sample
     time_limit: 8h                                  # no trial is started after it
     grace: 120                                      # seconds after which a silent owner of a trial counts as gone
+    test_copies: drop                               # `--final` doesn't score test pictures that are copies of training
+                                                    # or validation pictures; else keep. It is set here, and no option,
+                                                    # so that it is decided before either score is known
     imports: [my_net]                               # modules of your own, for a model: my_net.MyNet in an experiment
     slurm: {partition: gpu, gpus_per_node: 1}       # what --launch slurm asks for
 
@@ -55,6 +58,7 @@ LEAST_GRACE = 1.0
 MOST = 100_000
 
 Direction = Literal["maximize", "minimize"]
+TestCopies = Literal["keep", "drop"]
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ class _File(BaseModel):
     time_limit: Annotated[float | None, BeforeValidator(_seconds)] = None
     grace: float = Field(default=120.0, ge=LEAST_GRACE, le=86400)
     slurm: dict[str, Any] | None = None
+    test_copies: TestCopies = "keep"
     imports: Annotated[list[str], BeforeValidator(_modules)] = []
 
 
@@ -196,6 +201,7 @@ class Study:
     time_limit: float | None  # seconds
     grace: float  # seconds
     slurm: dict[str, Any]
+    test_copies: TestCopies
     imports: tuple[str, ...]  # modules outside of catpose whose classes may be named
 
     @property
@@ -268,6 +274,7 @@ def read_study(
         time_limit=written.time_limit,
         grace=written.grace,
         slurm=written.slurm or {},
+        test_copies=written.test_copies,
         imports=tuple(dict.fromkeys([*written.imports, *imports])),
     )
 

@@ -1,88 +1,38 @@
-"""The winner on the test split, once: an honest last number, made after everything has been decided on validation."""
+"""The winner and the reference on the test split, once: is the change better, on images that decided nothing?"""
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
-from catpose.analysis.configurations import Configuration
-from catpose.analysis.evaluations import estimate_of
+from catpose.analysis.configurations import AP, Configuration, Design, Training, gather, reference
 from catpose.analysis.report import Report
+from catpose.analysis.report import report as report_of
+from catpose.analysis.sentences import confirmation
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit, split_hash
-from catpose.errors import InputError, one_line
-from catpose.files import LARGEST_RECORD, read_json, require_writable, write_json
+from catpose.data.copies import copies_of
+from catpose.errors import InputError
+from catpose.files import require_writable, write_json
 from catpose.instances import AreaRule
-from catpose.score.detections import Detections
 from catpose.score.full import evaluate_ap
 from catpose.study.directory import StudyDirectory
-from catpose.study.results import ROUNDING
-from catpose.text import ends, fraction, known
+from catpose.study.final_record import Copies, Difference, Final, MeanAP, Models, Record, earlier
+from catpose.text import known
 
 _BATCH_SIZE = 32
+_NO_LABELS = "{file} has no labels, so there is no score: send in the predictions."
 
 if TYPE_CHECKING:
-    from catpose.score.protocol import Score
+    from catpose.score.detections import Detections
     from catpose.study.file import Study
     from catpose.study.trial import Trial
-
-
-class MeanAP(BaseModel):
-    """The mean over seeds with its 95 % interval, and each seed's."""
-
-    mean: float
-    low: float | None  # None on few instances
-    high: float | None
-    seeds: list[float]
-
-
-class Record(BaseModel):
-    """What `final.json` holds, also as it was written until 0.1.0."""
-
-    study: str
-    configuration: str = Field(validation_alias=AliasChoices("configuration", "arm"))
-    params: dict[str, Any]
-    seeds: list[int]
-    runs: list[str | None]
-    time: str
-    file: str
-    split_hash: str
-    protocol: dict[str, Any] | None = Field(validation_alias=AliasChoices("protocol", "contract"))
-    AP: MeanAP | None  # None without labels
-    values: list[dict[str, float | None]]
-    validation_AP: list[float]
-
-
-@dataclass(frozen=True)
-class Final:
-    """The record of the winner on the test split, where it is, and whether it had been there before."""
-
-    file: Path
-    record: Record
-    before: bool
-
-    def text(self) -> str:
-        """In sentences, for the terminal."""
-        record = self.record
-        seeds = f"{len(record.seeds)} seed{'s' if len(record.seeds) > 1 else ''}"
-        once = ", once; it isn't done again." if self.before else "."
-        when = record.time[:16].replace("T", " ")
-        first = f"The winner {record.configuration} ({seeds}) predicted the test split on {when}{once}"
-        if record.AP:
-            of = "these trained models" if len(record.seeds) == 1 else "the configuration"
-            low, high = record.AP.low, record.AP.high
-            interval = "" if low is None or high is None else f", 95 % interval {ends(low, high)}"
-            second = f"Test AP of {of}: {fraction(record.AP.mean)}{interval}."
-        else:
-            second = f"{record.file} has no labels, so there is no score: send in the predictions."
-        return f"{first} {second}\nfiles: {self.file.parent}/"
 
 
 def final(
@@ -94,10 +44,11 @@ def final(
     area: AreaRule = "box",
     trusted: tuple[str, ...] = (),
 ) -> Final:
-    """Predict the test split with the last checkpoint of each of the winner's seeds; score it where it has labels.
+    """Predict the test split with the last checkpoint of each of the winner's seeds, and where it has labels with the
+    reference's, score them, and compare the two.
 
-    Writes OUT/final/results_seedN.json (COCO results), score_seedN.json, and last of all final.json, by which a second
-    call knows that it was done.
+    Writes OUT/final/results_seedN.json (COCO results) and score_seedN.json, of the reference in OUT/final/reference/,
+    and last of all final.json, by which a second call knows that it was done.
 
     Args:
         study, trials: the study and all of its trials.
@@ -108,37 +59,31 @@ def final(
         trusted: modules outside of catpose whose classes a checkpoint may name.
 
     Raises:
-        InputError: trials are still to come, no configuration is complete, a checkpoint is missing, or the test split
-            was predicted before with other models than the winner's now.
+        InputError: trials are still to come, no configuration is complete, a checkpoint or a picture is missing, or
+            the test split was predicted before with other models than those of now.
     """
     folder = StudyDirectory(out).final
     file = folder / "final.json"
     best = _decided(study, trials, report)
-    earlier = _before(file, best)
-    if earlier is not None:
-        return Final(file, earlier, before=True)
-    checkpoints = [_checkpoint(trial.run, out, best) for trial in best.finished]
+    base = reference(report.design, report.configurations)
+    base = base if base is not best and base is not None and base.seeds else None
+    record = earlier(file, best, base, study.test_copies)
+    if record is not None:
+        return Final(file, record, before=True)
+    compared = [best] if base is None else [best, base]
+    checkpoints = [[_checkpoint(training.run, out, each) for training in each.finished] for each in compared]
     split = read_split(root, "test", area)
     require_writable(folder, "--out", folder=True)
-    found, scores = zip(*(_predict(path, split, trusted) for path in checkpoints), strict=True)
-    for seed, detections, score in zip(best.seeds, found, scores, strict=True):
-        write_json(folder / f"results_seed{seed}.json", detections.to_results(), indent=None)
-        if score:
-            score.write(folder / f"score_seed{seed}.json")
-    record = Record(
-        study=study.name,
-        configuration=best.label,
-        params=dict(best.params),
-        seeds=list(best.seeds),
-        runs=[trial.run for trial in best.finished],
-        time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        file=str(split.file),
-        split_hash=split_hash(split),
-        protocol=dict(vars(scores[0].protocol)) if scores[0] else None,
-        AP=_test_ap(split, found, scores),
-        values=[{k: known(v) for k, v in score.values.items()} for score in scores if score],
-        validation_AP=best.ap.tolist(),
-    )
+    copies = _copies(split, root, area, study.test_copies == "drop")
+    scored = _scored_images(split, copies)
+    if not _has_labels(scored):
+        compared = [best]
+    tested = [
+        _test(each, files, split, scored, folder / "reference" if each is base else folder, trusted)
+        for each, files in zip(compared, checkpoints, strict=False)
+    ]
+    outcome = _report(report.design, compared, tested) if _has_labels(scored) else None
+    record = _record(study, compared, tested, outcome, split, copies)
     write_json(file, record.model_dump())
     return Final(file, record, before=False)
 
@@ -160,35 +105,7 @@ def _decided(study: Study, trials: Sequence[Trial], report: Report) -> Configura
     return report.winner
 
 
-def _before(file: Path, best: Configuration) -> Record | None:
-    """What an earlier call wrote; None where there was none.
-
-    Raises:
-        InputError: the file is damaged, or other models than the winner's now have seen the test split.
-    """
-    if not file.exists():
-        return None
-    try:
-        record = Record.model_validate(read_json(file, LARGEST_RECORD))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        what = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        raise InputError(f"{file}: is damaged ({one_line(what)[:80]}); restore it") from None
-    except (InputError, ValueError) as error:
-        raise InputError(f"{file}: is damaged ({one_line(error)[:80]}); restore it") from None
-    then = (record.configuration, record.params, record.seeds)
-    now = (best.label, json.loads(json.dumps(dict(best.params))), list(best.seeds))
-    if then != now or not np.allclose(record.validation_AP, best.ap, rtol=0, atol=ROUNDING):
-        first, second = (f"{label} (seeds {', '.join(map(str, seeds))})" for label, _, seeds in (then, now))
-        raise InputError(
-            f"{file}: the test split was predicted with {first}, and the winner is now {second} or was trained anew; a"
-            f" test split looked at twice is a validation split. If it must be, move {file.parent} away, and report"
-            " both"
-        )
-    return record
-
-
-def _checkpoint(run: str | None, out: Path, best: Configuration) -> Path:
+def _checkpoint(run: str | None, out: Path, configuration: Configuration) -> Path:
     """A run's last checkpoint: where the trial wrote it, or in a study's folder that has moved since."""
     folder = Path(str(run))
     places = [folder / "last.ckpt", out / "trials" / folder.name / "last.ckpt"]
@@ -196,32 +113,136 @@ def _checkpoint(run: str | None, out: Path, best: Configuration) -> Path:
         if file.is_file():
             return file
     raise InputError(
-        f"{places[0]}: no such checkpoint of the winner {best.label}; bring the run's folder here from the machine that"
+        f"{places[0]}: no such checkpoint of {configuration.name}; bring the run's folder here from the machine that"
         " trained it"
     )
 
 
-def _predict(checkpoint: Path, split: CocoSplit, trusted: tuple[str, ...]) -> tuple[Detections, Score | None]:
-    """The detections of one model; their score where the split has labels."""
-    from catpose.run.checkpoint import load_model
-    from catpose.run.evaluation import detect, score
+def _copies(split: CocoSplit, root: Path, area: AreaRule, left_out: bool) -> Copies:
+    """The test pictures that the study has seen in another split, by training on them or by deciding on them."""
+    seen = [image.path for name in ("train", "val") for image in read_split(root, name, area).images]
+    found = {*copies_of([image.path for image in split.images], seen)}
+    names = [image.file_name for image in split.images if image.path in found]
+    return Copies(file_names=names, left_out=left_out)
 
-    model, settings = load_model(checkpoint, trusted)
-    width, height = settings["data"]["input_size"]
-    scored = _has_labels(split)
-    detections, _ = detect(model, split, (width, height), _BATCH_SIZE, "auto", labelled_only=scored)
-    return detections, score(split, detections, flip_test=model.flip_test) if scored else None
+
+def _scored_images(split: CocoSplit, copies: Copies) -> CocoSplit:
+    """The split without the copies, where they are to be left out."""
+    if not copies.left_out:
+        return split
+    scored = split.without_images({image.id for image in split.images if image.file_name in copies.file_names})
+    if _has_labels(split) and not _has_labels(scored):
+        raise InputError(
+            f"{split.file}: all its labelled pictures are copies of training or validation pictures, so with"
+            " test_copies: drop nothing is left to be scored; see python -m catpose.check"
+        )
+    return scored
 
 
 def _has_labels(split: CocoSplit) -> bool:
     return split.has_keypoints and bool(split.visibility[~split.crowd].any())
 
 
-def _test_ap(split: CocoSplit, found: Sequence[Detections], scores: Sequence[Score | None]) -> MeanAP | None:
-    """The mean AP over seeds with its interval, as of validation; None without labels."""
-    each = [float(score.values["AP"]) for score in scores if score]
-    if not each:
+def _test(
+    configuration: Configuration,
+    checkpoints: Sequence[Path],
+    split: CocoSplit,
+    scored: CocoSplit,
+    folder: Path,
+    trusted: tuple[str, ...],
+) -> list[Training]:
+    """Predict the split with a configuration's models, score the images that are to be, and write both down.
+
+    Returns:
+        its finished trainings with their evaluation on these images; with no AP where nothing is labelled.
+    """
+    from catpose.run.evaluation import score
+
+    tested = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for training, checkpoint in zip(configuration.finished, checkpoints, strict=True):
+        found, flip_test = _predict(checkpoint, split, _has_labels(scored), trusted)
+        write_json(folder / f"results_seed{training.seed}.json", found.to_results(), indent=None)
+        on_test = dataclasses.replace(training, values={}, best_ap=math.nan, protocol={})
+        if _has_labels(scored):
+            kept = found.subset(np.isin(found.image_id, scored.image_ids))
+            own = score(scored, kept, flip_test)
+            protocol = dataclasses.replace(own.protocol, copies_left_out=len(split.images) - len(scored.images))
+            dataclasses.replace(own, protocol=protocol).write(folder / f"score_seed{training.seed}.json")
+            on_test = dataclasses.replace(
+                on_test,
+                values=own.values,
+                evaluation=evaluate_ap(scored, kept),
+                protocol=dataclasses.asdict(protocol),
+            )
+        tested.append(on_test)
+    return tested
+
+
+def _predict(
+    checkpoint: Path, split: CocoSplit, labelled_only: bool, trusted: tuple[str, ...]
+) -> tuple[Detections, bool]:
+    """The detections of one model, and whether they were made with the flip test."""
+    from catpose.run.checkpoint import load_model
+    from catpose.run.evaluation import detect
+
+    model, settings = load_model(checkpoint, trusted)
+    width, height = settings["data"]["input_size"]
+    found, _ = detect(model, split, (width, height), _BATCH_SIZE, "auto", labelled_only=labelled_only)
+    return found, model.flip_test
+
+
+def _report(design: Design, compared: Sequence[Configuration], tested: Sequence[Sequence[Training]]) -> Report:
+    """What the test split shows of the configurations that were tried there, in AP."""
+    design = dataclasses.replace(design, metrics={AP: "maximize"}, published={})
+    lost = [training for each in compared for training in each.trainings if training not in each.finished]
+    return report_of(design, gather(design, [*lost, *(training for each in tested for training in each)]))
+
+
+def _record(
+    study: Study,
+    compared: Sequence[Configuration],
+    tested: Sequence[Sequence[Training]],
+    outcome: Report | None,
+    split: CocoSplit,
+    copies: Copies,
+) -> Record:
+    """What there is to be written down; `outcome` is None without labels, the first configuration the winner."""
+    models = [_models(*each, outcome) for each in zip(compared, tested, strict=True)]
+    said = confirmation(outcome, compared[0].index) if outcome else [_NO_LABELS.format(file=split.file)]
+    return Record(
+        **dict(models[0]),
+        study=study.name,
+        time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        file=str(split.file),
+        split_hash=split_hash(split),
+        protocol=dict(tested[0][0].protocol) or None,
+        reference=models[1] if len(models) > 1 else None,
+        difference=_difference(outcome) if outcome else None,
+        copies=copies,
+        sentences=[*said, copies.text(len(split.images))],
+    )
+
+
+def _models(configuration: Configuration, tested: Sequence[Training], outcome: Report | None) -> Models:
+    rows = outcome.rows if outcome else ()
+    mean = next((row.estimate for row in rows if row.configuration.index == configuration.index), None)
+    each = [training.ap for training in tested]
+    return Models(
+        configuration=configuration.label,
+        params=dict(configuration.params),
+        seeds=list(configuration.seeds),
+        runs=[training.run for training in tested],
+        AP=MeanAP(mean=mean.value, low=known(mean.low), high=known(mean.high), seeds=each) if mean else None,
+        values=[{k: known(v) for k, v in training.values.items()} for training in tested if mean],
+        validation_AP=configuration.ap.tolist(),
+    )
+
+
+def _difference(outcome: Report) -> Difference | None:
+    """The winner minus the reference; None where they are one."""
+    row = next((row for row in outcome.rows if row.difference), None)
+    if row is None or row.difference is None or row.p is None:
         return None
-    evaluations = [evaluate_ap(split, detections) for detections in found]
-    mean = estimate_of(evaluations, "AP")
-    return MeanAP(mean=mean.value, low=known(mean.low), high=known(mean.high), seeds=each)
+    each = row.difference
+    return Difference(value=each.value, low=known(each.low), high=known(each.high), p=known(row.p))

@@ -29,8 +29,8 @@ Scalar = str | bool | Annotated[int, AfterValidator(_bounded)] | Number | None
 
 
 def _current(protocol: dict[str, Any]) -> dict[str, Any]:
-    """With what 0.1.0 didn't say of a protocol, there being one way only."""
-    return {"nms_area": NMS_BOX} | protocol if protocol else protocol
+    """With what earlier versions didn't say of a protocol, there being one way only."""
+    return {"nms_area": NMS_BOX, "copies_left_out": 0} | protocol if protocol else protocol
 
 
 class Stored(BaseModel):

@@ -114,6 +114,21 @@ def test_the_hash_is_of_the_content_alone(tmp_path: Path) -> None:
     assert len(seen) == 9
 
 
+@given(st.sets(st.integers(1, 9), max_size=6))
+def test_a_split_without_some_images_is_what_its_file_without_them_is(tmp_path: Path, ids: set[int]) -> None:
+    content = made_up.coco(range(1, 8))
+    short = content | {
+        "images": [entry for entry in content["images"] if entry["id"] not in ids],
+        "annotations": [entry for entry in content["annotations"] if entry["image_id"] not in ids],
+    }
+    ours = read_coco(written(tmp_path, content), tmp_path).without_images(ids)
+    theirs = read_coco(written(tmp_path, short), tmp_path)
+    assert split_hash(ours) == split_hash(theirs)
+    assert (ours.images, ours.coco) == (theirs.images, theirs.coco)
+    for name in ("image_ids", "image_index", "ids", "areas", "ignored", "category_index"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
 def _set(*path: str | int, to: object) -> Callable[[Coco], None]:
     def change(content: Coco) -> None:
         *way, last = path

@@ -17,6 +17,7 @@ from catpose.data import copies
 from catpose.data.copies import (
     NEAR_BITS,
     Fingerprint,
+    copies_of,
     fingerprint,
     group_copies,
     known_copies,
@@ -87,6 +88,20 @@ def test_copies_that_several_splits_share() -> None:
     group = {"a": "a", "b": "a", "c": "c", "d": "c", "e": "e"}
     shared = shared_copies({"train": ["a", "c", "d"], "val": ["b", "e"]}, group)
     assert shared == [{"train": ["a"], "val": ["b"]}]
+
+
+def test_copies_of_known_pictures_over_any_number_of_steps(tmp_path: Path) -> None:
+    pictures = [made_up.picture(seed, 192, 160) for seed in range(3)]
+    for name, picture in {"a": pictures[0], "b": pictures[1], "c": pictures[2]}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    cv2.imwrite(str(tmp_path / "a.jpg"), pictures[0], [cv2.IMWRITE_JPEG_QUALITY, 60])
+    cv2.imwrite(str(tmp_path / "a_small.png"), cv2.resize(pictures[0], (96, 80), interpolation=cv2.INTER_AREA))
+    a, again, small, b, c = (tmp_path / name for name in ("a.png", "a.jpg", "a_small.png", "b.png", "c.png"))
+    assert copies_of([again, b, small, c], [a, c]) == [again, small, c]
+    assert copies_of([again, b], []) == []
+    (tmp_path / "d.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"d\.png"):
+        copies_of([a], [tmp_path / "d.png"])
 
 
 def test_known_copies_are_read_back_and_a_damaged_record_is_one_line(tmp_path: Path) -> None:

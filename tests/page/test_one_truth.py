@@ -138,10 +138,11 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> CocoSplit:
-    """Also the test split's."""
+    """Also the test split's, and the training split's, which is looked at for copies alone."""
     root = tmp_path_factory.mktemp("one truth") / "cats"
     split = validation(root)
-    shutil.copy(split.file, root / "annotations" / "test.json")
+    for name in ("train", "test"):
+        shutil.copy(split.file, root / "annotations" / f"{name}.json")
     return split
 
 
@@ -217,22 +218,35 @@ def require_answers(page: Report) -> None:
 
 
 def require_final(study: Study, trials: Trials, sweep: Report, out: Path, truth: CocoSplit) -> None:
-    """The configuration that `--final` predicts with is the winner of the others."""
+    """`--final` predicts with the winner and the reference of the others, and says of them what these do."""
 
-    def predict(*_: object) -> tuple[Detections, None]:
-        return Detections.from_results(json.loads(zlib.decompress(trials.compressed[0, 0])), truth), None
+    def predict(checkpoint: Path, *_: object) -> tuple[Detections, bool]:
+        key = next(t.key for t in trials.trials if Path(t.outcome.run or "").name == checkpoint.parent.name)
+        return Detections.from_results(json.loads(zlib.decompress(trials.compressed[key])), truth), True
 
     patch = pytest.MonkeyPatch()
     patch.setattr(catpose.study.final, "_predict", predict)
+    patch.setattr(catpose.study.final, "copies_of", lambda *_: [])
     try:
         if sweep.winner is None or any(trial.state == "waiting" for trial in trials.trials):
             with pytest.raises(InputError, match=r"no winner|still to come"):
                 final(study, trials.trials, sweep, out, truth.file.parent.parent)
-        else:
-            record = final(study, trials.trials, sweep, out, truth.file.parent.parent).record
-            assert (record.configuration, record.validation_AP) == (sweep.winner.label, sweep.winner.ap.tolist())
+            return
+        record = final(study, trials.trials, sweep, out, truth.file.parent.parent).record
     finally:
         patch.undo()
+    assert (record.configuration, record.validation_AP) == (sweep.winner.label, sweep.winner.ap.tolist())
+    winner = next(row for row in sweep.rows if row.configuration is sweep.winner)
+    assert record.AP is not None
+    assert record.AP.seeds == pytest.approx(sweep.winner.ap.tolist(), abs=1e-5)
+    assert (record.AP.low, record.AP.high) == pytest.approx((winner.estimate.low, winner.estimate.high), abs=1e-5)
+    assert (record.difference is None) == (winner.difference is None)
+    if winner.difference is not None:
+        of = winner.difference
+        assert record.difference is not None
+        values = (record.difference.value, record.difference.low, record.difference.high, record.difference.p)
+        assert values == pytest.approx((of.value, of.low, of.high, of.p), abs=1e-5)  # p of one comparison
+        assert any("the reference" in sentence for sentence in record.sentences)
 
 
 def written_study(case: Case, folder: Path, truth: CocoSplit) -> Path:

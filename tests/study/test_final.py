@@ -1,4 +1,4 @@
-"""The winner on the test split: with its own last checkpoints, scored as `test` scores, and once."""
+"""The winner and the reference on the test split: with their last checkpoints, scored as `test` scores, and once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 from made_up_study import made, study
 
 from catpose.analysis.configurations import gather
 from catpose.analysis.report import report
 from catpose.data.coco import read_split
+from catpose.data.coco_split import split_hash
 from catpose.errors import InputError
+from catpose.score.detections import Detections
+from catpose.score.full import evaluate
 from catpose.score.protocol import Score
 from catpose.study.file import Study
 from catpose.study.final import Final
@@ -39,7 +44,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trials(grid: Study, trained: Path, drawn: Path) -> list[Trial]:
-    """Four complete ones; the second arm is better, and all its runs are the one that was trained."""
+    """Four complete ones; the second configuration is better, and all runs are the one that was trained."""
     truth = read_split(drawn, "val")
     made_trials = []
     for index, configuration in enumerate(grid.configurations):
@@ -92,8 +97,102 @@ def test_each_seed_of_the_winner_is_scored_as_test_scores_it(
     assert done.record.AP.low is done.record.AP.high is None  # the eight cats of the test split are too few
     assert (done.record.protocol or {})["split"] == "test"
     assert json.loads(done.file.read_text()) == done.record.model_dump(mode="json")
-    assert "The winner 0.0001 (2 seeds) predicted the test split" in done.text()
-    assert "Test AP of the configuration: 0." in done.text()
+    assert "The winner 0.0001 (2 seeds) and the reference 1e-05 (2 seeds) predicted the test split" in done.text()
+    assert "AP on the test split, on which nothing was chosen: lr 0.0001 0." in done.text()
+    assert "No test picture is a copy of a training or validation picture." in done.text()
+
+
+def test_the_winner_is_compared_with_the_reference(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path, tmp_path: Path
+) -> None:
+    """All of whose runs are a network without what it has learnt."""
+    content = torch.load(trained / "last.ckpt", weights_only=True)
+    rng = torch.Generator().manual_seed(0)
+    content["state_dict"] = {
+        key: torch.rand(value.shape, generator=rng) if value.is_floating_point() else value
+        for key, value in content["state_dict"].items()
+    }
+    (tmp_path / "noise").mkdir()
+    torch.save(content, tmp_path / "noise" / "last.ckpt")
+    noise = str(tmp_path / "noise")
+    trials = [
+        dataclasses.replace(trial, outcome=outcome_with(trial, run=noise)) if trial.configuration_index == 0 else trial
+        for trial in trials
+    ]
+    record = final(grid, trials, out, drawn).record
+    of_reference, difference = record.reference, record.difference
+    assert of_reference is not None
+    assert of_reference.AP is not None
+    assert difference is not None
+    assert record.AP is not None
+    assert (of_reference.configuration, of_reference.seeds, of_reference.runs) == ("1e-05", [0, 1], [noise] * 2)
+    assert difference.value == pytest.approx(record.AP.mean - of_reference.AP.mean, abs=1e-12)
+    for seed in (0, 1):
+        assert Score.read(out / "final" / "reference" / f"score_seed{seed}.json").values["AP"] == of_reference.AP.mean
+    assert any("the reference lr 1e-05" in sentence for sentence in record.sentences)
+
+
+def test_where_the_reference_has_won_nothing_is_compared(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path
+) -> None:
+    done = final(dataclasses.replace(grid, reference="0.0001"), trials, out, drawn)
+    assert done.record.reference is done.record.difference is None
+    assert "The winner is the reference itself" in done.text()
+    assert not (out / "final" / "reference").exists()
+
+
+def test_a_reference_without_a_trial_is_named(grid: Study, trials: list[Trial], out: Path, drawn: Path) -> None:
+    failed = changed(changed(trials, 0, state="failed"), 1, state="failed")
+    done = final(grid, failed, out, drawn)
+    assert done.record.reference is None
+    assert "The reference 1e-05 has no complete trial" in done.text()
+
+
+def test_another_reference_may_not_look_at_the_test_split(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path
+) -> None:
+    final(grid, trials, out, drawn)
+    with pytest.raises(InputError, match=r"predicted with 1e-05 \(seeds 0, 1\), and the reference is now none"):
+        final(dataclasses.replace(grid, reference="0.0001"), trials, out, drawn)
+
+
+@pytest.fixture
+def leaking(drawn: Path, tmp_path: Path) -> Path:
+    """Drawn cats of which a test picture is a training picture under another name, and of another size."""
+    root = tmp_path / "leaking"
+    shutil.copytree(drawn, root)
+    picture = json.loads((root / "annotations" / "train.json").read_text())["images"][0]["file_name"]
+    leak = json.loads((root / "annotations" / "test.json").read_text())["images"][0]
+    pixels = cv2.imread(str(root / "images" / picture))
+    (root / "images" / leak["file_name"]).unlink()  # a link, perhaps
+    cv2.imwrite(str(root / "images" / leak["file_name"]), cv2.resize(pixels, (leak["width"], leak["height"])))
+    return root
+
+
+def test_copies_of_training_pictures_are_reported(grid: Study, trials: list[Trial], out: Path, leaking: Path) -> None:
+    done = final(grid, trials, out, leaking)
+    assert done.record.copies is not None
+    assert len(done.record.copies.file_names) == 1
+    assert not done.record.copies.left_out
+    assert Score.read(out / "final" / "score_seed0.json").protocol.copies_left_out == 0
+    assert "1 of 8 test pictures is a copy of training or validation pictures and scored" in done.text()
+    with pytest.raises(InputError, match="scored with its copies of training pictures, and test_copies is now drop"):
+        final(dataclasses.replace(grid, test_copies="drop"), trials, out, leaking)
+
+
+def test_copies_of_training_pictures_are_left_out(grid: Study, trials: list[Trial], out: Path, leaking: Path) -> None:
+    done = final(dataclasses.replace(grid, test_copies="drop"), trials, out, leaking)
+    split = read_split(leaking, "test")
+    left = split.without_images([split.images[0].id])
+    protocol = Score.read(out / "final" / "score_seed0.json").protocol
+    assert (protocol.copies_left_out, protocol.split_hash) == (1, split_hash(left))
+    assert json.loads(done.file.read_text())["protocol"] == json.loads(json.dumps(dataclasses.asdict(protocol)))
+    results = json.loads((out / "final" / "results_seed0.json").read_text())
+    assert {entry["image_id"] for entry in results} == set(split.image_ids.tolist())  # all of them are predicted
+    on_others = [entry for entry in results if entry["image_id"] != split.images[0].id]
+    expected = evaluate(left, Detections.from_results(on_others, left), draws=0)
+    assert done.record.values[0]["AP"] == pytest.approx(expected.values["AP"], abs=1e-12)
+    assert "left out of the scores" in done.text()
 
 
 def test_a_second_call_reads_what_the_first_wrote(
@@ -112,9 +211,12 @@ def test_a_second_call_reads_what_the_first_wrote(
 def test_a_record_of_the_first_release_is_read(grid: Study, trials: list[Trial], out: Path, drawn: Path) -> None:
     first = final(grid, trials, out, drawn)
     former = {"configuration": "arm", "protocol": "contract"}
-    record = {former.get(key, key): value for key, value in json.loads(first.file.read_text()).items()}
+    new = ("reference", "difference", "copies", "sentences")
+    record = {former.get(k, k): value for k, value in json.loads(first.file.read_text()).items() if k not in new}
     first.file.write_text(json.dumps(record))
-    assert final(grid, trials, out, drawn).record == first.record.model_validate(record)
+    again = final(grid, trials, out, drawn)
+    assert again.record == first.record.model_validate(record)
+    assert "Test AP of the configuration: 0." in again.text()
 
 
 def test_another_winner_may_not_look_at_the_test_split(
@@ -156,7 +258,7 @@ def test_a_missing_checkpoint_is_named_before_anything_is_predicted(
     grid: Study, trials: list[Trial], out: Path, drawn: Path
 ) -> None:
     gone = changed(trials, 3, outcome=outcome_with(trials[3], run="runs/lr-seed1"))
-    with pytest.raises(InputError, match=r"runs/lr-seed1/last.ckpt: no such checkpoint of the winner 0\.0001"):
+    with pytest.raises(InputError, match=r"runs/lr-seed1/last.ckpt: no such checkpoint of lr 0\.0001"):
         final(grid, gone, out, drawn)
     assert list(out.iterdir()) == []
 
@@ -176,6 +278,8 @@ def test_without_labels_there_are_predictions_and_no_score(
     cats = tmp_path / "cats"
     (cats / "annotations").mkdir(parents=True)
     (cats / "images").symlink_to(drawn / "images")
+    for name in ("train", "val"):
+        shutil.copy(drawn / "annotations" / f"{name}.json", cats / "annotations")
     held_back = json.loads((drawn / "annotations" / "test.json").read_text())
     for entry in held_back["annotations"]:
         del entry["keypoints"], entry["num_keypoints"]
