@@ -14,7 +14,7 @@ from catpose.run.training import train
 from catpose.run.wandb import has_key, server
 from catpose.run.wandb_logger import wandb_logger
 
-README = Path(__file__).parents[2] / "README.md"
+RUNS = Path(__file__).parents[2] / "docs" / "runs.md"
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_the_config_is_the_resolved_one_with_what_was_added(resumed: Path) -> No
 
 
 @pytest.mark.slow
-def test_every_name_that_the_readme_promises_is_logged(resumed: Path) -> None:
-    section = README.read_text().split("## Weights & Biases")[1].split("\n## ")[0]
+def test_every_name_that_the_documentation_promises_is_logged(resumed: Path) -> None:
+    section = RUNS.read_text().split("## Weights & Biases")[1].split("\n## ")[0]
     promised = {name for name in re.findall(r"`([\w/@.]+)`", section) if "/" in name or name == "lr"}
     logged = {name for file in files(resumed) for step in history(file) for name in step}
     logged |= {name.rsplit("/", 1)[0] for name in logged}  # pictures are a record of several parts
