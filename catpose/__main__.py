@@ -9,7 +9,7 @@ from pathlib import Path
 from catpose.errors import BAD_INPUT, nearest
 from catpose.version import __version__
 
-COMMANDS = ("prepare", "check", "fit", "sweep", "test", "compare", "predict", "pack", "profile", "report")
+COMMANDS = ("prepare", "check", "fit", "sweep", "test", "compare", "predict", "demo", "pack", "profile", "report")
 
 
 def first_line(command: str) -> str:

@@ -72,7 +72,7 @@ def test_every_option_in_the_text_exists() -> None:
     """Somewhere: which command it belongs to the text tells people alone."""
     known = help_of("fit") + help_of("fit", "--model.help", "FeaturePyramid")
     known += "".join(
-        help_of(name) for name in ("check", "sweep", "test", "compare", "predict", "pack", "profile", "report")
+        help_of(name) for name in ("check", "sweep", "test", "compare", "predict", "demo", "pack", "profile", "report")
     )
     for source in re.findall(r"^    ([a-z][\w-]*)(?:  |$)", help_of("prepare"), re.MULTILINE):
         known += help_of("prepare", source)

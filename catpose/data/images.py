@@ -37,8 +37,24 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         InputError: missing, no regular file, cut short, damaged, too large, or no picture of a kind that is read.
     """
-    data = _content(path)
+    return decode_image(_content(path), path)
+
+
+def decode_image(data: bytes, path: str | Path, most_pixels: int | None = None) -> np.ndarray:
+    """`read_image` of a file's content: RGB uint8 of shape (height, width, 3); `path` is what messages call it.
+
+    Args:
+        most_pixels: refuse a picture of more, before anything is decoded; None: as `read_image`.
+
+    Raises:
+        InputError: as `read_image`.
+    """
     header = _header(path, io.BytesIO(data))
+    if most_pixels and header.width * header.height > most_pixels:
+        raise InputError(
+            f"{path}: has {header.width} × {header.height} px, more than the {most_pixels // 10**6} million that are"
+            " taken here; scale it down"
+        )
     if _is_cut_short(data):
         raise InputError(f"{path}: the picture is cut short; copy or download it again")
     try:

@@ -1,0 +1,95 @@
+"""Try models on a local page: `python -m catpose.demo --checkpoint runs/mobilenet/best.ckpt`.
+
+Drop a picture, move the box, switch models, drag keypoints that are wrong, and save the correction, which
+`prepare coco demo/corrections.json --onto DATA` brings back. The page is served to this machine alone, asks no other
+one for anything, and ends with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from catpose.errors import InputError, Parser, command, one_line, whole
+
+if TYPE_CHECKING:
+    from catpose.serving.app import Model
+
+_LOOPBACK = ("127.0.0.1", "localhost")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    arguments = _parser().parse_args(argv)
+    try:
+        import starlette  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise InputError(f"the demo needs {error.name}, which isn't installed; pip install 'catpose[demo]'") from None
+    if arguments.port > 65535:
+        raise InputError(f"--port {arguments.port}: ports end at 65535; leave it out, or give 0 for a free one")
+    with _listening(arguments.host, arguments.port) as listening:
+        from catpose.files import refuse_owned, require_writable
+        from catpose.serving.app import Demo, create_app
+        from catpose.serving.corrections import CorrectionsFile
+
+        require_writable(arguments.out, "--out", folder=True)
+        refuse_owned(arguments.out, "--out", "run", "study")
+        models = _models(arguments.checkpoint, tuple(arguments.trusted))
+        skeleton = next(iter(models.values())).skeleton
+        demo = Demo(models, CorrectionsFile(arguments.out / "corrections.json", skeleton))
+        local = arguments.host in _LOOPBACK
+        app = create_app(demo, [*_LOOPBACK] if local else ["*"])
+        host, port = listening.getsockname()[:2]
+        print(f"catpose demo: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
+        if not local:
+            print("catpose demo: whoever reaches this address can use it", file=sys.stderr)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+        with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
+            server.run(sockets=[listening])
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m catpose.demo", description="Try models on a local page.")
+    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, metavar="FILE",
+                        help="best.ckpt or last.ckpt of fit; several can be switched on the page")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR",
+                        help="folder for corrections.json (%(default)s)")  # fmt: skip
+    parser.add_argument("--port", type=whole, default=8765, help="0: any free one (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve at; the default is this machine alone")
+    parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
+                        help="a module of your own that holds the model's class")  # fmt: skip
+    return parser
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that browsers can connect to already; InputError where the port is taken."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            remedy = "give another with --port, or --port 0 for a free one"
+            raise InputError(f"--port {port}: can't be had ({one_line(error.strerror)}); {remedy}") from None
+        raise InputError(f"--host {host}: is no address of this machine; leave it out") from None
+
+
+def _models(checkpoints: list[Path], trusted: tuple[str, ...]) -> dict[str, Model]:
+    """The models by their files; InputError where one is missing, or of other keypoints than the first."""
+    from catpose.serving.trained import Trained
+
+    models: dict[str, Model] = {}
+    for file in checkpoints:
+        models[str(file)] = Trained(file, trusted)
+        first = next(iter(models.values())).skeleton
+        difference = models[str(file)].skeleton.difference(first)
+        if difference:
+            raise InputError(f"{file}: has other keypoints than {checkpoints[0]}: {difference}; start a demo for each")
+    return models
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The demo: models behind a local page."""

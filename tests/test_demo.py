@@ -1,0 +1,65 @@
+"""`python -m catpose.demo`: prints its address, answers, ends with Ctrl-C; what is missing is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from refused import exit_code
+
+from catpose import demo, predict
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
+    assert exit_code(demo.main, *argv) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_what_is_missing_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("uvicorn")
+    monkeypatch.chdir(tmp_path)
+    assert "none.ckpt" in refused(capsys, "--checkpoint", "none.ckpt", "--port", 0)
+    assert "65535" in refused(capsys, "--checkpoint", "none.ckpt", "--port", 70000)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "--port 0" in refused(capsys, "--checkpoint", "none.ckpt", "--port", taken.getsockname()[1])
+    assert "--host" in refused(capsys, "--checkpoint", "none.ckpt", "--port", 0, "--host", "203.0.113.1")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert "pip install 'catpose[demo]'" in refused(capsys, "--checkpoint", "none.ckpt")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_it_is_ready_when_it_says_so_and_ends_with_ctrl_c(trained: Path, drawn: Path, tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    from serving.served import ask
+
+    file = sorted((drawn / "images").iterdir())[0]
+    command = [sys.executable, "-m", "catpose.demo", "--checkpoint", str(trained / "best.ckpt"), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+                               env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})  # fmt: skip
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[2]
+        _, added = ask(f"{address}/pictures?name={file.name}", file.read_bytes())
+        _, found = ask(f"{address}/predict", {"picture": added["picture"], "model": str(trained / "best.ckpt")})
+        predict.main([str(file), "--checkpoint", str(trained / "best.ckpt"), "--out", str(tmp_path / "expected.json")])
+        (expected,) = json.loads((tmp_path / "expected.json").read_text())
+        assert np.allclose(np.ravel(found["keypoints"]), np.delete(expected["keypoints"], np.s_[2::3]), atol=0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert errors == ""
+    finally:
+        process.kill()
+    assert [path.name for path in tmp_path.iterdir()] == ["expected.json"]
