@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from catpose.errors import InputError, one_line
 from catpose.files import read_json
+from catpose.model.layouts import LAYOUTS, TIMM, Rules, assembled, differing_heads
 from catpose.model.normalisation import IMAGENET, JAX_VIT, described, normalisation
 from catpose.model.tensor_file import read_content, tensors_of
 from catpose.model.weights_file import shipped
@@ -35,54 +36,6 @@ LONGEST_CONFIG = 2**20
 # Below this part of the backbone's elements, a file belongs to another network and is refused.
 LEAST_MATCH = 0.5
 
-# Rules (pattern, replacement), applied in order, turn a layout's names into ours: `backbone.` and timm's name, or
-# `head.deconv` and `head.final`. The layout that fills most of the model is taken; the first, where several do.
-Rules = list[tuple[str, str]]
-_HEAD: Rules = [
-    (r"^(?:keypoint_)?(?:head\.)?deconv_layers\.", "head.deconv."),
-    (r"^(?:keypoint_)?(?:head\.)?final_layer\.", "head.final."),
-]
-# Three ConvModules (Conv2d, BatchNorm2d) for the stem; no place-holder where layer1's shortcut would pool (MMPose 1.3,
-# mmpose/models/backbones/resnet.py).
-_DEEP_STEM: Rules = [
-    (r"^backbone\.stem\.0\.conv\.", "backbone.conv1.0."),
-    (r"^backbone\.stem\.0\.bn\.", "backbone.conv1.1."),
-    (r"^backbone\.stem\.1\.conv\.", "backbone.conv1.3."),
-    (r"^backbone\.stem\.1\.bn\.", "backbone.conv1.4."),
-    (r"^backbone\.stem\.2\.conv\.", "backbone.conv1.6."),
-    (r"^backbone\.stem\.2\.bn\.", "backbone.bn1."),
-    (r"^backbone\.layer1\.0\.downsample\.1\.", "backbone.layer1.0.downsample.2."),
-    (r"^backbone\.layer1\.0\.downsample\.0\.", "backbone.layer1.0.downsample.1."),
-]
-# One list of blocks for all stages, and the layers of a block by number (torchvision/models/mobilenetv2.py); the first
-# block has no expansion.
-_MOBILENET_BLOCKS = [(stage, i) for stage, blocks in enumerate((1, 2, 3, 4, 3, 3, 1)) for i in range(blocks)]
-_MOBILENET: Rules = [
-    (r"^features\.0\.0\.", "conv_stem."),
-    (r"^features\.0\.1\.", "bn1."),
-    *[(rf"^features\.{n}\.conv\.", f"blocks.{s}.{i}.") for n, (s, i) in enumerate(_MOBILENET_BLOCKS, start=1)],
-    (r"^blocks\.0\.0\.0\.0\.", "blocks.0.0.conv_dw."),
-    (r"^blocks\.0\.0\.0\.1\.", "blocks.0.0.bn1."),
-    (r"^blocks\.0\.0\.1\.", "blocks.0.0.conv_pw."),
-    (r"^blocks\.0\.0\.2\.", "blocks.0.0.bn2."),
-    (r"^(blocks\.[1-6]\.\d)\.0\.0\.", r"\1.conv_pw."),
-    (r"^(blocks\.[1-6]\.\d)\.0\.1\.", r"\1.bn1."),
-    (r"^(blocks\.[1-6]\.\d)\.1\.0\.", r"\1.conv_dw."),
-    (r"^(blocks\.[1-6]\.\d)\.1\.1\.", r"\1.bn2."),
-    (r"^(blocks\.[1-6]\.\d)\.2\.", r"\1.conv_pwl."),
-    (r"^(blocks\.[1-6]\.\d)\.3\.", r"\1.bn3."),
-    (r"^", "backbone."),
-]
-TIMM = "timm or torchvision"
-LAYOUTS: dict[str, Rules] = {
-    TIMM: [(r"^", "backbone.")],
-    "catpose": [],
-    "official HRNet or SimpleBaseline": [*_HEAD, (r"^(?!head\.)", "backbone.")],
-    "MMPose": [*_HEAD, (r"^backbone\.last_norm\.", "backbone.norm.")],
-    "MMPose with a deep stem": [*_HEAD, *_DEEP_STEM],
-    "torchvision MobileNetV2": _MOBILENET,
-}
-
 
 def load_weights(model: nn.Module, weights: str) -> str:
     """Load `weights` into `model`'s backbone, and into its head where shapes fit; print and return a report.
@@ -94,9 +47,9 @@ def load_weights(model: nn.Module, weights: str) -> str:
             `std`.
         weights: `imagenet` for the weights that timm knows under `timm_name`, another of their tags (`a1_in1k`), the
             name of a file that comes with catpose (`weights_file.shipped`), or a file: timm's, torchvision's, a
-            checkpoint or weights file of ours, a checkpoint of the official HRNet or SimpleBaseline code or of MMPose,
-            as `.safetensors`, `.pth`, `.ckpt` or `.npz`. Names and shapes decide; ViTPose, say, is a starting point
-            only, since it pads its patches and has no class token.
+            checkpoint or weights file of ours, or a checkpoint in one of `LAYOUTS`, as `.safetensors`, `.pth`, `.pt`,
+            `.ckpt` or `.npz`. Names and shapes decide; ViTPose, say, is a starting point only, since it pads its
+            patches and has no class token.
 
     Raises:
         InputError: no network and nothing cached; no usable file; values that aren't finite floats; or less than
@@ -107,16 +60,16 @@ def load_weights(model: nn.Module, weights: str) -> str:
     source = tensors_of(content, file)
     if any(name.endswith("embedding/kernel") for name in source) and hasattr(_network(model), "load_pretrained"):
         source, config = _converted(file, model), JAX_VIT
-    source = {_bare(name): tensor for name, tensor in source.items() if "num_batches" not in name}
+    source, theirs = assembled({_bare(n): tensor for n, tensor in source.items() if "num_batches" not in n}, content)
     state = {_bare(name): tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     state = {name: tensor for name, tensor in state.items() if name.startswith(("backbone.", "head."))}
 
     found = {layout: _in_our_names(source, rules, state, model) for layout, rules in LAYOUTS.items()}
     layout = max(LAYOUTS, key=lambda layout: _agreement(found[layout], state))
     named = found[layout]
-    by_name = ""
-    if layout == "catpose":
-        named, by_name = _head_by_name(named, state, content, model, file)
+    theirs = _keypoints_of(content, file) if layout == "catpose" else theirs
+    ours: Skeleton = getattr(model, "skeleton", AP10K)
+    named, by_name = (named, "") if theirs is None else _head_by_name(named, state, theirs, ours)
     fit = _fitting(named, state)
     backbone = {name: tensor.numel() for name, tensor in state.items() if name.startswith("backbone.")}
     part = sum(backbone[name] for name in fit if name in backbone) / sum(backbone.values())
@@ -133,7 +86,8 @@ def load_weights(model: nn.Module, weights: str) -> str:
             state[name].copy_(value)
         for name, value in scale.items():
             getattr(model, name).copy_(value)
-    lines = _report(f"weights from {file} ({layout})", state, named, fit) + ([by_name] if by_name else [])
+    lines = _report(f"weights from {file} ({layout})", state, named, fit)
+    lines += filter(None, (by_name, differing_heads(source, _network(model))))
     if isinstance(content, dict) and content.get("trained_on"):
         lines.append(f"trained on {one_line(content['trained_on'])[:300]}")
     report = "\n  ".join([*lines, f"pictures are scaled by {described(scale)} ({whose})"])
@@ -159,34 +113,37 @@ def _normalisation(
     return own, "the backbone's, since the file doesn't tell"
 
 
-def _head_by_name(
-    named: dict[str, Tensor], state: dict[str, Tensor], content: object, model: nn.Module, file: Path
-) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a checkpoint of ours, the last convolution's rows put where the model has the same keypoints.
-
-    Returns:
-        the tensors, as they are where both have one skeleton or the file doesn't know its own; what was done, "" for
-        nothing.
-    """
-    ours: Skeleton = getattr(model, "skeleton", AP10K)
+def _keypoints_of(content: object, file: Path) -> tuple[str, ...] | None:
+    """Those of a checkpoint of ours; None of a file that isn't one."""
     if not isinstance(content, dict) or "catpose" not in content:
-        return named, ""
+        return None
     try:
-        theirs = Skeleton.from_plain(content["skeleton"]) if "skeleton" in content else AP10K
+        return (Skeleton.from_plain(content["skeleton"]) if "skeleton" in content else AP10K).names
     except InputError as error:
         raise InputError(f"{file}: {error}; {REMEDY}") from None
+
+
+def _head_by_name(
+    named: dict[str, Tensor], state: dict[str, Tensor], theirs: tuple[str, ...], ours: Skeleton
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file, the last convolution's rows put where the model has the same keypoints.
+
+    Args:
+        theirs: the names of the file's keypoints.
+
+    Returns:
+        the tensors, as they are where both have the same keypoints; what was done, "" for nothing.
+    """
     last = [name for name in ("head.final.weight", "head.final.bias") if name in named and name in state]
-    shared = [name for name in ours.names if name in theirs.names]
-    if ours.names == theirs.names or any(
-        len(named[name]) != len(theirs) or named[name].shape[1:] != state[name].shape[1:] for name in last
-    ):
+    shared = [name for name in ours.names if name in theirs]
+    if ours.names == theirs or any(named[name].shape != (len(theirs), *state[name].shape[1:]) for name in last):
         return named, ""
-    to, of = ours.indices(*shared), theirs.indices(*shared)
+    to, of = ours.indices(*shared), [theirs.index(name) for name in shared]
     renamed = dict(named)
     for name in last:
         renamed[name] = state[name].detach().clone()
         renamed[name][to] = named[name][of].to(renamed[name])
-    new = [name for name in ours.names if name not in theirs.names]
+    new = [name for name in ours.names if name not in theirs]
     starts = f"; at their random start: {', '.join(new)}" if new else ""
     return renamed, f"heatmaps by name: {len(shared)} of {len(ours)} keypoints from the file's {len(theirs)}{starts}"
 
