@@ -17,6 +17,10 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.run.training import train
 
     trained = train(sys.argv[1:] if argv is None else argv)
+    if trained.is_first:
+        from catpose.cost.complexity import write_complexity
+
+        write_complexity(trained.model, trained.input_size, trained.run.complexity)
     print(closing_table(trained.score, trained.steps, str(trained.best), trained.run.path))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from catpose.errors import Parser, command, natural
 
 if TYPE_CHECKING:
-    from catpose.cost.profiling import Cost
+    from catpose.cost.record import Cost
     from catpose.cost.runtime import RunTime
 
 MOST_THREADS = 1024
@@ -115,7 +115,7 @@ def measured(options: argparse.Namespace, settings: list[str]) -> Cost:
 def conclude(args: list[str], cost: Cost | None, runs: list[RunTime], out: Path | None) -> None:
     """Print the profile; write it with its figures where a folder is asked for."""
     from catpose.cost.figure import figures
-    from catpose.cost.profiling import Profile
+    from catpose.cost.record import Profile
     from catpose.cost.table import profile_text
     from catpose.files import atomic_write
     from catpose.run.provenance import provenance

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.data.slices import slices
     from catpose.files import require_writable, write_json
     from catpose.run.checkpoint import load_model
-    from catpose.run.evaluation import read_results
+    from catpose.run.scoring import read_results
     from catpose.score.ap import count
     from catpose.score.pairs import paired_alike
 
@@ -114,7 +114,8 @@ def _parser() -> Parser:
 
 def _scored(arguments: argparse.Namespace, split: CocoSplit, loaded: Loaded | None) -> tuple[Detections, Score]:
     """The checkpoint's detections, or those of the results file, and their score."""
-    from catpose.run.evaluation import detect, read_results, score
+    from catpose.run.evaluation import detect
+    from catpose.run.scoring import read_results, score
 
     if loaded is None:
         detections = read_results(arguments.predictions, split)
@@ -175,7 +176,8 @@ def _print_under_boxes(
     from catpose.analysis.compare import evaluate_runs
     from catpose.data.boxes import boxes_lines, with_boxes
     from catpose.files import write_json
-    from catpose.run.evaluation import detect, score, scored_by_box
+    from catpose.run.evaluation import detect, scored_by_box
+    from catpose.run.scoring import score
     from catpose.run.table import score_table
 
     model, settings = loaded

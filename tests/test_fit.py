@@ -52,7 +52,7 @@ def test_every_file_of_the_run_is_named_and_there(trained: Path) -> None:
     assert named == files
     assert {Path(name).name for name in named} == {
         "config.yaml", "run.json", "metrics.csv", "log.txt", "best.ckpt", "last.ckpt", "val_results.json",
-        "val_score.json",
+        "val_score.json", "complexity.json",
     }  # fmt: skip
 
 

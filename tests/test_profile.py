@@ -8,7 +8,7 @@ import pytest
 import torch
 from refused import refused, says
 
-from catpose.cost.profiling import read_profile
+from catpose.cost.record import read_profile
 from catpose.profile import main, naturals
 
 QUICK = ("--device", "cpu", "--seconds", "0", "--batch-sizes", "2")

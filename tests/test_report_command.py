@@ -6,6 +6,8 @@ import functools
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +94,13 @@ def test_the_published_complexity_is_reproduced_to_the_digit(made: Path) -> None
     page = text((made / "index.html").read_text(encoding="utf-8"))
     assert "34.0 M 7.28 G 34.0 M 7.28 G 7.27 G" in page
     assert "68.64 M 17.02 G 68.64 M 17.02 G 16.99 G" in page
+
+
+def test_a_page_needs_no_torch() -> None:
+    """Which takes longer to import than the page of a small run to be made."""
+    heavy = ("torch", "lightning", "timm", "albumentations")
+    code = f"import sys, catpose.page.report; assert not sys.modules.keys() & {{*{heavy}}}"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.slow

@@ -9,17 +9,23 @@ modules that the tool knows is not.
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import math
 from collections import Counter
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from catpose.cost.metrics import RELU, evaluated, macs, traced
-from catpose.cost.values import Count, Text
+from catpose.cost.record import Complexity, Part
+from catpose.errors import one_line
+from catpose.files import write_json
 from catpose.model.pose import PoseModel
+
+log = logging.getLogger("catpose")
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 NORMS = (
@@ -33,31 +39,6 @@ POOLS = (
     *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
 )
 COUNTED = (*CONVOLUTIONS, nn.Linear, *NORMS, *RELUS, *POOLS, nn.Upsample)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Modules of a model that follow each other."""
-
-    name: Text  # the module's own, `backbone.layer1`; of several in a row `backbone.stem`, `head.deconvolution 1`
-    params: Count
-    macs: Count  # fvcore's
-    published_macs: Count  # in the published convention
-
-
-@dataclass(frozen=True)
-class Complexity:
-    """One crop's way to its heatmaps, without the flip test's second pass."""
-
-    width_px: Count
-    height_px: Count
-    parts: tuple[Part, ...]  # in the order of the data; they add up to the totals
-    params: Count
-    macs: Count
-    published_macs: Count
-    published_kinds: dict[Text, Count]  # published_macs by kind of module
-    left_out: dict[Text, Count]  # operations that fvcore doesn't count: how often they run
-    unseen: dict[Text, Count]  # operations outside of the modules that the convention knows: their fvcore multiply–adds
 
 
 def complexity(model: PoseModel, input_size: tuple[int, int]) -> Complexity:
@@ -107,6 +88,23 @@ def complexity(model: PoseModel, input_size: tuple[int, int]) -> Complexity:
         | ({RELU: counts[""][RELU]} if counts[""][RELU] else {}),
         unseen={_plain(name): int(n) for name, n in unseen.most_common()},
     )
+
+
+def write_complexity(model: PoseModel, input_size: tuple[int, int], file: Path) -> None:
+    """Write what a model costs for whoever reads the run's folder without building it, such as `report`.
+
+    A model that fvcore can't follow has no such file.
+
+    Args:
+        input_size: (width, height) of the crop, px.
+        file: complexity.json.
+    """
+    try:
+        counted = complexity(model, input_size)
+    except Exception as error:  # whatever a model of one's own does while it is traced
+        log.info("multiply–adds aren't counted: %s", one_line(error)[:160])
+        return
+    write_json(file, dataclasses.asdict(counted))
 
 
 def parts_of(model: PoseModel) -> dict[str, list[str]]:

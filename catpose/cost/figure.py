@@ -23,10 +23,7 @@ from catpose.figures.canvas import (
 )
 
 if TYPE_CHECKING:
-    from catpose.cost.complexity import Complexity
-    from catpose.cost.profiling import Cost
-    from catpose.cost.timing import Timing
-    from catpose.cost.training_step import TrainingStep
+    from catpose.cost.record import Complexity, Cost, Timing, TrainingStep
 
 PHASE_COLOURS = {
     "waiting for data": GREY,

@@ -1,78 +1,28 @@
-"""What a configuration costs, as one record: measured, written as profile.json, read again."""
+"""What a configuration costs, measured as one record (`catpose.cost.record`)."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from catpose.cost.complexity import Complexity, complexity
+from catpose.cost.complexity import complexity
 from catpose.cost.memory import is_out_of_memory
-from catpose.cost.runtime import RunTime
-from catpose.cost.timing import Timing, half_of, name_of, time_predictions
-from catpose.cost.training_step import (
-    TrainingStep,
-    largest_prediction_batch,
-    largest_training_batch,
-    time_training,
-)
-from catpose.cost.values import Count, Text
+from catpose.cost.record import Cost, Timing, TrainingStep
+from catpose.cost.timing import half_of, name_of, time_predictions
+from catpose.cost.training_step import largest_prediction_batch, largest_training_batch, time_training
 from catpose.data.datamodule import CatDataModule
-from catpose.errors import InputError, one_line
-from catpose.files import LARGEST_RECORD, as_record, read_json, write_json
 from catpose.machine import usable_cores
 from catpose.model.pose import PoseModel
 from catpose.run.checkpoint import require_fit
 from catpose.run.cli import FitCLI, input_error
-from catpose.run.provenance import Provenance
 
-#: A profile.json of another shape has another number.
-FORMAT = 1
 #: Of the budget for one measurement, that of the training steps, whose times vary more.
 TRAINING_BUDGETS = 4
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a model costs on a device."""
-
-    model: Text  # its class
-    settings: dict[str, Any]  # every setting of `fit`, defaults included
-    device: Text
-    threads: Count  # of torch, on the CPU
-    complexity: Complexity
-    predictions: tuple[Timing, ...]
-    training: TrainingStep | None
-    largest_training_batch: Count | None  # that fits; None where it wasn't looked for
-    largest_prediction_batch: Count | None
-    notes: tuple[Text, ...]  # what could not be measured, and why
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The content of a profile.json."""
-
-    provenance: Provenance
-    cost: Cost | None
-    runs: tuple[RunTime, ...]
-    format: Count = FORMAT
-
-    def write(self, folder: Path) -> Path:
-        """Write profile.json, whole or not at all.
-
-        Raises:
-            InputError: the folder can't be written to.
-        """
-        write_json(folder / "profile.json", dataclasses.asdict(self))
-        return folder / "profile.json"
 
 
 def measure(
@@ -180,19 +130,3 @@ def build(cli: FitCLI) -> tuple[PoseModel, CatDataModule]:
     except (MisconfigurationException, ImportError, RuntimeError, ValueError, TypeError) as error:
         raise input_error(error, cli.config.trainer) from error
     return built.model, built.data
-
-
-def read_profile(path: Path) -> Profile:
-    """What `Profile.write` wrote, each value checked; nothing in the file is executed.
-
-    Raises:
-        InputError: as `read_json`, or no profile.
-    """
-    try:
-        content = read_json(path, LARGEST_RECORD)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise ValueError(f"its format is not {FORMAT}")
-        return as_record(Profile, content)
-    except ValueError as error:
-        why = one_line(error)[:120]
-        raise InputError(f"{path}: is no profile ({why}); make it again with catpose.profile") from None

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING
 from catpose.text import table
 
 if TYPE_CHECKING:
-    from catpose.cost.complexity import Complexity
-    from catpose.cost.profiling import Cost, Profile
+    from catpose.cost.record import Complexity, Cost, Profile, Timing, TrainingStep
     from catpose.cost.runtime import RunTime, Spread
-    from catpose.cost.timing import Timing
-    from catpose.cost.training_step import TrainingStep
 
 #: The report, 5.2, word for word; and its figures as what they are, seconds an iteration.
 PUBLISHED_RUN_TIME = (

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,32 +17,13 @@ from torch import Tensor
 
 from catpose.cost.memory import is_out_of_memory, peak_mb
 from catpose.cost.metrics import evaluated, times_ms
-from catpose.cost.values import Amount, Count, Text
+from catpose.cost.record import Timing
 from catpose.errors import InputError, nearest, one_line
 from catpose.model.pose import Batch, PoseModel
 
 KINDS = ("heatmaps", "keypoints", "keypoints, flip test")
 LEAST, MOST = 5, 1000  # batches that are timed; a budget of time lies in between
 LARGEST_UNASKED = 64  # the last batch where nobody asked for sizes
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Predictions of one kind."""
-
-    kind: Text  # one of KINDS
-    batch_size: Count
-    precision: Text  # "float32", or with autocast "bfloat16" or "float16"
-    compiled: bool
-    p50_ms: Amount
-    p95_ms: Amount
-    n: Count  # batches timed
-    images_per_s: Amount
-    peak_mb: Amount | None  # of the GPU's memory, the model's included; None elsewhere
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"no batch has {self.batch_size} crops")
 
 
 def find_device(name: str) -> torch.device:

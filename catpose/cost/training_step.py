@@ -8,7 +8,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from torch.utils.data import DataLoader
 
 from catpose.cost.memory import IN_MEMORY, LARGEST, ON_GPU, has_room, largest, peak_mb
 from catpose.cost.metrics import WARM_UP_PASSES, synchronise
+from catpose.cost.record import Phase, TrainingStep
 from catpose.cost.timing import made_up_batch, percentiles, rate
-from catpose.cost.values import Amount, Count, Text
 from catpose.data.datamodule import CatDataModule
 from catpose.model.pose import Batch, PoseModel
 
@@ -42,36 +41,6 @@ _ACTIONS = {
     "backward": "backward",
     "optimizer_step": "optimiser",
 }
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Part of a training step."""
-
-    name: Text  # one of PHASES
-    median_ms: Amount
-    share: Amount  # of the time of all steps
-
-
-@dataclass(frozen=True)
-class TrainingStep:
-    """Training steps of `fit`'s own loop, without its loggers and validations."""
-
-    batch_size: Count
-    data: Text | None  # the folder; None where the crops were made up, and none waited for
-    workers: Count | None  # loading processes; None as `data`
-    precision: Text  # Lightning's name of it; until 0.1.0 "float32", "bfloat16" or "float16"
-    phases: tuple[Phase, ...]
-    p50_ms: Amount
-    p95_ms: Amount
-    n: Count  # steps timed
-    images_per_s: Amount
-    peak_mb: Amount | None  # None where nobody tells
-    peak_is: Text  # what `peak_mb` is of
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"no batch has {self.batch_size} crops")
 
 
 class Phases(Profiler):

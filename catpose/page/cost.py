@@ -11,9 +11,8 @@ import numpy as np
 from catpose.analysis.rendering import mark
 from catpose.analysis.report import Report
 from catpose.analysis.statistics import ALPHA, pareto_front
-from catpose.cost.complexity import Complexity, complexity
 from catpose.cost.figure import figures
-from catpose.cost.profiling import Profile
+from catpose.cost.record import Complexity, Profile
 from catpose.cost.runtime import RunTime, run_time
 from catpose.cost.table import (
     PUBLISHED_RUN_TIME,
@@ -26,12 +25,10 @@ from catpose.cost.table import (
 )
 from catpose.figures.configurations import Mark
 from catpose.figures.pareto import draw_pareto
-from catpose.model.backbones.resnet import ResNet
-from catpose.model.bounded import bounded_building, bounded_outputs
 from catpose.page.html import Answer, Block, Figure, Listing, Section, Table, Text
 from catpose.page.results import read_published
 from catpose.page.run_folder import Run, Runs, runs_of
-from catpose.run.checkpoint import described_model
+from catpose.run.directory import RunDirectory
 from catpose.skeleton import Skeleton
 from catpose.text import fraction, interval
 
@@ -71,6 +68,15 @@ def price(runs: Sequence[Run], skeleton: Skeleton, trusted: tuple[str, ...] = ()
 
 
 def _counted(run: Run, skeleton: Skeleton, trusted: tuple[str, ...]) -> Complexity | None:
+    """What `fit` counted at its end; of a run that has no such file, counted here."""
+    written = RunDirectory(run.path).complexity
+    if written.exists():
+        return Complexity.read(written)
+    # Here, since torch takes longer to import than the page to be made.
+    from catpose.cost.complexity import complexity
+    from catpose.model.bounded import bounded_building, bounded_outputs
+    from catpose.run.checkpoint import described_model
+
     file = run.path / "config.yaml"
     try:
         with bounded_building(*LARGEST), bounded_outputs():
@@ -156,27 +162,16 @@ def _marks(report: Report, prices: Prices) -> list[Mark]:
 
 
 def _published_blocks() -> list[Table]:
-    """The published complexity, row by row, counted again here."""
+    """The published complexity, row by row, beside what catpose counts of the same networks."""
     made = []
     for table in read_published():
         if not table.get("complexity"):
             continue
-        rows = []
-        for row in table["rows"]:
-            settings = row["settings"]
-            counted = complexity(ResNet(settings["model.depth"], weights=None), tuple(settings["data.input_size"]))
-            rows.append((*row["cells"], *published_figures(counted), f"{counted.macs / 1e9:.2f} G"))
+        rows = [(*row["cells"], *row["counted"]) for row in table["rows"]]
         header = (*table["columns"], "ours: parameters", "published convention", "fvcore alone")
         note = str(table["contradiction"]).strip()
         made.append(Table(f"{table['title']} ({table['source']})", header, rows, note))
     return made
-
-
-def published_figures(counted: Complexity) -> tuple[str, str]:
-    """Parameters and multiply–adds as the published tables print them: two digits after the point, no last zero."""
-    figures = (counted.params / 1e6, counted.published_macs / 1e9)
-    millions, billions = (f"{round(value, 2):g}" if round(value, 2) % 1 else f"{value:.1f}" for value in figures)
-    return f"{millions} M", f"{billions} G"
 
 
 def _run_times(report: Report, prices: Prices) -> list[Table]:

@@ -12,7 +12,7 @@ from catpose.analysis.configurations import evaluated, gather
 from catpose.analysis.diagnosis import diagnose, varied
 from catpose.analysis.report import Report
 from catpose.analysis.report import report as report_of
-from catpose.cost.profiling import read_profile
+from catpose.cost.record import read_profile
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.data.slices import slices

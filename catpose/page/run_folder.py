@@ -12,10 +12,9 @@ from typing import Any
 from catpose.analysis.configurations import Configuration, Training
 from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.errors import InputError
-from catpose.run.directory import RunDirectory
-from catpose.run.ending import lacking
-from catpose.run.evaluation import read_results
+from catpose.run.directory import RunDirectory, lacking
 from catpose.run.provenance import Start, versions_of
+from catpose.run.scoring import read_results
 from catpose.score.protocol import EvaluationProtocol, Score
 
 #: No run has so many epochs.

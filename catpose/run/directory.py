@@ -5,6 +5,7 @@
     metrics.csv     one row an epoch, and one for each validation within it
     log.txt         one line an event
     best.ckpt       the model of the best validation AP      last.ckpt   the last finished epoch
+    complexity.json the finished model's parameters and multiply–adds
     val_results.json, val_score.json      the last validation's detections, and their score with its protocol
     stop            made by whoever wants the run to end after its epoch; gone when it has
     wandb/          W&B's own files      .lock   held by the process at work here
@@ -21,7 +22,7 @@ import dataclasses
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ FILES = (
     "last.ckpt",
     "val_results.json",
     "val_score.json",
+    "complexity.json",
     "run.json",
 )
 
@@ -106,7 +108,7 @@ class RunDirectory:
         self.metrics, self.log = path / "metrics.csv", path / "log.txt"
         self.best, self.last = path / "best.ckpt", path / "last.ckpt"
         self.val_results, self.val_score = path / "val_results.json", path / "val_score.json"
-        self.stop = path / "stop"
+        self.complexity, self.stop = path / "complexity.json", path / "stop"
         self._remedy = remedy
         self._new_id = wandb_id or secrets.token_hex(4)
         self._is_new = False  # whether this start made the run
@@ -264,6 +266,27 @@ class RunDirectory:
                 " go on under these with --new-lineage, and no comparison will count it with the runs of either"
             )
         return self.lineages + bool(differing)
+
+
+def lacking(settings: Mapping[str, Any], history: Sequence[Mapping[str, str]]) -> str | None:
+    """What a run hasn't trained of that which its settings ask, "2 of 30 epochs" for example; None where it is whole.
+
+    Args:
+        settings: by dotted name.
+        history: its rows, an epoch each.
+    """
+    epochs, steps = (settings.get(f"trainer.{key}") for key in ("max_epochs", "max_steps"))
+    numbers = [int(row["epoch"]) for row in history]
+    if numbers and numbers == [*range(len(numbers))] and isinstance(steps, int) and steps > 0:
+        done = float(history[-1].get("step") or 0)
+        if done >= steps:
+            return None
+        if not isinstance(epochs, int) or epochs < 1:
+            return f"{done:g} of {steps} steps"
+    if not isinstance(epochs, int) or epochs < 1:
+        return f"{len({*numbers})} epochs, and its settings name no number of them"
+    done = len({number for number in numbers if number < epochs})
+    return None if done == epochs else f"{done} of {epochs} epochs"
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,27 +14,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from catpose.run.directory import RunDirectory
 
 log = logging.getLogger("catpose")
-
-
-def lacking(settings: Mapping[str, Any], history: Sequence[Mapping[str, str]]) -> str | None:
-    """What a run hasn't trained of that which its settings ask, "2 of 30 epochs" for example; None where it is whole.
-
-    Args:
-        settings: by dotted name.
-        history: its rows, an epoch each.
-    """
-    epochs, steps = (settings.get(f"trainer.{key}") for key in ("max_epochs", "max_steps"))
-    numbers = [int(row["epoch"]) for row in history]
-    if numbers and numbers == [*range(len(numbers))] and isinstance(steps, int) and steps > 0:
-        done = float(history[-1].get("step") or 0)
-        if done >= steps:
-            return None
-        if not isinstance(epochs, int) or epochs < 1:
-            return f"{done:g} of {steps} steps"
-    if not isinstance(epochs, int) or epochs < 1:
-        return f"{len({*numbers})} epochs, and its settings name no number of them"
-    done = len({number for number in numbers if number < epochs})
-    return None if done == epochs else f"{done} of {epochs} epochs"
 
 
 class EndedBySIGTERM(Callback):

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,26 +17,13 @@ from torch.utils.data import DataLoader
 from catpose.data.boxes import Boxes
 from catpose.data.by_picture import Batches, PictureDataset, as_it_is
 from catpose.data.cache import open_pictures
-from catpose.data.coco_split import CocoSplit, split_hash
+from catpose.data.coco_split import CocoSplit
 from catpose.data.datamodule import default_workers, for_workers
 from catpose.data.dataset import CropDataset, labelled
 from catpose.errors import InputError, one_line
-from catpose.files import read_json
-from catpose.instances import Instances
 from catpose.model.pose import PoseModel
-from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
-from catpose.score.full import evaluate
 from catpose.score.metric import KeypointAP, scored
-from catpose.score.protocol import (
-    AS_GIVEN,
-    MEAN_CONFIDENCE,
-    NMS_CROP,
-    NMS_UNKNOWN,
-    TIMES_BOX,
-    EvaluationProtocol,
-    Score,
-)
 from catpose.skeleton import Skeleton
 
 #: Takes the place of a picture in `CocoSplit.images`, its pixels (height, width, 3) uint8 RGB, and its detections.
@@ -158,41 +144,3 @@ class _Shown(Callback):
             found = np.where(np.isfinite(poses).all(axis=-1, keepdims=True), poses, 0)
             detections = scored(self._split, np.array(rows), found, self._input_size)
             self._show(index, np.ascontiguousarray(picture[..., :3]), detections)
-
-
-def read_results(path: Path, truth: Instances) -> Detections:
-    """The detections of a COCO results file.
-
-    Raises:
-        InputError: as `read_json`, no results, or those of other images.
-    """
-    return Detections.from_results(read_json(path), truth, str(path))
-
-
-def score(split: CocoSplit, detections: Detections, flip_test: bool | None, box_source: str | None = None) -> Score:
-    """Every metric of detections on a labelled split, AP as pycocotools agrees, with their protocol.
-
-    Args:
-        box_source: what boxes they were made from other than the split's; None: its own, where `flip_test` is known.
-        flip_test: whether the detections were made with it; None for those of a file of unknown making.
-
-    Raises:
-        InputError: the split has no labels.
-        RuntimeError: pycocotools finds other values, which is a bug of ours.
-    """
-    if not split.has_keypoints:
-        raise InputError(f"{split.file}: holds no keypoints to score against; use python -m catpose.predict")
-    values = evaluate(split, detections, draws=0).values
-    reference = cocoeval(split.coco, detections.to_results(), split.skeleton, per_keypoint=True, area=split.area_rule)
-    require_agreement(values, reference)
-    protocol = EvaluationProtocol.of(
-        split,
-        detections,
-        split=split.file.stem,
-        split_hash=split_hash(split),
-        box_source=box_source or ("ground truth" if flip_test is not None else "unknown"),
-        flip_test=flip_test,
-        score_rule=TIMES_BOX if box_source else MEAN_CONFIDENCE if flip_test is not None else AS_GIVEN,
-        nms_area=NMS_CROP if box_source or flip_test is not None else NMS_UNKNOWN,
-    )
-    return Score(values, protocol)

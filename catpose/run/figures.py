@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from catpose.instances import Instances
 from catpose.run.directory import RunDirectory
-from catpose.run.evaluation import read_results
+from catpose.run.scoring import read_results
 from catpose.score.calibration import reliability
 from catpose.score.detections import Detections
 from catpose.score.error_types import error_types

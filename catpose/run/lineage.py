@@ -7,15 +7,9 @@ A lineage is a run's starts under settings that give the same numbers. A run tha
 from __future__ import annotations
 
 import inspect
-import math
 from typing import Any
 
-import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
-
-from catpose.data.datamodule import CatDataModule
 from catpose.errors import one_line
-from catpose.model.pose import PoseModel
 from catpose.model.schedule import depends_on_the_end
 
 #: Settings that change no number of metrics.csv but times: each is tried on an interrupted run in
@@ -32,8 +26,6 @@ FREE = (
 
 #: What runs did before there was such a setting, where that is not its default.
 BEFORE = {"data.area": "file"}
-#: The classes whose arguments are a group of settings.
-OWNERS = {"model": PoseModel, "data": CatDataModule}
 
 
 def is_free(key: str, value: Any) -> bool:
@@ -65,10 +57,15 @@ def _shown(value: Any, is_there: bool) -> str:
 
 def _before(key: str) -> Any:
     """What a run did that knew no setting of this name: its default, which changes nothing where it is new."""
+    # Here, since whoever reads a run's folder imports this module, and few need torch for it.
+    from catpose.data.datamodule import CatDataModule
+    from catpose.model.pose import PoseModel
+
     group, *path = key.split(".")
-    if key in BEFORE or group not in OWNERS:
+    owner = {"model": PoseModel, "data": CatDataModule}.get(group)  # whose arguments the group's settings are
+    if key in BEFORE or owner is None:
         return BEFORE.get(key)
-    defaults = inspect.signature(OWNERS[group]).parameters
+    defaults = inspect.signature(owner).parameters
     value = defaults[path[0]].default if path[0] in defaults else None
     for name in path[1:]:
         value = getattr(value, name, None)
@@ -96,35 +93,3 @@ def _is_foreign(key: str, value: Any) -> bool:
     if isinstance(value, dict):
         return any(_is_foreign(*part) for part in value.items())
     return isinstance(value, list) and any(_is_foreign("", part) for part in value)
-
-
-class NewLineage(Callback):
-    """Gives a run that goes on under other settings the optimiser's of now; Lightning restores those of before.
-
-    The schedule stands where the finished epochs have brought it, also where an epoch now has another number of steps.
-    An optimiser of another kind begins without what the one before had gathered.
-
-    Args:
-        renewed: whether the settings are others. The first process tells all.
-    """
-
-    def __init__(self, renewed: bool) -> None:
-        self.renewed = renewed
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        ours = type(pl_module).configure_optimizers is PoseModel.configure_optimizers
-        if not trainer.strategy.broadcast(self.renewed) or not ours:
-            return
-        now: Any = pl_module.configure_optimizers()
-        groups, new_groups = trainer.optimizers[0].param_groups, now["optimizer"].param_groups
-        if groups[0].keys() != new_groups[0].keys():
-            trainer.optimizers[0].state.clear()
-        scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
-        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)  # of an epoch
-        scheduler.last_epoch = trainer.current_epoch * steps
-        scheduler.base_lrs = now["lr_scheduler"]["scheduler"].base_lrs
-        scheduler._last_lr = [rate * scheduler.lr_lambdas[0](scheduler.last_epoch) for rate in scheduler.base_lrs]
-        for group, new, rate in zip(groups, new_groups, scheduler._last_lr, strict=True):
-            parameters = group["params"]
-            group.clear()
-            group.update(new, params=parameters, lr=rate)

@@ -22,6 +22,7 @@ from catpose.data.turned import turned_findings
 from catpose.errors import INTERRUPTED, TERMINATED, InputError, printable
 from catpose.fence import Superseded
 from catpose.instances import AreaRule
+from catpose.model.pose import PoseModel
 from catpose.plain_yaml import dump_yaml
 from catpose.run.batch_of_one import BatchOfOne
 from catpose.run.callbacks import BestAndLast, History, Overlays, ResumedAtEpochEnd, Validation
@@ -31,7 +32,7 @@ from catpose.run.directory import RunDirectory
 from catpose.run.divergence import Divergence
 from catpose.run.ending import EndedBySIGTERM, WholeEpochs
 from catpose.run.figures import FinalFigures
-from catpose.run.lineage import NewLineage
+from catpose.run.new_lineage import NewLineage
 from catpose.run.outlook import Outlook
 from catpose.run.wandb import closed_wandb
 from catpose.run.wandb_logger import GuardedWandbLogger
@@ -48,6 +49,9 @@ class Trained:
     score: Score | None  # the last validation's; None where there was none
     steps: int
     best: BestAndLast
+    model: PoseModel
+    input_size: tuple[int, int]  # width and height of its crops, px
+    is_first: bool  # of the run's processes: the one that writes
 
 
 def train(args: list[str]) -> Trained:
@@ -112,7 +116,8 @@ def train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: lis
         if first:
             run.discard()
         raise
-    return Trained(run, Score.read(run.val_score) if run.val_score.exists() else None, cli.trainer.global_step, best)
+    score = Score.read(run.val_score) if run.val_score.exists() else None
+    return Trained(run, score, cli.trainer.global_step, best, cli.model, cli.datamodule.input_size, first)
 
 
 def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:

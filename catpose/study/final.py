@@ -156,7 +156,7 @@ def _test(
     Returns:
         its finished trainings with their evaluation on these images; with no AP where nothing is labelled.
     """
-    from catpose.run.evaluation import score
+    from catpose.run.scoring import score
 
     tested = []
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,7 @@ from typing import Literal
 
 from catpose.errors import BAD_INPUT, LONGEST_REASON, InputError, one_line
 from catpose.files import LARGEST_RECORD, read_json
-from catpose.run.directory import RunDirectory
-from catpose.run.ending import lacking
+from catpose.run.directory import RunDirectory, lacking
 from catpose.score.protocol import Score
 from catpose.study.stored import Outcome
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catpose.cost.complexity import complexity
+from catpose.cost.complexity import complexity, write_complexity
 from catpose.cost.metrics import gmacs, params_m
+from catpose.cost.record import Complexity
 from catpose.cost.table import published_lines
+from catpose.errors import InputError
 from catpose.model.backbones.hrnet import HRNet
 from catpose.model.backbones.pyramid import FeaturePyramid
 from catpose.model.backbones.resnest import ResNeSt
@@ -19,6 +22,8 @@ from catpose.model.backbones.timm_backbone import TimmBackbone
 from catpose.model.backbones.vit import ViT
 from catpose.model.head import DeconvolutionHead
 from catpose.model.pose import PoseModel
+from catpose.page.results import read_published
+from catpose.run.checkpoint import described_model
 
 
 class Own(PoseModel):
@@ -56,6 +61,34 @@ def test_the_published_lines_are_reproduced(model: Any, arguments: dict, flops: 
     counted = complexity(model(**arguments, weights=None), (256, 256))
     lines = ("Input shape: (1, 3, 256, 256)", f"Flops: {flops} GFLOPs", f"Params: {params} M")
     assert published_lines(counted) == lines
+
+
+@pytest.mark.parametrize("depth", [50, pytest.param(152, marks=pytest.mark.slow)])
+def test_what_the_page_has_beside_the_published_is_counted(depth: int) -> None:
+    """published.yaml keeps it, since a page is made faster than a ResNet is built."""
+    rows = [row for table in read_published() if table.get("complexity") for row in table["rows"]]
+    (row,) = (row for row in rows if row["settings"]["model.depth"] == depth)
+    counted = complexity(ResNet(depth, weights=None), tuple(row["settings"]["data.input_size"]))
+    params, published, ours = (float(cell.split()[0]) for cell in row["counted"])
+    assert params == round(counted.params / 1e6, 2)
+    assert published == round(counted.published_macs / 1e9, 2)
+    assert ours == round(counted.macs / 1e9, 2)
+
+
+def test_what_fit_leaves_is_read_without_the_model(trained: Path, tmp_path: Path) -> None:
+    model, settings = described_model((trained / "config.yaml").read_text())
+    written = Complexity.read(trained / "complexity.json")
+    assert written == complexity(model, tuple(settings["data"]["input_size"]))
+    (tmp_path / "complexity.json").write_text('{"width_px": -1}')
+    with pytest.raises(InputError, match=r"complexity.json: is damaged .*; delete it, and the model is counted again"):
+        Complexity.read(tmp_path / "complexity.json")
+
+
+def test_a_model_that_cannot_be_followed_leaves_no_file(tmp_path: Path) -> None:
+    model = Own(Functional(), 6)
+    model.backbone.forward = lambda picture: picture.nonsense  # type: ignore[method-assign]
+    write_complexity(model, (32, 64), tmp_path / "complexity.json")
+    assert not [*tmp_path.iterdir()]
 
 
 MODELS = [

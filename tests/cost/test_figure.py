@@ -6,9 +6,8 @@ import dataclasses
 
 import pytest
 
-from catpose.cost.complexity import Complexity, Part
 from catpose.cost.figure import draw_parts, draw_speed, draw_training, figures
-from catpose.cost.profiling import Cost, Profile
+from catpose.cost.record import Complexity, Cost, Part, Phase, Profile, Timing, TrainingStep
 from catpose.cost.runtime import RunTime, Spread
 from catpose.cost.table import (
     milliseconds,
@@ -20,8 +19,8 @@ from catpose.cost.table import (
     run_time_table,
     training_table,
 )
-from catpose.cost.timing import KINDS, Timing
-from catpose.cost.training_step import PHASES, Phase, TrainingStep
+from catpose.cost.timing import KINDS
+from catpose.cost.training_step import PHASES
 
 PARTS = (Part("backbone.stem", 1_000, 30_000_000, 31_000_000), Part("head.final", 4_369, 0, 17_895_424))
 COMPLEXITY = Complexity(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from catpose.cost.profiling import Profile, measure, read_profile
+from catpose.cost.profiling import measure
+from catpose.cost.record import Profile, read_profile
 from catpose.cost.runtime import run_time
 from catpose.errors import InputError
 from catpose.run.provenance import provenance

@@ -16,7 +16,7 @@ import pytest
 from made_up import annotation, category, keypoints, picture
 from torch import Tensor
 
-from catpose.cost.profiling import FORMAT, read_profile
+from catpose.cost.record import FORMAT, read_profile
 from catpose.data.coco import examine_file
 from catpose.data.images import read_image
 from catpose.errors import InputError
@@ -24,7 +24,7 @@ from catpose.instances import Instances
 from catpose.model.tensor_file import read_content
 from catpose.plain_yaml import read_yaml
 from catpose.run.directory import RunDirectory
-from catpose.run.evaluation import read_results
+from catpose.run.scoring import read_results
 from catpose.score.protocol import EvaluationProtocol, Score
 from fuzz import exports, files, pickles
 from fuzz.harness import Target, fuzz

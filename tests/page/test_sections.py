@@ -15,8 +15,7 @@ from catpose.analysis.power import Detectable
 from catpose.analysis.report import Report, Tested, report
 from catpose.analysis.statistics import Difference
 from catpose.cost.complexity import complexity
-from catpose.cost.profiling import Cost, Profile
-from catpose.cost.timing import Timing
+from catpose.cost.record import Cost, Profile, Timing
 from catpose.data.coco import read_split
 from catpose.errors import InputError
 from catpose.instances import Instances

@@ -1,0 +1,60 @@
+"""Detections of a results file, and their score with its protocol; without torch, which takes seconds to import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from catpose.data.coco_split import CocoSplit, split_hash
+from catpose.errors import InputError
+from catpose.files import read_json
+from catpose.instances import Instances
+from catpose.score.cocoeval import cocoeval, require_agreement
+from catpose.score.detections import Detections
+from catpose.score.full import evaluate
+from catpose.score.protocol import (
+    AS_GIVEN,
+    MEAN_CONFIDENCE,
+    NMS_CROP,
+    NMS_UNKNOWN,
+    TIMES_BOX,
+    EvaluationProtocol,
+    Score,
+)
+
+
+def read_results(path: Path, truth: Instances) -> Detections:
+    """The detections of a COCO results file.
+
+    Raises:
+        InputError: as `read_json`, no results, or those of other images.
+    """
+    return Detections.from_results(read_json(path), truth, str(path))
+
+
+def score(split: CocoSplit, detections: Detections, flip_test: bool | None, box_source: str | None = None) -> Score:
+    """Every metric of detections on a labelled split, AP as pycocotools agrees, with their protocol.
+
+    Args:
+        box_source: what boxes they were made from other than the split's; None: its own, where `flip_test` is known.
+        flip_test: whether the detections were made with it; None for those of a file of unknown making.
+
+    Raises:
+        InputError: the split has no labels.
+        RuntimeError: pycocotools finds other values, which is a bug of ours.
+    """
+    if not split.has_keypoints:
+        raise InputError(f"{split.file}: holds no keypoints to score against; use python -m catpose.predict")
+    values = evaluate(split, detections, draws=0).values
+    reference = cocoeval(split.coco, detections.to_results(), split.skeleton, per_keypoint=True, area=split.area_rule)
+    require_agreement(values, reference)
+    protocol = EvaluationProtocol.of(
+        split,
+        detections,
+        split=split.file.stem,
+        split_hash=split_hash(split),
+        box_source=box_source or ("ground truth" if flip_test is not None else "unknown"),
+        flip_test=flip_test,
+        score_rule=TIMES_BOX if box_source else MEAN_CONFIDENCE if flip_test is not None else AS_GIVEN,
+        nms_area=NMS_CROP if box_source or flip_test is not None else NMS_UNKNOWN,
+    )
+    return Score(values, protocol)
