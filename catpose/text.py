@@ -9,6 +9,14 @@ from typing import Protocol
 
 from catpose.errors import one_line
 
+#: What LaTeX takes for something else.
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", '"': "''"},
+    **{"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "]": "{]}"},  # a row may not begin with a bracket
+    **{"×": r"$\times$", "−": "$-$", "Δ": r"$\Delta$"},
+}
+
 
 class Interval(Protocol):
     """Whatever has two ends."""
@@ -87,6 +95,40 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> str:
         for row in [header, tuple("-" * width for width in widths), *rows]
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
+    """The same as Markdown, every cell shown as it is."""
+    lines = [[markdown_escaped(cell) for cell in row] for row in (header, *rows)]
+    lines.insert(1, ["---", *["---:"] * (len(header) - 1)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def latex_table(rows: Sequence[Sequence[str]], header: Sequence[str], caption: str) -> str:
+    """The same as LaTeX, for documents that load booktabs; text in UTF-8, numbers with a minus rather than a hyphen."""
+    lines = [" & ".join(map(latex_escaped, row)) + r" \\" for row in (header, *rows)]
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{latex_escaped(caption)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def latex_escaped(text: str) -> str:
+    """Text that LaTeX sets as it is, on one line; a hyphen that begins a number is a minus."""
+    escaped = "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped)
 
 
 def markdown_escaped(text: str) -> str:

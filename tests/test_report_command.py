@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from page.page_browser import CHROMIUM, DESK, PHONE, chromium, opened
+from page.page_browser import CHROMIUM, PHONE, chromium, opened
 from refused import exit_code
 
 from catpose.report import main
@@ -22,9 +22,11 @@ from catpose.score.protocol import Score
 from catpose.test import main as score_command
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Locator
 
 report = functools.partial(exit_code, main)
+#: A small desk.
+DESK = (1280, 800)
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +70,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(made: Path) -> None:
     assert "<worse" not in html
     assert len(html) < 4e6
     figures = {file.name for file in (made / "figures").iterdir()}
-    assert {
-        f"{name}.{kind}" for name in ("models", "keypoints", "error_types", "pareto") for kind in ("png", "svg")
-    } <= figures
+    assert {f"{name}.svg" for name in ("models", "keypoints", "error_types", "slices")} <= figures
 
 
 def test_the_four_questions_are_answered_first_with_the_numbers_of_test(
@@ -87,6 +87,7 @@ def test_the_four_questions_are_answered_first_with_the_numbers_of_test(
     assert "finished" in page[places[0] : places[1]]
     assert re.search(r"[+-]0\.\d{3} \[[+-]\d\.\d{3}, [+-]\d\.\d{3}\]", page[places[1] : places[2]])
     assert f"{score.values['PCK@0.1']:.3f}" in page
+    assert re.match(r"What does it cost\? +[\d.]+ (s|min) a training, [\d.]+ ms an image", page[places[3] :])
     assert "G multiply–adds" in page[places[3] :]
 
 
@@ -120,7 +121,7 @@ def test_the_answers_are_read_in_a_browser_on_the_first_screen_or_one_click_away
         "Which model is better?": ("finished", "results", r"finished\s+1\s+0\.\d{3}"),
         "Is the difference real?": (r"Yes|Not significant", "results", r"winner minus it"),
         "Where does it fail?": (r"Miss|Jitter|Inversion", "failures", r"ΔAP"),
-        "What does it cost?": (r"0\.\d\d G multiply–adds", "cost", r"parameters, M"),
+        "What does it cost?": (r"\d+ s a training", "cost", r"parameters, M"),
     }
     with opened(browser, made / "index.html", size, theme) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
@@ -139,7 +140,17 @@ def test_the_answers_are_read_in_a_browser_on_the_first_screen_or_one_click_away
             part = page.locator(f"#{section}")
             assert part.evaluate("e => Math.abs(e.getBoundingClientRect().top) < innerHeight")
             assert re.search(said, part.inner_text())
+            if section == "results" and size == DESK:
+                require_seen_whole(part.locator(".table .scroll").first)
             page.evaluate("scrollTo(0, 0)")
+
+
+def require_seen_whole(table: Locator) -> None:
+    """AP, difference, interval and p side by side, none to be scrolled to."""
+    assert table.evaluate("box => box.scrollWidth <= box.clientWidth")
+    heads = [head.bounding_box() for head in table.locator("thead th").all()]
+    assert len(heads) == 7
+    assert all(box is not None and box["x"] + box["width"] <= 1280 for box in heads)
 
 
 @pytest.mark.parametrize(

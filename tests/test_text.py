@@ -6,8 +6,22 @@ import math
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from catpose.text import ends, fraction, listed, markdown_escaped, metric, number, p_value, signed, table
+from catpose.text import (
+    ends,
+    fraction,
+    latex_escaped,
+    latex_table,
+    listed,
+    markdown_escaped,
+    metric,
+    number,
+    p_value,
+    signed,
+    table,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +78,41 @@ def test_an_interval_has_both_ends_or_is_blank() -> None:
 )
 def test_a_list_ends_with_and(names: str, text: str) -> None:
     assert listed(list(names), 3) == text
+
+
+def test_latex_sets_text_as_it_is() -> None:
+    specials = r"a\b_c & 5 % of #1 ${x} ~y^z | <0.001 ResNet-50 1e-05 [-0.003, +0.012] × Δ" + "\nnext"
+    assert latex_escaped(specials) == (
+        r"a\textbackslash{}b\_c \& 5 \% of \#1 \$\{x\} \textasciitilde{}y\textasciicircum{}z $|$ $<$0.001 ResNet-50"
+        r" 1e-05 {[}$-$0.003, +0.012{]} $\times$ $\Delta$ next"
+    )
+
+
+#: What LaTeX sets for each that `latex_escaped` writes.
+SET = {
+    **{f"\\{letter}": letter for letter in "&%$#_{}"},
+    **{r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^"},
+    **{f"${letter}$": letter for letter in "<>|-"},
+    **{r"$\times$": "×", r"$\Delta$": "Δ", "{[}": "[", "{]}": "]"},
+}
+
+
+@given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from('\\&%$#_{}~^<>|[]"-0123')), max_size=30))
+def test_latex_sets_any_text_as_it_is(text: str) -> None:
+    remaining, read = latex_escaped(text), ""
+    while remaining:
+        token = next((token for token in SET if remaining.startswith(token)), remaining[0])
+        assert token in SET or token not in "\\&%$#_{}~^[]", remaining
+        read, remaining = read + SET.get(token, token), remaining[len(token) :]
+    assert read == " ".join(text.split()).replace('"', "''").replace("−", "-")
+
+
+def test_a_table_is_one_of_booktabs() -> None:
+    lines = latex_table([["lr_1", "0.5"]], ["model", "AP"], "50 %").splitlines()
+    assert [line for line in lines if "rule" in line] == [r"\toprule", r"\midrule", r"\bottomrule"]
+    assert r"\begin{tabular}{lr}" in lines
+    assert r"lr\_1 & 0.5 \\" in lines
+    assert r"\caption{50 \%}" in lines
 
 
 def test_markdown_shows_text_as_it_is() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 from catpose.analysis.report import Report, Row
 from catpose.analysis.sentences import conclusion, sentences
+from catpose.figures.canvas import Drawing
 from catpose.figures.configurations import Mark, draw_configurations
 from catpose.figures.pareto import draw_pareto
 from catpose.files import atomic_write, require_writable
-from catpose.text import fraction, interval, known, markdown_escaped, number, p_value, signed, table
+from catpose.text import fraction, interval, known, markdown_escaped, markdown_table, number, p_value, signed, table
 
 #: Columns that stay where they are empty.
 ALWAYS = ("configuration", "seeds", "AP")
@@ -62,11 +63,9 @@ def terminal(report: Report) -> str:
 def markdown(report: Report, figure: str | None = "report.png") -> str:
     """The same as Markdown, with the figure of this name, and the commands that train the winner."""
     header, cells = _table(report)
-    escaped = ([markdown_escaped(cell) for cell in row] for row in cells)
-    rows = [header, ("---", *["---:"] * (len(header) - 1)), *escaped]
     parts = [f"# {report.design.name}", report.design.question]
     parts += [f"![The configurations]({figure})"] if figure else []
-    parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
+    parts.append(markdown_table(cells, header))
     parts.append("\n".join(f"- {markdown_escaped(sentence)}" for sentence in sentences(report)))
     commands = [each.command for each in report.winner.finished if each.command] if report.winner else []
     if commands:
@@ -84,7 +83,7 @@ def csv_text(report: Report) -> str:
     return file.getvalue()
 
 
-def figures(report: Report) -> dict[str, bytes]:
+def figures(report: Report) -> Drawing:
     """ "png" and "svg" of the configurations, or of accuracy against cost where the study has a cost."""
     cost = next(iter(report.design.costs), None)
     marks = [mark(row, cost) for row in report.rows]

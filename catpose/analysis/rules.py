@@ -19,6 +19,8 @@ from catpose.text import fraction, table
 
 #: Of `--rules`: all that `catpose.score.rules` has.
 ALL = "all"
+TITLE = "The same detections by the rules of other programs, no two of whose APs can be compared"
+HEADER = ("rule", "AP", "sigmas", "area", "score")
 
 
 def rules_asked(asked: Sequence[str], split: CocoSplit) -> list[Rule]:
@@ -45,20 +47,31 @@ def scored_by_rules(split: CocoSplit, detections: Detections, rules: Sequence[Ru
     return [(rule, known.get(rule)) for rule in rules]
 
 
-def rules_text(by_rule: Sequence[tuple[Rule, float | None]], scored: Score, skeleton: Skeleton) -> str:
-    """A table of AP under each rule, then what else differs and where the rule is written."""
-    area = scored.protocol.area_rule.partition(";")[0].removeprefix("truth: ")
-    rows = [("this score", fraction(scored.values["AP"]), f"{skeleton.name}'s", area, "as above")]
-    rows += [(rule.name, fraction(ap), rule.said, rule.area, rule.score) for rule, ap in by_rule if ap is not None]
-    title = "The same detections by the rules of other programs, no two of whose APs can be compared:"
-    notes = [
+def rules_rows(
+    by_rule: Sequence[tuple[Rule, float | None]], ap: float, area_rule: str, skeleton: Skeleton
+) -> list[tuple[str, ...]]:
+    """A table's rows under `HEADER`: the score's own AP, 0..1, with its protocol's area rule, then each rule's."""
+    area = area_rule.partition(";")[0].removeprefix("truth: ")
+    known = [(rule, value) for rule, value in by_rule if value is not None]
+    rows = [(rule.name, fraction(value), rule.said, rule.area, rule.score) for rule, value in known]
+    return [("this score", fraction(ap), f"{skeleton.name}'s", area, "its own"), *rows]
+
+
+def rules_notes(by_rule: Sequence[tuple[Rule, float | None]]) -> list[str]:
+    """What else differs in each rule, and where it is written."""
+    return [
         f"{rule.name}: counts {rule.counted}; {rule.else_ + '; ' if rule.else_ else ''}its own runs: {rule.before}."
         f" Source: {rule.source}"
         if ap is not None
         else f"{rule.name}: has no sigmas for these keypoints"
         for rule, ap in by_rule
     ]
-    return "\n".join([title, "", table(rows, ("rule", "AP", "sigmas", "area", "score")), "", *notes]) + "\n"
+
+
+def rules_text(by_rule: Sequence[tuple[Rule, float | None]], scored: Score, skeleton: Skeleton) -> str:
+    """A table of AP under each rule, then what else differs and where the rule is written."""
+    rows = rules_rows(by_rule, scored.values["AP"], scored.protocol.area_rule, skeleton)
+    return "\n".join([f"{TITLE}:", "", table(rows, HEADER), "", *rules_notes(by_rule)]) + "\n"
 
 
 def rules_content(by_rule: Sequence[tuple[Rule, float | None]], skeleton: Skeleton) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from catpose.figures.canvas import (
     PURPLE,
     SERIES,
     VERMILION,
+    Drawing,
     canvas,
     encoded,
     plain,
@@ -38,7 +39,7 @@ LABEL: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsiz
 LINES = ("-", "--", ":", "-.")
 
 
-def figures(cost: Cost) -> dict[str, dict[str, bytes]]:
+def figures(cost: Cost) -> dict[str, Drawing]:
     """All figures of a model by their names, those left out for which nothing was measured."""
     size = f"{cost.complexity.width_px} × {cost.complexity.height_px} px"
     pictures = {"parts": draw_parts(cost.complexity, f"{cost.model}, {size}")}
@@ -50,7 +51,7 @@ def figures(cost: Cost) -> dict[str, dict[str, bytes]]:
     return pictures
 
 
-def draw_parts(complexity: Complexity, title: str = "") -> dict[str, bytes]:
+def draw_parts(complexity: Complexity, title: str = "") -> Drawing:
     """Each part's share of parameters and of multiply–adds, with the figures beside the bars.
 
     Returns:
@@ -81,7 +82,7 @@ def draw_parts(complexity: Complexity, title: str = "") -> dict[str, bytes]:
         return encoded(figure)
 
 
-def draw_speed(timings: Sequence[Timing], what: Literal["latency", "throughput"], title: str = "") -> dict[str, bytes]:
+def draw_speed(timings: Sequence[Timing], what: Literal["latency", "throughput"], title: str = "") -> Drawing:
     """Time of a batch, or images a second, by batch size; a line for each kind and way of predicting.
 
     Returns:
@@ -129,7 +130,7 @@ def draw_speed(timings: Sequence[Timing], what: Literal["latency", "throughput"]
         return encoded(figure)
 
 
-def draw_training(steps: Mapping[str, TrainingStep], title: str = "") -> dict[str, bytes]:
+def draw_training(steps: Mapping[str, TrainingStep], title: str = "") -> Drawing:
     """A training step of each model as a bar, made of its phases' medians, ms an image.
 
     Returns:

@@ -161,12 +161,15 @@ class DataStatistics:
         return {"input_size": size, "references": references, "splits": names, "together": self.together.summary()}
 
 
-def measure(splits: Sequence[CocoSplit], input_size: tuple[int, int] = (256, 256)) -> DataStatistics:
+def measure(
+    splits: Sequence[CocoSplit], input_size: tuple[int, int] = (256, 256), pictures: bool = True
+) -> DataStatistics:
     """Every picture of some splits is read once, one after the other; whole numbers are summed, so nothing is rounded.
 
     Args:
         splits: one or more, with different names.
         input_size: width and height of the crops, px.
+        pictures: read them, for the colours; those are of no picture otherwise.
 
     Raises:
         InputError: a picture that can't be read, splits of different skeletons.
@@ -175,15 +178,15 @@ def measure(splits: Sequence[CocoSplit], input_size: tuple[int, int] = (256, 256
         difference = split.skeleton.difference(splits[0].skeleton)
         if difference:
             raise InputError(f"{split.file}: its keypoints are others than {splits[0].file.name}'s: {difference}")
-    return DataStatistics({split.file.stem: _measured(split, input_size) for split in splits}, input_size)
+    return DataStatistics({split.file.stem: _measured(split, input_size, pictures) for split in splits}, input_size)
 
 
-def _measured(split: CocoSplit, input_size: tuple[int, int]) -> Statistics:
+def _measured(split: CocoSplit, input_size: tuple[int, int], pictures: bool) -> Statistics:
     counted = split.used
     sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.int64).reshape(-1, 2)
     images, crops, inside = _Tally(), _Tally(), _Tally()
     used = set(split.image_index.tolist())  # a picture that nobody uses may be missing
-    present = [i for i, image in enumerate(split.images) if i in used or image.path.is_file()]
+    present = [i for i, image in enumerate(split.images) if pictures and (i in used or image.path.is_file())]
     for index, picture in zip(present, read_images([split.images[i].path for i in present]), strict=True):
         images.add(picture)
         for i in np.flatnonzero(counted & (split.image_index == index)):

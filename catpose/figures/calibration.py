@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from catpose.figures.canvas import BLUE, GREEN, GREY, GRID, NARROW, ORANGE, VERMILION, canvas, encoded, plain
+from catpose.figures.canvas import BLUE, GREEN, GREY, GRID, NARROW, ORANGE, VERMILION, Drawing, canvas, encoded, plain
 from catpose.score.calibration import Reliability, ThresholdCurves
 
 
-def draw_reliability(bins: Reliability) -> dict[str, bytes]:
+def draw_reliability(bins: Reliability) -> Drawing:
     """The part of keypoints that is right by their confidence, as dots whose area is their number, and the diagonal.
 
     Returns:
@@ -31,7 +31,7 @@ def draw_reliability(bins: Reliability) -> dict[str, bytes]:
         return encoded(figure)
 
 
-def draw_thresholds(curves: ThresholdCurves) -> dict[str, bytes]:
+def draw_thresholds(curves: ThresholdCurves) -> Drawing:
     """AP, precision and recall of the detections above a threshold, and AP with scores of the keypoints above it.
 
     Returns:

@@ -11,7 +11,7 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ VARIABLES = {
     **{BLUE: "--blue", VERMILION: "--vermilion", GREEN: "--green", PURPLE: "--purple", ORANGE: "--orange"},
     **{SKY: "--sky", GREY: "--grey", INK: "--ink", GRID: "--grid", PAPER: "--paper", "#000000": "--ink"},
 }
+_METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 MARGIN = 0.04  # of an axis, beyond what is drawn
 
 
@@ -73,16 +74,35 @@ def limits(values: Sequence[float]) -> tuple[float, float]:
     return min(known) - margin, max(known) + margin
 
 
-def encoded(figure: Figure) -> dict[str, bytes]:
-    """ "png" and "svg": the figure's files, without a date or version in them."""
-    pictures = {}
-    with warnings.catch_warnings():
+class Drawing(Mapping[str, bytes]):
+    """A figure's files, "png" and "svg", each made when it is first asked for: a page shows the second alone."""
+
+    def __init__(self, figure: Figure) -> None:
+        self._figure, self._files = figure, dict[str, bytes]()
+
+    def __getitem__(self, kind: str) -> bytes:
+        if kind not in self._files:
+            self._files[kind] = _saved(self._figure, kind)
+        return self._files[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_METADATA)
+
+    def __len__(self) -> int:
+        return len(_METADATA)
+
+
+def encoded(figure: Figure) -> Drawing:
+    """The files of a finished figure, without a date or version in them."""
+    return Drawing(figure)
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
+    file = io.BytesIO()
+    with plain(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of names that the font doesn't have; a browser does
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-            file = io.BytesIO()
-            figure.savefig(file, format=kind, metadata=metadata)
-            pictures[kind] = file.getvalue()
-    return pictures
+        figure.savefig(file, format=kind, metadata=_METADATA[kind])
+    return file.getvalue()
 
 
 def inline(svg: bytes, label: str, name: str) -> str:

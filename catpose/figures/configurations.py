@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catpose.figures.canvas import BLUE, GREY, GRID, HEIGHT, PAPER, VERMILION, canvas, encoded, limits, plain
+from catpose.figures.canvas import (
+    BLUE,
+    GREY,
+    GRID,
+    HEIGHT,
+    PAPER,
+    VERMILION,
+    WIDTH,
+    Drawing,
+    canvas,
+    encoded,
+    limits,
+    plain,
+)
 
 AXIS = "validation AP"
 LINE = 28  # characters of a label's line
@@ -29,7 +42,7 @@ class Mark:
     front: bool = False
 
 
-def draw_configurations(marks: Sequence[Mark], title: str = "") -> dict[str, bytes]:
+def draw_configurations(marks: Sequence[Mark], title: str = "", width: float = WIDTH) -> Drawing:
     """Mean and interval of each configuration, each seed as a dot, a published value as a hollow mark.
 
     Returns:
@@ -37,7 +50,7 @@ def draw_configurations(marks: Sequence[Mark], title: str = "") -> dict[str, byt
     """
     with plain():
         labels = [wrapped(mark.label + (" (reference)" if mark.reference else "")) for mark in marks]
-        figure, axes = canvas(height(labels, gap=0.08), title)
+        figure, axes = canvas(height(labels, gap=0.08), title, width)
         size = 8.0 if len(marks) <= 8 else 7.0
         handles: dict[str, Any] = {}
         for y, mark in enumerate(marks):

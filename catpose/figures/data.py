@@ -21,6 +21,7 @@ from catpose.figures.canvas import (
     PAPER,
     SKY,
     VERMILION,
+    Drawing,
     canvas,
     encoded,
     plain,
@@ -35,7 +36,7 @@ SIDES = {"left": ORANGE, "right": BLUE, "middle": GREEN}
 _PUBLISHED = "Animal-Pose's cats, published"
 
 
-def draw_image_sizes(statistics: Statistics) -> dict[str, bytes]:
+def draw_image_sizes(statistics: Statistics) -> Drawing:
     """Width against height, the area of a dot by how many images have that size, to a factor of four."""
     sizes = Counter(map(tuple, statistics.image_sizes.tolist()))
     with plain():
@@ -55,7 +56,7 @@ def draw_image_sizes(statistics: Statistics) -> dict[str, bytes]:
         return encoded(figure)
 
 
-def draw_box_sizes(statistics: Statistics) -> dict[str, bytes]:
+def draw_box_sizes(statistics: Statistics) -> Drawing:
     """How long the longer sides of the boxes are, with the borders of the slices by box size."""
     long = statistics.boxes[:, 2:].max(axis=1, initial=0)
     with plain():
@@ -78,7 +79,7 @@ def draw_box_sizes(statistics: Statistics) -> dict[str, bytes]:
         return encoded(figure)
 
 
-def draw_box_shares(statistics: Statistics) -> dict[str, bytes]:
+def draw_box_shares(statistics: Statistics) -> Drawing:
     """How much of its image a box takes."""
     with plain():
         figure, axes = canvas(HEIGHT, f"Share of the image in {len(statistics.boxes)} boxes")
@@ -88,7 +89,7 @@ def draw_box_shares(statistics: Statistics) -> dict[str, bytes]:
         return encoded(figure)
 
 
-def draw_labelled(statistics: Statistics) -> dict[str, bytes]:
+def draw_labelled(statistics: Statistics) -> Drawing:
     """Of how many instances each keypoint is labelled, per cent."""
     names = statistics.skeleton.names
     shares = 100 * statistics.labelled.mean(axis=0) if len(statistics.labelled) else np.zeros(len(names))
@@ -104,7 +105,7 @@ def draw_labelled(statistics: Statistics) -> dict[str, bytes]:
         return encoded(figure)
 
 
-def draw_labelled_per_instance(statistics: Statistics) -> dict[str, bytes]:
+def draw_labelled_per_instance(statistics: Statistics) -> Drawing:
     """How many instances have 1, 2, … K keypoints labelled."""
     n = statistics.n_labelled
     with plain():
@@ -118,7 +119,7 @@ def draw_labelled_per_instance(statistics: Statistics) -> dict[str, bytes]:
         return encoded(figure)
 
 
-def draw_mean_pose(statistics: Statistics) -> dict[str, bytes]:
+def draw_mean_pose(statistics: Statistics) -> Drawing:
     """The mean place of each keypoint in the box, and the ellipse of one standard deviation round it."""
     mean, covariance, n = statistics.mean_pose()
     with plain():
@@ -142,7 +143,7 @@ def draw_mean_pose(statistics: Statistics) -> dict[str, bytes]:
         return encoded(figure)
 
 
-def draw_channels(statistics: DataStatistics) -> dict[str, bytes]:
+def draw_channels(statistics: DataStatistics) -> Drawing:
     """Mean and deviation of red, green, blue: ImageNet's, the published, and this data's, in each way of reckoning."""
     rows = channel_rows(statistics)
     with plain():
@@ -164,7 +165,7 @@ def draw_channels(statistics: DataStatistics) -> dict[str, bytes]:
         return encoded(figure)
 
 
-def draw_brightness(statistics: Statistics) -> dict[str, bytes]:
+def draw_brightness(statistics: Statistics) -> Drawing:
     """How often each value of red, green, blue is in the images, and in the crops within the image."""
     with plain():
         figure, axes = canvas(3.2, f"Values in the pixels of {statistics.images.n} images")

@@ -21,6 +21,7 @@ from catpose.figures.canvas import (
     SERIES,
     SKY,
     VERMILION,
+    Drawing,
     canvas,
     encoded,
     limits,
@@ -85,7 +86,7 @@ def groups_of(skeleton: Skeleton) -> dict[str, tuple[str, ...]]:
     return {heading: names for heading, names in {**known, "others": others}.items() if names}
 
 
-def draw_error_types(error_types: np.ndarray, skeleton: Skeleton) -> dict[str, bytes]:
+def draw_error_types(error_types: np.ndarray, skeleton: Skeleton) -> Drawing:
     """What part of each keypoint's predictions is good, jitter, inversion, swap, miss, as bars; their number beside.
 
     Args:
@@ -122,7 +123,7 @@ def draw_error_types(error_types: np.ndarray, skeleton: Skeleton) -> dict[str, b
         return encoded(figure)
 
 
-def draw_delta_ap(models: Sequence[str], errors: Mapping[str, Sequence[Estimate]]) -> dict[str, bytes]:
+def draw_delta_ap(models: Sequence[str], errors: Mapping[str, Sequence[Estimate]]) -> Drawing:
     """ΔAP of each error type: dots with intervals.
 
     Args:
@@ -135,7 +136,7 @@ def draw_delta_ap(models: Sequence[str], errors: Mapping[str, Sequence[Estimate]
     return _dots(models, {"": rows}, "ΔAP, were this error type corrected", zero=True)
 
 
-def draw_slices(models: Sequence[str], slices: Mapping[str, Sequence[Row]]) -> dict[str, bytes]:
+def draw_slices(models: Sequence[str], slices: Mapping[str, Sequence[Row]]) -> Drawing:
     """AP on each slice of the instances: dots with intervals, the number of instances beside.
 
     Args:
@@ -153,7 +154,7 @@ def _dots(
     blocks: Mapping[str, Sequence[tuple[str, tuple[Estimate, ...]]]],
     axis: str,
     zero: bool = False,
-) -> dict[str, bytes]:
+) -> Drawing:
     with plain():
         places = _places({heading: len(rows) for heading, rows in blocks.items()})
         rows = [row for block in blocks.values() for row in block]

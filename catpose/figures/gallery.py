@@ -7,6 +7,7 @@ picture's corner, as in SVG: half a pixel from those of `catpose.geometry`.
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from catpose.data.coco_split import CocoSplit
 from catpose.data.images import read_images
@@ -129,11 +131,14 @@ def gallery(
     names = {category["id"]: str(category.get("name") or "animal") for category in split.coco["categories"]}
 
     items = []
+    mates_of: dict[int, list[int]] = {}
+    for i in shown:
+        mates_of.setdefault(int(split.image_index[i]), []).append(i)
     for i in shown:
         index = int(split.image_index[i])
         image, (_, width, height) = split.images[index], thumbnails[index]
         scale = np.array([width / image.width, height / image.height])
-        mates = [j for j in shown if split.image_index[j] == index]
+        mates = mates_of[index]
         which = f", {names[int(split.category_id[i])]} {mates.index(i) + 1} of {len(mates)}"
         x, y, w, h = np.concatenate([(split.boxes[i, :2] + 0.5) * scale, split.boxes[i, 2:] * scale]).tolist()
         items.append(
@@ -190,8 +195,9 @@ def _thumbnail(picture: np.ndarray) -> tuple[bytes, int, int]:
     scale = min(1.0, LONG_SIDE / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     small = picture if scale == 1.0 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
-    return data.tobytes(), *size
+    file = io.BytesIO()
+    Image.fromarray(small).save(file, "WEBP", quality=QUALITY, method=2)  # in half of OpenCV's time
+    return file.getvalue(), *size
 
 
 def data_uri(picture: bytes, kind: str = "") -> str:

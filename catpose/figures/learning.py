@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from catpose.figures.canvas import GRID, NARROW, SERIES, canvas, encoded, plain
+from catpose.figures.canvas import GRID, NARROW, SERIES, Drawing, canvas, encoded, plain
 
 #: Lines of more models than this are thin and grey but for the last.
 MOST = len(SERIES)
@@ -14,7 +14,7 @@ MOST = len(SERIES)
 Curves = Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]
 
 
-def draw_curves(curves: Curves, what: str, log: bool = False) -> dict[str, bytes]:
+def draw_curves(curves: Curves, what: str, log: bool = False) -> Drawing:
     """One quantity by epoch.
 
     Args:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from catpose.figures.canvas import BLUE, GREY, GRID, INK, PAPER, canvas, encoded, limits, plain
+from catpose.figures.canvas import BLUE, GREY, GRID, INK, PAPER, Drawing, canvas, encoded, limits, plain
 from catpose.figures.configurations import AXIS, Mark, height, wrapped
 
 
-def draw_pareto(marks: Sequence[Mark], cost: str, title: str = "") -> dict[str, bytes]:
+def draw_pareto(marks: Sequence[Mark], cost: str, title: str = "") -> Drawing:
     """Accuracy against cost, the front joined by a dotted line; configurations are numbered, and listed beside.
 
     Args:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import matplotlib.patheffects as effects
-import numpy as np
 
-from catpose.figures.canvas import GREY, PAPER, canvas, encoded, plain
-from catpose.figures.cat import pale_cat
+from catpose.figures.canvas import GREY, PAPER, Drawing, canvas, encoded, plain
+from catpose.figures.cat import label_places, pale_cat
 from catpose.figures.overlay import LEFT, MIDDLE, RIGHT, SIDES
 from catpose.skeleton import AP10K
 
 PAD = 20  # px of scenery left round it
 
 
-def draw_skeleton() -> dict[str, bytes]:
+def draw_skeleton() -> Drawing:
     """Names, places and sides of the keypoints.
 
     Returns:
@@ -28,15 +27,14 @@ def draw_skeleton() -> dict[str, bytes]:
         for a, b in AP10K.limbs:
             colour = _rgb(SIDES[AP10K.sides[a] if AP10K.sides[b] == "middle" else AP10K.sides[b]])
             axes.plot(*points[[a, b]].T, color=colour, lw=2.2, zorder=2)
-        order = np.argsort(points[:, 0], kind="stable")
-        for side, at, aligned in ((order[:8], -0.08, "right"), (order[8:], 1.08, "left")):
-            heights = np.linspace(0.03, 0.97, len(side)) * rows
-            for k, place in zip(side[np.argsort(points[side, 1], kind="stable")], heights, strict=True):
-                start = (at - 0.04 * np.sign(at)) * columns
-                axes.plot([start, points[k, 0]], [place, points[k, 1]], color=GREY, lw=0.8, zorder=3, clip_on=False)
-                colour = _rgb(SIDES[AP10K.sides[k]])
-                axes.plot(*points[k], "o", ms=9, mfc=colour, mec=PAPER, mew=1.4, zorder=4)
-                axes.text(at * columns, place, f"{k + 1}  {AP10K.names[k]}", ha=aligned, va="center", fontsize=9.5)
+        for k, (x, y) in enumerate(label_places(points, columns, rows)):
+            is_left = x < 0
+            axes.plot([x, points[k, 0]], [y, points[k, 1]], color=GREY, lw=0.8, zorder=3, clip_on=False)
+            axes.plot(*points[k], "o", ms=9, mfc=_rgb(SIDES[AP10K.sides[k]]), mec=PAPER, mew=1.4, zorder=4)
+            axes.annotate(
+                f"{k + 1}  {AP10K.names[k]}", (x, y), (-4 if is_left else 4, 0), textcoords="offset points",
+                ha="right" if is_left else "left", va="center", fontsize=9.5,
+            )  # fmt: skip
         for colour, text, across in (
             (LEFT, "the animal's left", 0.0),
             (MIDDLE, "middle", 0.5),

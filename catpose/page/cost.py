@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,6 @@ from catpose.cost.figure import figures
 from catpose.cost.record import Complexity, Profile
 from catpose.cost.runtime import RunTime, run_time
 from catpose.cost.table import (
-    PUBLISHED_RUN_TIME,
     milliseconds,
     parts_table,
     place,
@@ -25,12 +25,11 @@ from catpose.cost.table import (
 )
 from catpose.figures.configurations import Mark
 from catpose.figures.pareto import draw_pareto
-from catpose.page.html import Answer, Block, Figure, Listing, Section, Table, Text
-from catpose.page.results import read_published
+from catpose.page.html import Answer, Block, Figure, Fold, Listing, Section, Table
 from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.run.directory import RunDirectory
 from catpose.skeleton import Skeleton
-from catpose.text import fraction, interval
+from catpose.text import fraction
 
 #: Tensors and numbers of the largest network that is built to count what it does: a ViT-H has 600 million.
 LARGEST = (10_000, 200_000_000)
@@ -52,9 +51,19 @@ class Price:
         return self.complexity.params / 1e6 if self.complexity else math.nan
 
     @property
+    def images_per_s(self) -> float:
+        """In training, the mean over runs."""
+        return statistics.fmean(time.images_per_s for time in self.times.values()) if self.times else math.nan
+
+    def validation_ms(self, n_images: int) -> float:
+        """Of an image of so many in validation, the mean over runs."""
+        seconds = [time.epoch.mean_s * (1 - time.training_share) for time in self.times.values()]
+        return 1000 * statistics.fmean(seconds) / n_images if seconds else math.nan
+
+    @property
     def minutes(self) -> float:
         """Of one training, the mean over runs."""
-        return sum(time.total_s for time in self.times.values()) / len(self.times) / 60 if self.times else math.nan
+        return statistics.fmean(time.total_s for time in self.times.values()) / 60 if self.times else math.nan
 
 
 def price(runs: Sequence[Run], skeleton: Skeleton, trusted: tuple[str, ...] = ()) -> Price:
@@ -91,35 +100,55 @@ Prices = Mapping[int, Price]
 
 
 def what_does_it_cost(report: Report, runs: Runs, prices: Prices, profiles: Sequence[Profile]) -> Answer:
-    """About the best model."""
+    """About the best model: minutes and milliseconds first."""
     first = report.evaluated[0]
     mine = prices[first]
-    answer = f"{mine.gmacs:.2f} G multiply–adds" if mine.complexity else "unknown size"
-    said = [f"{mine.params_m:.1f} M parameters"] if mine.complexity else []
-    if mine.times:
-        said.append(
-            f"{mine.minutes:.0f} min of training a run" if mine.minutes >= 1 else "less than a minute of training"
-        )
+    images = report.rows[first].configuration.n_images
+    answer = [f"{_minutes(mine.minutes)} a training"] if mine.times else []
     timing = _latency(runs_of(report.rows[first].configuration, runs)[0], mine, profiles)
+    details = []
     if timing:
-        said.append(timing)
+        answer.append(f"{milliseconds(timing[0])} ms a crop")
+        details.append(f"without flip test ({timing[1]})")
+    elif mine.times:
+        answer.append(f"{milliseconds(mine.validation_ms(images))} ms an image")
+        details.append("in validation, with loading, flip test and scoring")
+    if mine.complexity:
+        details.append(f"{mine.params_m:.1f} M parameters; {_giga(mine.complexity.macs)} G multiply–adds a crop")
     cheaper = [i for i, each in report.pairs.items() if prices[i].gmacs < mine.gmacs and not each.p < ALPHA]
     if cheaper:
         cheapest = min(cheaper, key=lambda i: prices[i].gmacs)
-        said.append(f"cheaper, and not significantly different: {report.rows[cheapest].configuration.name}")
-    return Answer("What does it cost?", answer, "; ".join(said), "cost")
+        details.append(f"cheaper, and not significantly different: {report.rows[cheapest].configuration.name}")
+    return Answer("What does it cost?", ", ".join(answer) or "Not known", "; ".join(details), "cost")
 
 
 def cost(report: Report, runs: Runs, prices: Prices, profiles: Sequence[Profile]) -> Section:
-    """What each model costs, its AP against that, and what was profiled."""
-    blocks: list[Block] = [
-        Text(
-            "Multiply–adds are those from one crop to its heatmaps, as fvcore counts them; FLOPs are twice as many."
-            " The published convention also counts ReLU, pooling and bias. The flip test doubles a prediction's cost."
+    """What each model costs in time and in size, its AP against that, and what was profiled."""
+    rows = []
+    for i, each in prices.items():
+        configuration = report.rows[i].configuration
+        timing = _latency(runs_of(configuration, runs)[0], each, profiles)
+        rows.append(
+            (
+                configuration.name,
+                f"{each.minutes:.1f}" if each.times else "",
+                f"{each.images_per_s:.0f}" if each.times else "",
+                milliseconds(each.validation_ms(configuration.n_images)) if each.times else "",
+                *([milliseconds(timing[0]) if timing else ""] if profiles else []),
+                f"{each.params_m:.2f}" if each.complexity else "",
+                _giga(each.complexity.macs) if each.complexity else "",
+                fraction(configuration.mean),
+                runs_of(configuration, runs)[0].network,
+            )
         )
-    ]
+    header = (
+        *("model", "training, min", "images/s", "validation, ms an image"),
+        *(["ms a crop"] if profiles else []),
+        *("parameters, M", "multiply–adds, G", "AP", "network and input size"),
+    )
+    blocks: list[Block] = [Table("What each model costs", header, rows, _note(prices))]
     marks = _marks(report, prices)
-    if any(not math.isnan(mark.cost) for mark in marks):
+    if len({mark.cost for mark in marks if not math.isnan(mark.cost)}) > 1:
         blocks.append(
             Figure(
                 "pareto",
@@ -128,26 +157,18 @@ def cost(report: Report, runs: Runs, prices: Prices, profiles: Sequence[Profile]
                 draw_pareto(marks, "multiply–adds a crop, G"),
             )
         )
-    rows = [
-        (
-            report.rows[i].configuration.name,
-            runs_of(report.rows[i].configuration, runs)[0].network,
-            f"{each.params_m:.2f}" if each.complexity else "",
-            f"{each.gmacs:.3f}" if each.complexity else "",
-            f"{each.complexity.published_macs / 1e9:.3f}" if each.complexity else "",
-            f"{fraction(report.rows[i].configuration.mean)} {interval(report.rows[i].estimate)}",
-        )
-        for i, each in prices.items()
-    ]
-    is_counted = all(each.complexity for each in prices.values())
-    note = "" if is_counted else "Blank where a model can't be built here: not counted."
-    header = ("model", "network and input size", "parameters, M", "G multiply–adds", "published convention", "AP")
-    blocks += [
-        Table("What each model costs", header, rows, note),
-        *_published_blocks(),
-        *_run_times(report, prices),
-    ]
-    return Section("cost", "What they cost", blocks + profile_blocks(profiles))
+    return Section("cost", "What they cost", [*blocks, *_run_times(report, prices), *profile_blocks(profiles)])
+
+
+def _note(prices: Prices) -> str:
+    """How the table is to be read."""
+    counted = all(each.complexity for each in prices.values())
+    return (
+        "A training's minutes are those of its epochs with their validation, from metrics.csv, the mean over seeds;"
+        " validation includes loading, the flip test and scoring. Multiply–adds are those from one crop to its heatmaps"
+        " without the flip test, as fvcore counts them; FLOPs are twice as many."
+        + ("" if counted else " Blank where a model can't be built here: not counted.")
+    )
 
 
 def _marks(report: Report, prices: Prices) -> list[Mark]:
@@ -161,20 +182,8 @@ def _marks(report: Report, prices: Prices) -> list[Mark]:
     ]
 
 
-def _published_blocks() -> list[Table]:
-    """The published complexity, row by row, beside what catpose counts of the same networks."""
-    made = []
-    for table in read_published():
-        if not table.get("complexity"):
-            continue
-        rows = [(*row["cells"], *row["counted"]) for row in table["rows"]]
-        header = (*table["columns"], "ours: parameters", "published convention", "fvcore alone")
-        note = str(table["contradiction"]).strip()
-        made.append(Table(f"{table['title']} ({table['source']})", header, rows, note))
-    return made
-
-
-def _run_times(report: Report, prices: Prices) -> list[Table]:
+def _run_times(report: Report, prices: Prices) -> list[Fold]:
+    """Each run's epochs."""
     rows = []
     for i, each in prices.items():
         for seed, time in each.times.items():
@@ -205,12 +214,7 @@ def _run_times(report: Report, prices: Prices) -> list[Table]:
         "From each run's metrics.csv, epochs with their validation; the first epoch of a start, when caches fill, is in"
         " the total only."
     )
-    printed = [(line,) for line in PUBLISHED_RUN_TIME]
-    contradiction = "No run had more than 210 epochs: what is numbered up to 11412, and timed, are iterations."
-    return [
-        *([Table("Run time", header, rows, note)] if rows else []),
-        Table("Run time (report, 5.2)", ("what is printed",), printed, contradiction),
-    ]
+    return [Fold("Run time, epoch by epoch", [Table("Run time", header, rows, note)])] if rows else []
 
 
 def profile_blocks(profiles: Sequence[Profile]) -> list[Block]:
@@ -225,24 +229,34 @@ def profile_blocks(profiles: Sequence[Profile]) -> list[Block]:
             Figure(f"profile{number}-{name}", f"{title}: {name.replace('_', ' ')}", f"{name} of {title}", files)
             for name, files in figures(measured).items()
         ]
-        blocks.append(Table(f"Parts of {title}", *parts_table(measured.complexity)))
+        inside: list[Table | Listing] = [Table(f"Parts of {title}", *parts_table(measured.complexity))]
         if measured.predictions:
-            blocks.append(Table(f"Predictions, {title}", *predictions_table(measured.predictions)))
+            inside.append(Table(f"Predictions, {title}", *predictions_table(measured.predictions)))
         if measured.training:
             sentence = training_sentence(measured.training)
-            blocks.append(Table(f"A training step, {title}", *training_table(measured.training), sentence))
+            inside.append(Table(f"A training step, {title}", *training_table(measured.training), sentence))
         if measured.notes:
-            blocks.append(Listing(measured.notes))
+            inside.append(Listing(measured.notes))
+        blocks.append(Fold(f"{title}, in numbers", inside))
     return blocks
 
 
-def _latency(run: Run, mine: Price, profiles: Sequence[Profile]) -> str:
-    """The time that one crop takes, where the same network at the same size was profiled."""
+def _latency(run: Run, mine: Price, profiles: Sequence[Profile]) -> tuple[float, str] | None:
+    """Milliseconds that one crop takes and on what, where the same network at the same size was profiled."""
     name = str(run.settings.get("model.class_path")).rsplit(".", 1)[-1]
     for measured in (profile.cost for profile in profiles if profile.cost):
         if measured.model != name or measured.complexity != mine.complexity:
             continue
         for timing in measured.predictions:
             if timing.batch_size == 1 and timing.kind == "keypoints" and not timing.compiled:
-                return f"{milliseconds(timing.p50_ms)} ms a crop without flip test ({place(measured)})"
-    return ""
+                return timing.p50_ms, place(measured)
+    return None
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.0f} min" if minutes >= 10 else f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.0f} s"
+
+
+def _giga(macs: int) -> str:
+    """Billions with three digits after the point, or with two digits in all."""
+    return f"{macs / 1e9:.3f}" if macs >= 1e7 else f"{macs / 1e9:.2g}"

@@ -14,15 +14,27 @@ from catpose.data.slices import SLICES
 from catpose.data.statistics import PUBLISHED, DataStatistics, Statistics
 from catpose.figures import data as draw
 from catpose.figures.sheet import instances_sheet, label_issues_sheet
-from catpose.page.html import Block, Figure, Picture, Table, Text
+from catpose.page.html import Block, Figure, Fold, Picture, Table, Text
 from catpose.score.detections import Detections
 from catpose.score.label_issues import LabelIssue, first_of_each
-from catpose.text import markdown_escaped
+from catpose.text import markdown_escaped, markdown_table
 
 #: Suspected instances that are shown.
 SHOWN = 24
 #: Of each split, by its name, what `catpose.data.slices.slices` gives.
 Slices = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def page_blocks(statistics: DataStatistics, slices: Slices) -> list[Block]:
+    """What a page about models shows of its data: no colours, for which each picture would have to be read."""
+    all_ = statistics.together
+    return [
+        _counts(statistics),
+        _labelled(all_),
+        _mean_pose(all_),
+        Fold("Sizes, and instances in each slice", [_sizes(all_), _slice_table(slices)]),
+        Text("Colours, more figures and a sheet of the pictures: python -m catpose.check --data ROOT --report DIR."),
+    ]
 
 
 def data_blocks(statistics: DataStatistics, slices: Slices) -> list[Block]:
@@ -56,27 +68,14 @@ def data_blocks(statistics: DataStatistics, slices: Slices) -> list[Block]:
             "Histogram of the boxes' shares of their image",
             draw.draw_box_shares(all_),
         ),
-        Figure(
-            "keypoints_labelled",
-            "Of how many instances each keypoint is labelled.",
-            "Bars: share of the instances with each keypoint labelled",
-            draw.draw_labelled(all_),
-            _keypoints(all_),
-        ),
+        _labelled(all_),
         Figure(
             "keypoints_per_instance",
             "How many keypoints an instance has labelled.",
             "Bars: instances by the number of keypoints labelled",
             draw.draw_labelled_per_instance(all_),
         ),
-        Figure(
-            "mean_pose",
-            "Mean pose: keypoints in the box, in its long sides from its centre, with ellipses of one standard"
-            " deviation. Instances whose face is to the right of the rest are mirrored, left and right exchanged. Each"
-            " keypoint's mean is of those instances that have it labelled.",
-            "A cat's mean pose facing left, with an ellipse round each keypoint",
-            draw.draw_mean_pose(all_),
-        ),
+        _mean_pose(all_),
         _slice_table(slices),
     ]
 
@@ -190,6 +189,27 @@ def _counts(statistics: DataStatistics) -> Table:
     return Table("What there is", header, rows, "Instances without a labelled keypoint, and crowds, are not counted.")
 
 
+def _labelled(statistics: Statistics) -> Figure:
+    return Figure(
+        "keypoints_labelled",
+        "Of how many instances each keypoint is labelled.",
+        "Bars: share of the instances with each keypoint labelled",
+        draw.draw_labelled(statistics),
+        _keypoints(statistics),
+    )
+
+
+def _mean_pose(statistics: Statistics) -> Figure:
+    return Figure(
+        "mean_pose",
+        "Mean pose: keypoints in the box, in its long sides from its centre, with ellipses of one standard"
+        " deviation. Instances whose face is to the right of the rest are mirrored, left and right exchanged. Each"
+        " keypoint's mean is of those instances that have it labelled.",
+        "A cat's mean pose facing left, with an ellipse round each keypoint",
+        draw.draw_mean_pose(statistics),
+    )
+
+
 def _channels(statistics: DataStatistics) -> Figure:
     """Mean and deviation of red, green and blue, in each way that they are reckoned, beside the published ones."""
     crops = f"{statistics.input_size[0]} × {statistics.input_size[1]} px"
@@ -263,6 +283,4 @@ def _three(values: Any) -> str:
 
 
 def _markdown(table: Table) -> list[str]:
-    lines = [f"| {' | '.join(markdown_escaped(cell) for cell in row)} |" for row in (table.header, *table.rows)]
-    lines.insert(1, "|" + " --- |" * len(table.header))
-    return [*lines, "", *([table.note, ""] if table.note else [])]
+    return [markdown_table(table.rows, table.header), "", *([table.note, ""] if table.note else [])]

@@ -13,7 +13,7 @@ from catpose.figures.calibration import draw_reliability, draw_thresholds
 from catpose.figures.cat import draw_keypoint_values
 from catpose.figures.error_types import MEANING, Estimate, Row, draw_delta_ap, draw_error_types, draw_slices
 from catpose.instances import Instances
-from catpose.page.html import Answer, Block, Figure, Section, Table, Text
+from catpose.page.html import Answer, Block, Figure, Fold, Section, Table, Text
 from catpose.page.results import written
 from catpose.score.calibration import reliability, threshold_curves
 from catpose.score.error_types import ERROR_TYPES
@@ -55,17 +55,19 @@ def failures(diagnoses: Sequence[Diagnosis], truth: Instances) -> Section:
         draw_keypoint_values(best.skeleton, values, "AP with this keypoint alone"),
         _keypoint_table(best.evaluated, best.skeleton),
     )
-    blocks: list[Block] = [
+    types, gains = _error_types(diagnoses)
+    blocks: list[Block] = [  # figures in an order that fills two columns
         Text(
             "Error types after Ronchi & Perona (ICCV 2017): a keypoint is good or jitters about its place, was taken"
             " for its left or right counterpart (inversion), for one of another animal (swap), or is near nothing"
             " (miss). ΔAP is what AP gains were errors of one type put right."
         ),
         keypoints,
-        *_error_types(diagnoses),
-        _delta_ap_table(best),
-        *_slices(diagnoses),
+        gains,
         *_confidence(best.evaluated, truth),
+        types,
+        *_slices(diagnoses),
+        Fold("ΔAP by keypoint and error type", [_delta_ap_table(best)]),
     ]
     return Section("failures", "Where they fail", blocks)
 

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart: `files` are its "svg" and "png" as `canvas.encoded` makes them, `table` is the same in numbers."""
+    """A chart: `files` has its "svg", `table` is the same in numbers."""
 
     name: str
     caption: str
     alt: str
-    files: dict[str, bytes]
+    files: Mapping[str, bytes]
     table: Table | None = None
 
 
@@ -99,7 +99,22 @@ class Code:
     text: str
 
 
-Block = Table | Figure | Picture | Text | Listing | Code | Gallery
+@dataclass(frozen=True)
+class Beside:
+    """Blocks side by side where the screen is wide enough."""
+
+    blocks: Sequence[Table | Figure]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that are seen once their `summary` is pressed."""
+
+    summary: str
+    blocks: Sequence[Table | Figure | Text | Listing | Code]
+
+
+Block = Table | Figure | Picture | Text | Listing | Code | Gallery | Beside | Fold
 
 
 @dataclass(frozen=True)
@@ -151,17 +166,15 @@ class Page:
 
     def figures(self) -> Iterator[Figure]:
         """The figures of all sections, from the top."""
-        return (block for section in self.sections for block in section.blocks if isinstance(block, Figure))
+        return (block for block in self._blocks() if isinstance(block, Figure))
 
     def write(self, folder: str | Path) -> list[Path]:
-        """FOLDER/index.html, and each figure as FOLDER/figures/NAME.png and .svg; the paths written.
+        """FOLDER/index.html, and each figure as FOLDER/figures/NAME.svg; the paths written.
 
         Raises:
             InputError: a file can't be written; what was there is as it was. ValueError: as `html`.
         """
-        contents = {
-            f"figures/{figure.name}.{kind}": data for figure in self.figures() for kind, data in figure.files.items()
-        }
+        contents = {f"figures/{figure.name}.svg": figure.files["svg"] for figure in self.figures()}
         contents["index.html"] = self.html().encode("utf-8")
         paths = [Path(folder) / name for name in contents]
         for path, data in zip(paths, contents.values(), strict=True):
@@ -169,8 +182,14 @@ class Page:
                 temporary.write_bytes(data)
         return paths
 
+    def _blocks(self) -> Iterator[Block]:
+        """Those of all sections from the top, what lies within others too."""
+        for block in (block for section in self.sections for block in section.blocks):
+            yield block
+            yield from block.blocks if isinstance(block, Beside | Fold) else ()
+
     def _check(self) -> None:
-        blocks = [block for section in self.sections for block in section.blocks]
+        blocks = [*self._blocks()]
         ids = ["main", "theme", *(section.id for section in self.sections)]
         ids += [block.name for block in blocks if isinstance(block, (Figure, Picture))]
         wrong = [id_ for id_ in ids if not re.fullmatch(r"[A-Za-z][\w-]*", id_, re.ASCII) or ids.count(id_) > 1]

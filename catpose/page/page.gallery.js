@@ -1,6 +1,6 @@
 // Galleries: the instances of a page's data as cards, sorted, filtered, compared, and one at a time in a dialog.
 
-const PAGE = 24; // cards added at a time
+const PAGE = 8; // cards added at a time
 const ASPECT = 4 / 3; // of a card's picture
 const PAD = 0.125; // on each side of a box, as in the crops that models see
 

@@ -21,6 +21,7 @@ document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll(".code").forEach(copyable);
   navigation(document.querySelector("nav"));
   document.querySelectorAll(".gallery").forEach((place) => new Gallery(place));
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));
 });
 
 function themeButton(button) {

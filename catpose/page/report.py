@@ -19,7 +19,7 @@ from catpose.data.slices import slices
 from catpose.data.statistics import measure
 from catpose.figures.gallery import gallery
 from catpose.page.cost import cost, price, what_does_it_cost
-from catpose.page.data import data_blocks
+from catpose.page.data import page_blocks
 from catpose.page.failures import failures, where_does_it_fail
 from catpose.page.html import Page, Section, Text
 from catpose.page.reproduction import reproduction
@@ -31,7 +31,7 @@ from catpose.score.error_types import error_types
 from catpose.version import __version__
 
 #: Most models that the error analysis and the gallery show, the best first.
-SHOWN = 4
+SHOWN = 3
 
 
 def report(
@@ -82,13 +82,13 @@ def report(
             what_does_it_cost(outcome, read.runs, prices, measured),
         ],
         [
-            results(outcome),
+            results(outcome, split),
             failures(diagnoses, split),
             Section("gallery", "Gallery", [Text(GALLERY), pictures]),
             cost(outcome, read.runs, prices, measured),
             training(shown, read.runs),
             published(outcome, read.runs),
-            Section("data", "The data", data_blocks(measure([train, split]), counted)),
+            Section("data", "The data", page_blocks(measure([train, split], pictures=False), counted)),
             reproduction(shown, read.runs, command),
         ],
         f"Made by catpose {__version__} on {time.strftime('%Y-%m-%d')}.",

@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Sequence
 
 from catpose.analysis.configurations import Configuration
-from catpose.page.html import Code, Section, Table, Text
+from catpose.page.html import Code, Fold, Section, Table, Text
 from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.run.provenance import Start
 from catpose.score.protocol import EvaluationProtocol
+from catpose.text import counted
 
 SHOWN = ("torch", "lightning", "timm")  # packages
 
@@ -24,28 +25,26 @@ def reproduction(configurations: Sequence[Configuration], runs: Runs, command: S
         [
             Text("Each run, by its command, on the code and packages named below. This report:"),
             Code(shlex.join(["python", "-m", "catpose.report", *command])),
-            Text("The runs, in the order of the table:"),
-            Code("\n".join(run.command for _, run in both)),
-            Table(
-                "What each run was made with",
-                (
-                    "model",
-                    "seed",
-                    "git revision",
-                    "started",
-                    "starts",
-                    "Python",
-                    "torch",
-                    "lightning",
-                    "timm",
-                    "machine",
-                ),
-                [(each.name, *_facts(run)) for each, run in both],
+            Fold(
+                f"The {counted(len(both), 'run')}: commands, versions, machines",
+                [
+                    Code("\n".join(run.command for _, run in both)),
+                    Table(
+                        "What each run was made with, in the order of the commands",
+                        ("model", "seed", "git revision", "started", "starts", "Python", *SHOWN, "machine"),
+                        [(each.name, *_facts(run)) for each, run in both],
+                    ),
+                ],
             ),
-            Table(
-                "The protocol of every score here: what must be alike before two may be compared",
-                ("what", "here"),
-                protocol_rows(EvaluationProtocol(**protocol)),
+            Fold(
+                "The evaluation protocol of every score here",
+                [
+                    Table(
+                        "What must be alike before two scores may be compared",
+                        ("what", "here"),
+                        protocol_rows(EvaluationProtocol(**protocol)),
+                    )
+                ],
             ),
         ],
     )

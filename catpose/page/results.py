@@ -7,15 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from catpose.analysis.comparison import comparison, latex, markdown
 from catpose.analysis.configurations import Configuration
 from catpose.analysis.rendering import mark
 from catpose.analysis.report import Report, Row
+from catpose.analysis.rules import HEADER, TITLE, rules_notes, rules_rows, scored_by_rules
 from catpose.analysis.sentences import sentences
 from catpose.analysis.statistics import ALPHA
+from catpose.cost.table import PUBLISHED_RUN_TIME
+from catpose.data.coco_split import CocoSplit
+from catpose.figures.canvas import NARROW
 from catpose.figures.configurations import draw_configurations
-from catpose.page.html import Answer, Figure, Listing, Section, Table, Text
+from catpose.page.html import Answer, Beside, Code, Figure, Fold, Listing, Section, Table, Text
 from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.plain_yaml import read_yaml
+from catpose.score.rules import RULES
 from catpose.text import fraction, interval, p_value, signed
 
 #: The columns of the models' table: key, header.
@@ -25,6 +31,9 @@ COLUMNS = {
     **{"NME": "NME", "EPE": "EPE, px", "ECE": "ECE"},
 }
 
+#: Of a published row that no model of the report has the settings of.
+NOT_RUN = "not run"
+RUN_TIME = "No run had more than 210 epochs: what is numbered up to 11412, and timed, are iterations."
 MEANINGS = (
     "AP: average precision over OKS (likeness to the truth, 0 to 1) of 0.50 to 0.95; AP50, AP75: at that OKS alone; AR:"
     " average recall. PCK: the share of labelled keypoints within so much of the box's longer side; PCK_eyes: of the"
@@ -80,43 +89,69 @@ def is_it_real(report: Report) -> Answer:
     return Answer(question, answer, much, "results")
 
 
-def results(report: Report) -> Section:
+def results(report: Report, split: CocoSplit) -> Section:
     """The section of results: what follows, and the configurations by AP, with intervals and tests."""
     rows = [(i, report.rows[i].configuration) for i in report.evaluated]
     first = rows[0][1]
+    header, cells = comparison(report)
     n = int(first.evaluations[0].values["n"])
     words = (
         f"All are scored on the same {first.n_images} images with {n} instances; their intervals come from the same"
         " resamples of these images, so that what is hard for all of them cancels out of a difference."
     )
-    to_winner = ("winner minus it", "95 % interval", "p") if report.pairs else ()
-    header = ("model", "seeds", "AP", "95 % interval", *COLUMNS.values(), *to_winner)
     return Section(
         "results",
         "Results",
         [
             Listing(sentences(report)),
-            Figure(
-                "models",
-                "AP of each model with its 95 % interval",
-                f"AP with 95 % intervals; the best is {first.name}",
-                draw_configurations([mark(report.rows[i]) for i, _ in rows]),
+            Beside(
+                [
+                    Table("AP of each model, the best first", header, cells, words, highlight=(0,)),
+                    Figure(
+                        "models",
+                        "AP of each model with its 95 % interval",
+                        f"AP with 95 % intervals; the best is {first.name}",
+                        draw_configurations([mark(report.rows[i]) for i, _ in rows], width=NARROW),
+                    ),
+                ]
             ),
-            Table(
-                "Every score, the best model first", header, [_row(report, i) for i, _ in rows], words, highlight=(0,)
+            Fold(
+                f"Other scores: {', '.join(COLUMNS)}",
+                [
+                    Table(
+                        "Other scores with their 95 % intervals",
+                        ("model", *COLUMNS.values()),
+                        [(each.name, *(_score(each, key) for key in COLUMNS)) for _, each in rows],
+                        MEANINGS,
+                        highlight=(0,),
+                    )
+                ],
             ),
-            Table(
-                "95 % intervals of the other scores",
-                ("model", *COLUMNS.values()),
-                [(each.name, *(interval(each.estimate(key), written(key)) for key in COLUMNS)) for _, each in rows],
-                MEANINGS,
+            Fold(f"AP of {first.name} by the rules of other programs", _by_rules(first, split)),
+            Fold(
+                "The table to paste, in LaTeX and Markdown",
+                [Code(latex(report, split.file.stem)), Code(markdown(report, split.file.stem))],
             ),
         ],
     )
 
 
+def _by_rules(configuration: Configuration, split: CocoSplit) -> list[Table | Listing]:
+    """Of its first run."""
+    training = configuration.finished[0]
+    assert training.detections is not None
+    assert training.evaluation is not None
+    by_rule = scored_by_rules(split, training.detections, RULES)
+    ap, area = training.evaluation.values["AP"], str((training.protocol or {}).get("area_rule", ""))
+    which = f" The first of {len(configuration.finished)} seeds." if len(configuration.finished) > 1 else ""
+    return [
+        Table(f"{TITLE}.{which}", HEADER, rules_rows(by_rule, ap, area, split.skeleton), highlight=(0,)),
+        Listing(rules_notes(by_rule)),
+    ]
+
+
 def published(report: Report, runs: Runs) -> Section:
-    """The published tables row by row, with ours beside and what contradicts what."""
+    """The published rows that models of this report have the settings of; the whole tables are folded away."""
     blocks: list[Any] = [
         Text(
             "What was printed elsewhere, row by row, next to models of this report that have the setting which the row"
@@ -125,19 +160,36 @@ def published(report: Report, runs: Runs) -> Section:
             " numbers stand side by side and are never subtracted."
         )
     ]
+    whole: list[Any] = []
     contradictions = []
     for table in read_published():
-        if table.get("complexity"):
-            continue  # with the cost
-        rows = [(*row["cells"], ours(report, runs, table, row)) for row in table["rows"]]
         note = str(table.get("contradiction") or table.get("remark") or "").strip()
+        if table.get("complexity"):
+            whole.append(_complexity(table, note))
+            continue
+        rows = [(*row["cells"], ours(report, runs, table, row)) for row in table["rows"]]
         if "contradiction" in table:
             contradictions.append(f"{table['title']}: {note}")
-        caption = f"{table['title']} ({table['source']}; AP by the rule of {table['rule']})"
-        blocks.append(Table(caption, (*table["columns"], "ours"), rows, note))
+        caption, header = f"{table['title']} ({table['source']}; AP by the rule of {table['rule']})", table["columns"]
+        beside = [row for row in rows if row[-1] not in ("", NOT_RUN)]
+        if beside:
+            blocks.append(Table(caption, (*header, "ours"), beside, note))
+        whole.append(Table(caption, (*header, "ours"), rows, note))
+    if len(blocks) == 1:
+        blocks.append(Text("No model of this report has the settings of a published row."))
+    printed = [(line,) for line in PUBLISHED_RUN_TIME]
+    whole.append(Table("Run time (report, 5.2)", ("what is printed",), printed, RUN_TIME))
     count = f"{len(contradictions)} of these tables contradict another one or themselves:"
-    blocks[1:1] = [Text(count), Listing(contradictions)]
+    summary = f"All {len(whole)} published tables, and what contradicts what"
+    blocks.append(Fold(summary, [Text(count), Listing(contradictions), *whole]))
     return Section("published", "Beside the published tables", blocks)
+
+
+def _complexity(table: dict[str, Any], note: str) -> Table:
+    """The published complexity, row by row, beside what catpose counts of the same networks."""
+    rows = [(*row["cells"], *row["counted"]) for row in table["rows"]]
+    header = (*table["columns"], "ours: parameters", "published convention", "fvcore alone")
+    return Table(f"{table['title']} ({table['source']})", header, rows, note)
 
 
 def read_published() -> list[dict[str, Any]]:
@@ -156,7 +208,7 @@ def ours(report: Report, runs: Runs, table: dict[str, Any], row: dict[str, Any])
         of_study = study is None or name == study or name.startswith((f"{study}-", f"{study}_"))
         if of_study and all(has(trained[0], key, value) for key, value in row["settings"].items()):
             cells.append(f"{_ap(mine)} ({trained[0].network}, {epochs(trained)} epochs)")
-    return "; ".join(cells) or "not run"
+    return "; ".join(cells) or NOT_RUN
 
 
 def has(run: Run, key: str, value: object) -> bool:
@@ -189,17 +241,5 @@ def _ap(row: Row) -> str:
     return f"{fraction(row.configuration.mean)} {interval(row.estimate)}".strip()
 
 
-def _row(report: Report, i: int) -> tuple[str, ...]:
-    row, pair = report.rows[i], report.pairs.get(i)
-    each = row.configuration
-    compared: tuple[str, ...] = ("winner" if each is report.winner else "", "", "") if report.pairs else ()
-    if pair is not None:
-        compared = (signed(pair.difference.value), interval(pair.difference, signed), p_value(pair.p))
-    return (
-        each.name,
-        each.seed_count,
-        fraction(each.mean),
-        interval(row.estimate),
-        *(written(key)(each.value(key)) for key in COLUMNS),
-        *compared,
-    )
+def _score(configuration: Configuration, key: str) -> str:
+    return f"{written(key)(configuration.value(key))} {interval(configuration.estimate(key), written(key))}".strip()

@@ -8,14 +8,12 @@ import numpy as np
 
 from catpose.analysis.configurations import Configuration
 from catpose.figures.learning import draw_curves
-from catpose.page.html import Figure, Section, Table
+from catpose.page.html import Figure, Fold, Section, Table
 from catpose.page.run_folder import Run, Runs, runs_of
 
 METRICS = {
     "val/AP": "validation AP",
     "train/loss": "training loss",
-    "val/loss": "validation loss",
-    "lr": "learning rate",
 }
 
 
@@ -32,7 +30,8 @@ def training(configurations: Sequence[Configuration], runs: Runs) -> Section:
                 name, what[:1].upper() + what[1:], f"{what} by epoch", draw_curves(curves, what, log=key != "val/AP")
             )
         )
-    return Section("training", "Learning curves", [*figures, _table(configurations, runs)])
+    last = Fold("Last and best epoch of each run", [_table(configurations, runs)])
+    return Section("training", "Learning curves", [*figures, last])
 
 
 def _curve(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import WandbLogger
 
+from catpose.figures.canvas import Drawing
 from catpose.instances import Instances
 from catpose.run.directory import RunDirectory
 from catpose.run.scoring import read_results
@@ -44,8 +45,8 @@ class FinalFigures(Callback):
             logger.log_metrics(pictures | step)
 
 
-def figures(truth: Instances, detections: Detections) -> dict[str, dict[str, bytes]]:
-    """By the name that they have on W&B: "png" and "svg" each."""
+def figures(truth: Instances, detections: Detections) -> dict[str, Drawing]:
+    """By the name that they have on W&B."""
     from catpose.figures.calibration import draw_reliability  # matplotlib takes half a second, which only W&B needs
     from catpose.figures.cat import draw_keypoint_values
     from catpose.figures.error_types import draw_error_types

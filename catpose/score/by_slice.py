@@ -43,6 +43,6 @@ def ap_by_slice(truth: Instances, detections: Detections, labels: np.ndarray, dr
         here = labels == label
         theirs = np.isin(owner, np.flatnonzero(here))
         some = truth.subset(here)
-        ap = bootstrap_ap(match(some, detections.subset(theirs)), weights)
+        ap = bootstrap_ap(match(some, detections.subset(theirs), by_keypoint=False), weights)
         slices[label] = SliceAP(n=int((~some.ignored).sum()), ap=float(ap[0]), draws=ap[1:])
     return slices

@@ -190,7 +190,7 @@ def delta_ap(truth: Instances, detections: Detections, weights: np.ndarray | Non
     rows = once if weights is None else np.concatenate([once, weights])
 
     def ap(truth: Instances, detections: Detections, rows: np.ndarray = rows) -> np.ndarray:
-        return bootstrap_ap(match(truth, detections), rows)
+        return bootstrap_ap(match(truth, detections, by_keypoint=False), rows)
 
     detection = _detection_of(truth, detections)
     types, now = _error_types(truth, detections, detection), ap(truth, detections)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -10,14 +11,14 @@ import pytest
 from skeletons import KEYPOINTS
 
 from catpose.figures.calibration import draw_reliability, draw_thresholds
-from catpose.figures.canvas import BLUE, VARIABLES, canvas, encoded, inline, plain
-from catpose.figures.cat import draw_keypoint_values
+from catpose.figures.canvas import BLUE, VARIABLES, Drawing, canvas, encoded, inline, plain
+from catpose.figures.cat import draw_keypoint_values, label_places
 from catpose.figures.learning import draw_curves
 from catpose.score.calibration import Reliability, ThresholdCurves
 from catpose.skeleton import AP10K
 
 
-def drawn(colour: str = BLUE) -> dict[str, bytes]:
+def drawn(colour: str = BLUE) -> Drawing:
     with plain():
         figure, axes = canvas(title="A <title> & more")
         axes.plot([0, 1], [1, 2], "o--", color=colour, label="some")
@@ -70,6 +71,27 @@ def test_a_cat_shows_each_keypoints_number(missing: tuple[int, ...]) -> None:
     for k, name in enumerate(KEYPOINTS):
         shown = "–" if k in missing else f"{values[k]:.2f}"
         assert re.search(rf"{name.replace('_', ' ')}\s+{shown}", words), name
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_two_lines_to_labels_cross(seed: int) -> None:
+    points = np.random.default_rng(seed).uniform(0, 100, (17, 2)) * (1.0, 0.7)
+    places = label_places(points, 100, 70)
+    assert len(np.unique(places, axis=0)) == 17
+    assert (places[:, 0] < 0).sum() == 8
+
+    def is_left(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
+        return float((b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0]) > 0
+
+    for (a, b), (c, d) in itertools.combinations(zip(points, places, strict=True), 2):
+        assert is_left(a, b, c) == is_left(a, b, d) or is_left(c, d, a) == is_left(c, d, b)
+
+
+def test_a_figure_is_saved_in_the_kind_that_is_asked_for() -> None:
+    made = drawn()
+    assert sorted(made) == ["png", "svg"]
+    assert made["svg"] == drawn()["svg"]
+    assert made["png"] == drawn()["png"]  # after the other
 
 
 def test_curves_name_each_model_once() -> None:

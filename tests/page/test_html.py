@@ -15,7 +15,7 @@ from page.made_up_page import HOSTILE, made_up_gallery, made_up_page
 import catpose.page.html
 from catpose.errors import InputError
 from catpose.figures.canvas import VARIABLES
-from catpose.page.html import Page, Section, Table, Text
+from catpose.page.html import Beside, Fold, Page, Section, Table, Text
 
 STYLE = (Path(catpose.page.html.__file__).parent / "page.css").read_text()
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -182,12 +182,11 @@ def test_every_colour_can_be_told_from_its_ground(theme: int) -> None:
 def test_write_leaves_the_page_and_its_figures(page: Page, html: str, tmp_path: Path) -> None:
     written = page.write(tmp_path / "report")
     names = {path.relative_to(tmp_path / "report").as_posix() for path in written}
-    assert names == {"index.html", *(f"figures/configurations-{i}.{kind}" for i in (0, 1) for kind in ("png", "svg"))}
+    assert names == {"index.html", *(f"figures/configurations-{i}.svg" for i in (0, 1))}
     assert (tmp_path / "report" / "index.html").read_text(encoding="utf-8") == html
     assert {path for path in (tmp_path / "report").rglob("*") if path.is_file()} == set(written)
     for figure in page.figures():
-        for kind, data in figure.files.items():
-            assert (tmp_path / "report" / "figures" / f"{figure.name}.{kind}").read_bytes() == data
+        assert (tmp_path / "report" / "figures" / f"{figure.name}.svg").read_bytes() == figure.files["svg"]
 
 
 def test_where_nothing_can_be_written_one_line_says_so(page: Page, tmp_path: Path) -> None:
@@ -215,6 +214,18 @@ def test_a_page_that_does_not_hold_together_is_refused(
     with pytest.raises(ValueError, match=re.escape(said)):
         dataclasses.replace(page, answers=answers, sections=sections).write(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_what_is_folded_or_stands_beside_is_checked_and_written_too(page: Page, tmp_path: Path) -> None:
+    figures = [*page.figures()]
+    short = Table("short", ["a", "b"], [["1"]])
+    for around in (lambda block: Fold("more", [block]), lambda block: Beside([block])):
+        sections = [Section("one", "One", [around(figures[0])])]
+        whole = dataclasses.replace(page, answers=[], sections=sections)
+        assert [path.name for path in whole.write(tmp_path)] == [f"{figures[0].name}.svg", "index.html"]
+        assert figures[0].caption in Reader(whole.html()).all("figcaption")[0][1]
+        with pytest.raises(ValueError, match="not as long as"):
+            dataclasses.replace(whole, sections=[Section("one", "One", [around(short)])]).html()
 
 
 def test_a_page_may_be_small() -> None:

@@ -14,12 +14,13 @@ import yaml
 from made_up_study import Trials, study, validation
 
 import catpose.study.final
+from catpose.analysis.comparison import comparison, latex, markdown
 from catpose.analysis.rendering import decision, terminal
 from catpose.analysis.report import Report, report
 from catpose.analysis.sentences import conclusion, sentences
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
-from catpose.page.html import Listing, Table
+from catpose.page.html import Beside, Listing, Table
 from catpose.page.report import compared
 from catpose.page.results import is_it_real, results, which_is_better
 from catpose.page.runs import read_runs
@@ -190,7 +191,7 @@ def test_sweep_page_and_wandb_say_the_same(case: Case, truth: CocoSplit, tmp_pat
     said = sentences(sweep)
     assert sentences(page) == said
     assert terminal(page) == terminal(sweep)
-    listing = next(block for block in results(page).blocks if isinstance(block, Listing))
+    listing = next(block for block in results(page, truth).blocks if isinstance(block, Listing))
     assert list(listing.items) == said
     assert decision(page) == decision(sweep)
     assert decision(sweep).conclusion == " ".join(conclusion(sweep))  # what W&B's summary gets
@@ -201,20 +202,25 @@ def test_sweep_page_and_wandb_say_the_same(case: Case, truth: CocoSplit, tmp_pat
     if case.winner:
         assert sweep.winner is not None
         assert sweep.winner.name == case.winner
-    require_answers(page)
+    require_answers(page, truth)
     require_final(grid, trials, sweep, out, truth)
 
 
-def require_answers(page: Report) -> None:
-    """The page's first answers are the winner's, and the p that stands in its table."""
+def require_answers(page: Report, truth: CocoSplit) -> None:
+    """The page's first answers are the winner's, and the p that stands in its table and in those to paste."""
     better, real = which_is_better(page), is_it_real(page)
     assert better.answer == (page.winner.name if page.winner else "Not decided")
-    table = next(block for block in results(page).blocks if isinstance(block, Table))
+    blocks = results(page, truth).blocks
+    table = next(inside for block in blocks if isinstance(block, Beside) for inside in block.blocks)
+    assert isinstance(table, Table)
     if page.pairs:
         assert [row[-1] for row in table.rows[1:2]] == [real.detail.split(", p ")[1].split(";")[0]]
     else:
         assert real.answer == "Not tested"
         assert not table.header[-1].startswith("p")
+    assert comparison(page) == (table.header, table.rows)
+    for pasted in (latex(page, "val"), markdown(page, "val")):
+        assert all(cell.strip("<[]+-").split(",")[0] in pasted for row in table.rows for cell in row[1:])
 
 
 def require_final(study: Study, trials: Trials, sweep: Report, out: Path, truth: CocoSplit) -> None:

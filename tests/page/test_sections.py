@@ -13,27 +13,31 @@ from catpose.analysis.configurations import Configuration, Design
 from catpose.analysis.diagnosis import diagnose
 from catpose.analysis.power import Detectable
 from catpose.analysis.report import Report, Tested, report
+from catpose.analysis.rules import scored_by_rules
 from catpose.analysis.statistics import Difference
 from catpose.cost.complexity import complexity
 from catpose.cost.record import Cost, Profile, Timing
+from catpose.cost.runtime import RunTime, Spread
 from catpose.data.coco import read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
 from catpose.instances import Instances
 from catpose.model.backbones.resnet import ResNet
 from catpose.model.backbones.timm_backbone import TimmBackbone
 from catpose.page.cost import Price, what_does_it_cost
 from catpose.page.failures import where_does_it_fail
-from catpose.page.html import Figure, Listing, Table, Text
-from catpose.page.results import is_it_real, ours, published, read_published
+from catpose.page.html import Figure, Fold, Listing, Section, Table, Text
+from catpose.page.results import is_it_real, ours, published, read_published, results
 from catpose.page.run_folder import Run
 from catpose.page.runs import Found, read_runs
 from catpose.page.training import training
 from catpose.score.detections import Detections
 from catpose.score.rules import RULES
+from catpose.text import fraction
 
 
 @pytest.fixture(scope="module")
-def truth(drawn: Path) -> Instances:
+def truth(drawn: Path) -> CocoSplit:
     return read_split(drawn, "val")
 
 
@@ -122,15 +126,37 @@ def test_every_published_ap_says_whose_rule_it_is_of() -> None:
 
 
 def test_only_tables_that_contradict_something_are_counted(two: Report, found: Found) -> None:
-    section = published(two, found.runs)
-    (listing,) = (block for block in section.blocks if isinstance(block, Listing))
-    count = section.blocks[list(section.blocks).index(listing) - 1]
+    *seen, fold = published(two, found.runs).blocks
+    assert isinstance(fold, Fold)
+    count, listing, *tables = fold.blocks
     assert isinstance(count, Text)
+    assert isinstance(listing, Listing)
     assert count.text.startswith(f"{len(listing.items)} of these tables contradict")
     assert not any(item.startswith("Batch size") for item in listing.items)
-    (batch,) = (b for b in section.blocks if isinstance(b, Table) and b.caption.startswith("Batch size"))
+    (batch,) = (b for b in tables if isinstance(b, Table) and b.caption.startswith("Batch size"))
     assert "no order follows" in batch.note
     assert [row[-1] for row in batch.rows] == ["not run"] * 3
+    assert not any(isinstance(block, Table) for block in seen)
+
+
+def test_only_published_rows_with_a_run_of_ours_are_unfolded(two: Report, run: Run) -> None:
+    mine = dataclasses.replace(run, study=Path("learning_rate"), settings=run.settings | {"model.lr": 1e-4})
+    alone = dataclasses.replace(two, rows=two.rows[:1])
+    (table,) = (block for block in published(alone, {str(run.path): mine}).blocks if isinstance(block, Table))
+    assert table.caption.startswith("Learning rate")
+    assert [row[:2] for row in table.rows] == [("1e-4", "0.488")]
+
+
+def test_the_rules_of_other_programs_stand_on_the_page(two: Report, truth: CocoSplit) -> None:
+    (fold,) = (b for b in results(two, truth).blocks if isinstance(b, Fold) and "other programs" in b.summary)
+    table, notes = fold.blocks
+    assert isinstance(table, Table)
+    assert isinstance(notes, Listing)
+    detections = two.rows[0].configuration.detections[0]
+    expected = [(rule.name, ap) for rule, ap in scored_by_rules(truth, detections, RULES)]
+    assert [(row[0], row[1]) for row in table.rows[1:]] == [(name, fraction(ap)) for name, ap in expected]
+    assert len(expected) == len(RULES) == len(notes.items)
+    assert table.rows[0][1] == fraction(two.rows[0].configuration.mean)
 
 
 @pytest.mark.parametrize(
@@ -162,15 +188,17 @@ def test_an_unknown_ap_is_not_the_best_and_captions_keep_their_capitals(two: Rep
     history = [{"epoch": str(i), "val/AP": ap, "lr": "1e-3"} for i, ap in enumerate(("0.3", "nan", "0.2", ""))]
     section = training(mine, {str(run.path): dataclasses.replace(run, history=history)})
     assert "Validation AP" in [block.caption for block in section.blocks if isinstance(block, Figure)]
-    (table,) = (block for block in section.blocks if isinstance(block, Table))
+    table = last_epochs(section)
     assert table.rows[0][-2:] == ("0.200", "0.300 (0)")
     assert "catpose.test was given" not in table.note
-    (other,) = (
-        block
-        for block in training(mine, {str(run.path): dataclasses.replace(run, results=Path("results_val.json"))}).blocks
-        if isinstance(block, Table)
-    )
+    other = last_epochs(training(mine, {str(run.path): dataclasses.replace(run, results=Path("results_val.json"))}))
     assert "Of good, it is about the checkpoint that catpose.test was given" in other.note
+
+
+def last_epochs(section: Section) -> Table:
+    (table,) = (inside for fold in section.blocks if isinstance(fold, Fold) for inside in fold.blocks
+                if isinstance(inside, Table))  # fmt: skip
+    return table
 
 
 def test_the_time_of_a_crop_is_that_of_the_same_network(two: Report, run: Run) -> None:
@@ -180,9 +208,18 @@ def test_the_time_of_a_crop_is_that_of_the_same_network(two: Report, run: Run) -
     made = Cost(name, {}, "cpu", 2, here, timings, None, None, None, ())
     prices, runs = {0: Price(here, {}), 1: Price(None, {})}, {str(run.path): run}
     answer = what_does_it_cost(two, runs, prices, [Profile({}, None, ()), Profile({}, made, ())])
-    assert "0.25 ms a crop without flip test (cpu, 2 threads)" in answer.detail
+    assert answer.answer == "0.25 ms a crop"
+    assert answer.detail.startswith("without flip test (cpu, 2 threads); ")
     larger = dataclasses.replace(made, complexity=complexity(ResNet(50, weights=None), (64, 64)))
-    assert "ms" not in what_does_it_cost(two, runs, prices, [Profile({}, larger, ())]).detail
+    assert what_does_it_cost(two, runs, prices, [Profile({}, larger, ())]).answer == "Not known"
+
+
+def test_a_cost_begins_with_minutes_and_milliseconds(two: Report, run: Run) -> None:
+    spread = Spread(60.0, None, 60.0, 1, 60.0, 1)
+    time = RunTime("run", 1, 20, (0,), (80.0,), spread, None, 0.9, 35.0, 1220.0)
+    n = two.rows[0].configuration.n_images
+    answer = what_does_it_cost(two, {str(run.path): run}, {0: Price(None, {0: time}), 1: Price(None, {})}, [])
+    assert answer.answer == f"20 min a training, {1000 * 6 / n:.0f} ms an image"
 
 
 def test_the_cheapest_of_those_that_do_not_differ_from_the_best_is_named(two: Report, run: Run) -> None:
