@@ -16,7 +16,7 @@ WORKDIR /catpose
 
 # The libraries are one layer, which a change of the code leaves as it is.
 COPY pyproject.toml constraints.txt ./
-COPY catpose/__init__.py catpose/
+COPY catpose/__init__.py catpose/version.py catpose/
 RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md \
     && python3 -m venv /opt/venv \

@@ -168,9 +168,11 @@ def _print_table(kinds: dict[tuple[str, str, str], list[Finding]]) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m catpose.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    examples = (
+        "catpose check --data data/cats",
+        "catpose check --data data/cats --report look/ --predictions results.json",
     )
+    parser = Parser(prog="catpose check", description=__doc__, examples=examples)
     parser.add_argument(
         "--data", type=Path, default=Path(DEFAULT_ROOT), metavar="ROOT", help=f"the data set (default: {DEFAULT_ROOT})"
     )

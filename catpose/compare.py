@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError, Parser, command, natural, one_line
 from catpose.files import read_json
 from catpose.instances import AREA_RULES
+from catpose.run.scoring import results_of
 from catpose.score.cocoeval import cocoeval, cocoeval_boxes, require_agreement
 from catpose.score.detections import BoxDetections, Detections
 from catpose.score.full import Evaluation
@@ -40,14 +42,44 @@ _MOST_OUTSIDE = 0.5
 @command
 def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
-    compared = compare(_methods(arguments.results), arguments.truth, arguments.draws, log=lambda line: print(line))
+    compared = compare_files(
+        _methods(arguments.results), arguments.truth, arguments.draws, log=lambda line: print(line)
+    )
     print(f"\n{_table(compared)}\n")
     for other in compared.others:
         print(_difference_table(compared, other))
     print(_verdict(compared))
 
 
-def compare(
+def compare(a: Any, b: Any, truth: str | Path | CocoSplit, draws: int = 1000) -> Comparison:
+    """Compare two sets of predictions, of keypoints or of boxes, by AP on the same resamples of the images.
+
+    Args:
+        a: a COCO results file, a list of them (one for each training seed), what `predict` gave for pictures of the
+            truth, or the entries of a results file.
+        b: likewise.
+        truth: a COCO file, or a split of `read_split`. Areas are its annotations' own, where all have one.
+        draws: resamples of the images.
+
+    Returns:
+        `differences["AP"]`: the best one's difference to the other with its 95 % interval; `p["AP"]`: its p-value;
+        `methods[best]`: the better one, with `ap(method)`.
+
+    Raises:
+        InputError: as `compare_files`.
+    """
+    methods: dict[str, list[Path]] = {}
+    contents: dict[Path, list[Any]] = {}
+    for name, given in (("a", a), ("b", b)):
+        several = isinstance(given, list | tuple) and given and all(isinstance(each, str | Path) for each in given)
+        for number, each in enumerate(given if several else [given]):
+            file = Path(each) if isinstance(each, str | Path) else Path(f"{name}{number or ''}")
+            contents[file] = _content(file) if isinstance(each, str | Path) else results_of(each)
+            methods.setdefault(name, []).append(file)
+    return _compared(methods, contents, truth, draws, lambda _: None)
+
+
+def compare_files(
     methods: Mapping[str, Sequence[str | Path]],
     truth: str | Path,
     draws: int = 1000,
@@ -65,13 +97,22 @@ def compare(
             two methods have both predicted.
         RuntimeError: pycocotools finds other values, which is a bug of ours.
     """
-    require_draws(draws)
     contents = {Path(file): _content(Path(file)) for files in methods.values() for file in files}
     _require_once(methods)
+    return _compared(methods, contents, truth, draws, log or (lambda _: None))
+
+
+def _compared(
+    methods: Mapping[str, Sequence[str | Path]],
+    contents: Mapping[Path, list[Any]],
+    truth: str | Path | CocoSplit,
+    draws: int,
+    log: Callable[[str], None],
+) -> Comparison:
+    require_draws(draws)
     boxes = _are_boxes(contents)
-    split = _read_truth(Path(truth), boxes)
-    write = log or (lambda _: None)
-    write(_truth_line(split, boxes))
+    split = truth.with_stated_areas() if isinstance(truth, CocoSplit) else _read_truth(Path(truth), boxes)
+    log(_truth_line(split, boxes))
     found = {file: _detections(content, split, file, boxes) for file, content in contents.items()}
     _require_common(methods, found)
     results = []
@@ -81,13 +122,19 @@ def compare(
             seeds.append(evaluate_file(split, found[file], draws, _categories(split)))
             _check(split, contents[file], seeds[-1], boxes)
             with_one, annotated = n_images_with(split, found[file])
-            write(f"{file}: {counted(len(found[file]), 'detection')} on {with_one} of {annotated} annotated images")
+            log(f"{file}: {counted(len(found[file]), 'detection')} on {with_one} of {annotated} annotated images")
         results.append(Method(name, tuple(seeds)))
     return compare_methods(results)
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m catpose.compare", description=__doc__.splitlines()[0].split(": `")[0] + ".")
+    examples = (
+        "catpose compare a.json b.json --truth val.json",
+        "catpose compare ours=seed0.json,seed1.json theirs/ --truth val.json",
+    )
+    parser = Parser(
+        prog="catpose compare", description=__doc__.splitlines()[0].split(": `")[0] + ".", examples=examples
+    )
     parser.add_argument("results", nargs="+", metavar="RESULTS",
                         help="COCO results: FILE, NAME=FILE,FILE,… (a file a seed) or a folder of them")  # fmt: skip
     parser.add_argument("--truth", type=Path, required=True, help="the COCO file that the results belong to")
@@ -274,6 +321,14 @@ def _verdict(compared: Comparison) -> str:
     corrected = f"; p corrected for {n * (n - 1) // 2} comparisons" if n > 2 else ""
     return f"In AP {best.name}, the highest, {'; it '.join(parts)}: {about}{corrected}."
 
+
+class _Callable(ModuleType):
+    """`catpose.compare` is this module once it has been imported, and the function of that name for who calls it."""
+
+    __call__ = staticmethod(compare)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -54,7 +54,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m catpose.demo", description="Try models on a local page.")
+    examples = (
+        "catpose demo --checkpoint runs/mobilenet/best.ckpt",
+        "catpose demo --checkpoint a.ckpt b.ckpt --port 0 --out corrected/",
+    )
+    parser = Parser(prog="catpose demo", description="Try models on a local page.", examples=examples)
     parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, metavar="FILE",
                         help="best.ckpt or last.ckpt of fit; several can be switched on the page")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR",
@@ -79,11 +83,11 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _models(checkpoints: list[Path], trusted: tuple[str, ...]) -> dict[str, Model]:
     """The models by their files; InputError where one is missing, or of other keypoints than the first."""
-    from catpose.serving.trained import Trained
+    from catpose.run.predictor import load
 
     models: dict[str, Model] = {}
     for file in checkpoints:
-        models[str(file)] = Trained(file, trusted)
+        models[str(file)] = load(file, trusted=trusted)
         first = next(iter(models.values())).skeleton
         difference = models[str(file)].skeleton.difference(first)
         if difference:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 BAD_INPUT = 2
@@ -66,12 +66,30 @@ def one_line(text: object) -> str:
     return printable(re.sub(r"\s+", " ", str(text)).strip())
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line with the nearest option, and which accepts no abbreviations."""
+class _Paragraphs(argparse.HelpFormatter):
+    """argparse's, each paragraph of a text filled by itself."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n\n".join(fill(paragraph, width, indent) for paragraph in text.split("\n\n"))
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line with the nearest option, and which accepts no abbreviations.
+
+    Args:
+        examples: command lines that its help ends with.
+    """
+
+    def __init__(self, *args: object, examples: Sequence[str] = (), **kwargs: object) -> None:
         kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", _Paragraphs)
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._examples = examples
+
+    def format_help(self) -> str:
+        """argparse's, then the examples."""
+        return "\n  ".join([super().format_help(), *self._examples]) + "\n" * bool(self._examples)
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", message)

@@ -18,6 +18,8 @@ from jaxtyping import Float, Shaped
 
 #: How much wider than its box a crop is (Xiao et al., "Simple Baselines", ECCV 2018, and all its successors).
 PADDING = 1.25
+#: The least and the greatest side of a crop, px.
+INPUT_SIDES = (16, 4096)
 
 
 def box_to_center_size(
@@ -88,3 +90,9 @@ def invert(affine: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
 def apply(affine: Float[np.ndarray, "2 3"], points: Shaped[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
     """`points` (..., 2) taken through `affine`."""
     return points @ affine[:, :2].T + affine[:, 2]
+
+
+def apply_each(affines: Float[np.ndarray, "b 2 3"], points: Shaped[np.ndarray, "b k 2"]) -> Float[np.ndarray, "b k 2"]:
+    """Each of B sets of K points taken through its own affine, in their precision; not a matrix product, whose order
+    of sums would depend on the library."""
+    return (affines[:, None, :, :2] * points[:, :, None, :]).sum(-1) + affines[:, None, :, 2]

@@ -71,7 +71,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m catpose.pack", description=__doc__.splitlines()[0].split(":")[0] + ".")
+    examples = (
+        "catpose pack runs/x/best.ckpt --out x.safetensors",
+        "catpose pack runs/x/last.ckpt --out x.safetensors --data /elsewhere/cats",
+    )
+    parser = Parser(prog="catpose pack", description=__doc__.splitlines()[0].split(":")[0] + ".", examples=examples)
     parser.add_argument("checkpoint", type=Path, help="a best.ckpt or last.ckpt of fit")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file, NAME.safetensors")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="where the run's data are now")
@@ -81,11 +85,12 @@ def _parser() -> Parser:
 
 
 def _val_ap(model: PoseModel, val: CocoSplit, input_size: list[int], arguments: argparse.Namespace) -> float:
-    from catpose.run.evaluation import detect
+    from catpose.run.network import Network
+    from catpose.run.prediction import detect
+    from catpose.score.metric import metric_values
 
-    size = (input_size[0], input_size[1])
-    values = detect(model, val, size, arguments.batch_size, arguments.accelerator, labelled_only=True)[1]
-    return values["AP"]
+    network = Network(model, (input_size[0], input_size[1]), arguments.device)
+    return metric_values(val, detect(network, val, arguments.batch_size, labelled_only=True))["AP"]
 
 
 def _trained_on(start: str | None, data: dict[str, Any], checkpoint: dict[str, Any]) -> str:

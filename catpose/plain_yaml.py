@@ -7,6 +7,7 @@ which a few lines grow to billions of values.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -168,6 +169,15 @@ def current_arguments(args: Sequence[str]) -> list[str]:
         current.append(f"{name}{equals}{current_names(value, name or option)}")
         option = arg
     return current
+
+
+def argument(key: str, value: object) -> str:
+    """A setting as one argument of `fit`'s command line."""
+    value = current_names(value, key)
+    try:
+        return f"--{key}={value if isinstance(value, str) else json.dumps(value, allow_nan=False)}"
+    except (TypeError, ValueError, RecursionError):
+        raise InputError(f"{key}: {one_line(value)[:60]} can't be a setting; quote it to have it as text") from None
 
 
 def what_is_wrong(error: yaml.YAMLError) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from catpose.errors import InputError, Parser, command, one_line, whole
 from catpose.run.options import add_model_options
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
     from catpose.data.boxes import Boxes
     from catpose.data.coco_split import CocoSplit
     from catpose.data.whole_pictures import LeftOut
+    from catpose.run.network import Network
+    from catpose.run.prediction import Located
     from catpose.score.detections import Detections
     from catpose.skeleton import Skeleton
 
@@ -39,32 +41,17 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.data.boxes import with_boxes
     from catpose.data.whole_pictures import left_out_lines
     from catpose.files import write_json
-    from catpose.run.checkpoint import load_model
-    from catpose.run.evaluation import detect, scored_by_box
-    from catpose.run.pictures import overlay_writer
+    from catpose.run.network import Network
+    from catpose.run.prediction import of_skeleton, scored_by_box
 
     _require_outputs(arguments, split)
     for line in left_out_lines(left_out):
         print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
-    model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
-
-    damage, input_size = Damage(split, arguments.sources), tuple(settings["data"]["input_size"])
-
-    def detected(split: CocoSplit, **more: Any) -> Detections:
-        device = {"accelerator": arguments.accelerator, "num_workers": arguments.num_workers}
-        return detect(model, split, input_size, arguments.batch_size, unreadable=damage, **device, **more)[0]
-
-    boxes = _boxes(split, arguments, detected, input_size, damage)
-    boxed = split if boxes is None else with_boxes(split, boxes)
-    overlays = (
-        overlay_writer(boxed, model.skeleton, arguments.overlays, arguments.shown_above)
-        if arguments.overlays
-        else nullcontext()
-    )
-    unflipped: dict[int, np.ndarray] | None = {} if arguments.rank else None
-    with overlays as show:
-        detections = detected(boxed, show=show, unflipped=unflipped)
-        damage.tell()
+    model = Network.load(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
+    split, damage = of_skeleton(split, model.skeleton), Damage(split, arguments.sources)
+    boxes = _boxes(split, arguments, model, damage)
+    boxed = split if boxes is None else of_skeleton(with_boxes(split, boxes), model.skeleton)
+    detections = _detected(model, boxed, arguments, damage)
     scored = detections if boxes is None else scored_by_box(detections, boxes)
     results = scored.to_results()
     if not is_coco(split.file):  # ids of our own making: say whose they are
@@ -73,8 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     write_json(arguments.out, results, indent=None)
     n_left_out = len(left_out) + len(damage.reasons)
     print(_summary(detections, len(split.images), n_left_out, arguments.shown_above, arguments.out))
-    if unflipped is not None:
-        write_ranking(boxed, detections, unflipped, arguments.rank)
+    if arguments.rank:
+        write_ranking(boxed, detections, _unflipped(model, boxed, arguments, damage), arguments.rank)
     if arguments.pre_labels:
         write_pre_labels(boxed, detections, model.skeleton, arguments.shown_above, arguments.pre_labels)
     if arguments.overlays:
@@ -82,8 +69,51 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
 
 
+def _located(model: Network, split: CocoSplit, arguments: argparse.Namespace, damage: Damage) -> Iterator[Located]:
+    from catpose.run.prediction import locate
+
+    return locate(model, split, split.by_id, arguments.batch_size, unreadable=damage, n_threads=arguments.num_workers)
+
+
+def _detected(model: Network, split: CocoSplit, arguments: argparse.Namespace, damage: Damage) -> Detections:
+    """The detections in a split's boxes; their overlays written where they are asked for."""
+    from catpose.run.pictures import overlay_folder
+    from catpose.run.prediction import detections_of, drawn
+
+    located = _located(model, split, arguments, damage)
+    with overlay_folder(split, arguments.overlays) if arguments.overlays else nullcontext() as write:
+
+        def written() -> Iterator[Located]:
+            for each in located:
+                if write:
+                    write(each.place, drawn(split, each, model.input_size, arguments.shown_above))
+                yield each
+
+        detections = detections_of(split, written(), model.input_size)
+        damage.tell()
+    return detections
+
+
+def _unflipped(
+    model: Network, split: CocoSplit, arguments: argparse.Namespace, damage: Damage
+) -> dict[int, np.ndarray]:
+    """Each box's keypoints (K, 2) without the flip test, image px, by annotation id; the model has none henceforth."""
+    model.model.flip_test = False
+    return {
+        int(split.ids[row]): pose[:, :2]
+        for each in _located(model, split, arguments, damage)
+        for row, pose in zip(each.rows.tolist(), each.poses, strict=True)
+    }
+
+
 def _parser() -> Parser:
-    parser = Parser(prog="python -m catpose.predict", description="Predict keypoints on boxes or on whole images.")
+    examples = (
+        "catpose predict photo.jpg --checkpoint best.ckpt --overlays drawn/",
+        "catpose predict photos/ --recursive --checkpoint best.ckpt --boxes boxes.json",
+    )
+    parser = Parser(
+        prog="catpose predict", description="Predict keypoints on boxes or on whole images.", examples=examples
+    )
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE",
                         help="one COCO file, or folders and single pictures")  # fmt: skip
     parser.add_argument("--checkpoint", type=Path, required=True, help="a best.ckpt or last.ckpt of fit")
@@ -104,7 +134,7 @@ def _parser() -> Parser:
     parser.add_argument("--shown-above", type=float, default=0.2, metavar="CONFIDENCE",
                         help="draw and pre-label keypoints of more than this confidence (%(default)s)")  # fmt: skip
     parser.add_argument("--num-workers", type=whole, metavar="N",
-                        help="processes that decode (none on the CPU, else one a free core, at most 8)")  # fmt: skip
+                        help="threads that decode (none on the CPU, else one a free core, at most 8)")  # fmt: skip
     add_model_options(parser)
     return parser
 
@@ -171,15 +201,10 @@ def is_coco(file: Path) -> bool:
     return file.suffix.lower() == ".json"
 
 
-def _boxes(
-    split: CocoSplit,
-    arguments: argparse.Namespace,
-    detected: Callable[[CocoSplit], Detections],
-    input_size: tuple[int, int],
-    damage: Damage,
-) -> Boxes | None:
+def _boxes(split: CocoSplit, arguments: argparse.Namespace, model: Network, damage: Damage) -> Boxes | None:
     """The boxes that were asked for, and what there is to know of them said; None where the split's own are meant."""
     from catpose.data.boxes import boxes_lines, read_boxes
+    from catpose.run.prediction import detections_of
     from catpose.run.second_pass import second_boxes
 
     lines = []
@@ -197,7 +222,8 @@ def _boxes(
                 " it out to have whole pictures predicted, or give --boxes FILE"
             )
     elif not is_coco(split.file):
-        boxes, n_refined = second_boxes(split, detected(split))
+        first = detections_of(split, _located(model, split, arguments, damage), model.input_size)
+        boxes, n_refined = second_boxes(split, first)
         lines.append(
             f"whole pictures, {n_refined} of {len(split.images)} once more on the box of their keypoints; one animal a"
             " picture is looked for (--boxes or --detector for several)"
@@ -206,7 +232,7 @@ def _boxes(
         return None
     if len(damage.reasons) == len(split.images):
         damage.tell()
-    for line in [*lines, *boxes_lines(split, boxes, input_size, damage.reasons)]:
+    for line in [*lines, *boxes_lines(split, boxes, model.input_size, damage.reasons)]:
         print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
     return boxes
 

@@ -319,7 +319,9 @@ def _is_there(root: Path, request: dict[str, Any]) -> bool:
 
 def _parsers() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
     parser = Parser(
-        prog="python -m catpose.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="catpose prepare",
+        description=__doc__,
+        examples=("catpose prepare drawn", "catpose prepare coco export.zip --out data/mine --split 0.8 0.1 0.1"),
     )
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     drawn = sources.add_parser("drawn", help="drawn cats: no download, nobody's photographs")

@@ -45,8 +45,9 @@ def main(argv: list[str] | None = None) -> None:
 def parser() -> Parser:
     """The command line's parser."""
     options = Parser(
-        prog="python -m catpose.profile",
+        prog="catpose profile",
         description="What a configuration costs, on this machine.",
+        examples=("catpose profile --config hrnet", "catpose profile --run runs/mobilenet --out cost/"),
         epilog="Any setting of fit may follow: --model.depth 152, --data.batch_size 8, --trainer.precision 16-mixed, …",
     )
     options.add_argument("--config", action="append", default=[], metavar="FILE", help="an experiment (fit's defaults)")
@@ -92,8 +93,8 @@ def measured(options: argparse.Namespace, settings: list[str]) -> Cost:
     from tqdm import tqdm
 
     from catpose.cost.profiling import measure
-    from catpose.cost.timing import find_device
     from catpose.machine import usable_cores
+    from catpose.run.network import find_device
 
     device = find_device(options.device)
     threads = options.threads or (None if "OMP_NUM_THREADS" in os.environ else usable_cores())

@@ -14,7 +14,11 @@ from catpose.errors import InputError, Parser, command, natural, one_line
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser(prog="python -m catpose.report", description="Make one page of finished runs and studies.")
+    parser = Parser(
+        prog="catpose report",
+        description="Make one page of finished runs and studies.",
+        examples=("catpose report runs/mobilenet", "catpose report runs/quick runs/mobilenet --out page/"),
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run (fit) or a study (sweep)")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the page (%(default)s)")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="data folder (the first run's)")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, Parser, command, natural, one_line, printable
+from catpose.shipped import find_config
 from catpose.study.url import STORAGE, masked
 
 if TYPE_CHECKING:
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 #: The exit code where a known study's server can't be reached (EX_TEMPFAIL of sysexits.h): no bad input, come again.
 AWAY_CODE = 75
 OVERRIDES = re.compile(r"--(model|data|trainer|wandb)\b")
+
+
+EPILOG = f"""\
+Settings of the experiment (--model.lr, --trainer.max_epochs, …) hold for all configurations.
+
+The study's file has the keys experiment and space; and, where they are wanted, name, settings, seeds, metric,
+reference, published, trials, sampler, pruner, time_limit, grace, imports and slurm: see catpose/study/file.py.
+
+{STORAGE} in the environment is the storage where --storage isn't given: a URL with a password is seen by other users on
+a command line, but not there."""
 
 
 @command
@@ -39,7 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.study.directory import StudyDirectory
     from catpose.study.file import read_study
 
-    study = read_study(options.config, options.experiment, overrides, options.name, options.imports)
+    experiment = find_config(options.experiment, "experiments") if options.experiment else None
+    study = read_study(find_config(options.config, "sweeps"), experiment, overrides, options.name, options.imports)
     out = options.out or Path("runs") / study.name
     directory = StudyDirectory(out)
     refuse_owned(out, "--out", "run")
@@ -85,11 +97,17 @@ def main(argv: list[str] | None = None) -> None:
 def parser() -> Parser:
     """The command line's parser."""
     made = Parser(
-        prog="python -m catpose.sweep",
+        prog="catpose sweep",
         description="Run a study, or help with one, and report what it shows.",
-        epilog="Settings of the experiment (--model.lr, --trainer.max_epochs, …) hold for all configurations.",
+        epilog=EPILOG,
+        examples=(
+            "catpose sweep --config quick",
+            "catpose sweep --config my.yaml --workers 4 --trainer.max_epochs 50",
+        ),
     )
-    made.add_argument("--config", type=Path, required=True, metavar="FILE", help="the study, one of sweeps/")
+    made.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="the study: one of sweeps/ by its name, or a file"
+    )
     made.add_argument("--experiment", type=Path, metavar="FILE", help="vary this experiment in place of the study's")
     made.add_argument("--name", help="the study's name (the file's, with --experiment's)")
     made.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",

@@ -18,19 +18,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catpose.data.coco import DEFAULT_ROOT, read_split
+from catpose.data.coco import DEFAULT_ROOT, read_coco, read_split
+from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError, Parser, command, natural, one_line
 from catpose.run.options import add_model_options
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.analysis.diagnosis import Diagnosis
     from catpose.data.boxes import Boxes
-    from catpose.data.coco_split import CocoSplit
-    from catpose.model.pose import PoseModel
+    from catpose.run.network import Network
     from catpose.score.detections import Detections
     from catpose.score.protocol import Score
-
-    Loaded = tuple[PoseModel, dict[str, Any]]  # a checkpoint's model and settings
 
 
 @command
@@ -49,7 +47,6 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.data.boxes import read_boxes
     from catpose.data.slices import slices
     from catpose.files import require_writable, write_json
-    from catpose.run.checkpoint import load_model
     from catpose.run.scoring import read_results
     from catpose.score.ap import count
     from catpose.score.pairs import paired_alike
@@ -61,8 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
     other = read_results(arguments.against, split) if arguments.against else None
-    loaded = load_model(arguments.checkpoint, tuple(arguments.trusted)) if arguments.checkpoint else None
-    detections, scored = _scored(arguments, split, loaded)
+    model = _network(arguments) if arguments.checkpoint else None
+    detections, scored = _scored(arguments, split, model)
     evaluated = evaluate_runs(str(arguments.checkpoint or arguments.predictions), [detections], split, arguments.draws)
     scored = dataclasses.replace(scored, intervals=evaluated.intervals())
     try:
@@ -88,12 +85,44 @@ def main(argv: list[str] | None = None) -> None:
         _write(arguments, split, detections, scored, diagnosis)
         if by_rule:
             write_json(arguments.out / f"rules_{split.file.stem}.json", rules_content(by_rule, split.skeleton))
-    if boxes is not None and loaded is not None:
-        _print_under_boxes(arguments, split, loaded, *boxes)
+    if boxes is not None and model is not None:
+        _print_under_boxes(arguments, split, model, *boxes)
+
+
+def evaluate(predictions: Any, truth: str | Path | CocoSplit, draws: int = 1000) -> Score:
+    """Score predictions on labelled pictures, as `test --predictions` does; pycocotools agrees to 1e-9.
+
+    Args:
+        predictions: a COCO results file, its entries, or what `predict` gave for the pictures of a split.
+        truth: a COCO keypoint file, or a split of `read_split`.
+        draws: resamples of the images, for the intervals.
+
+    Returns:
+        `values`: "AP", "AP50", "PCK@0.1", "EPE" (px) and the others that `catpose.score.full` lists, 0..1 but for
+        lengths, nan where nothing counts; `intervals`: their 95 % intervals; `protocol`: what they were made under.
+
+    Raises:
+        InputError: files that can't be read, predictions of other images, a truth without labels.
+    """
+    from catpose.analysis.compare import evaluate_runs
+    from catpose.run.scoring import read_results, results_of, score
+    from catpose.score.detections import Detections
+
+    split = truth if isinstance(truth, CocoSplit) else read_coco(truth, Path(truth).parent)
+    if isinstance(predictions, str | Path):
+        detections = read_results(Path(predictions), split)
+    else:
+        detections = Detections.from_results(results_of(predictions), split, "predictions")
+    evaluated = evaluate_runs("predictions", [detections], split, draws)
+    return dataclasses.replace(score(split, detections, flip_test=None), intervals=evaluated.intervals())
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m catpose.test", description=__doc__.splitlines()[0].split(":")[0] + ".")
+    examples = (
+        "catpose test --checkpoint runs/mobilenet/best.ckpt --data data/cats",
+        "catpose test --predictions a.json --against b.json --split test --out scores/",
+    )
+    parser = Parser(prog="catpose test", description=__doc__.splitlines()[0].split(":")[0] + ".", examples=examples)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--checkpoint", type=Path, help="a best.ckpt or last.ckpt of fit")
     what.add_argument("--predictions", type=Path, help="a COCO results file")
@@ -112,23 +141,21 @@ def _parser() -> Parser:
     return parser
 
 
-def _scored(arguments: argparse.Namespace, split: CocoSplit, loaded: Loaded | None) -> tuple[Detections, Score]:
+def _network(arguments: argparse.Namespace) -> Network:
+    from catpose.run.network import Network
+
+    return Network.load(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
+
+
+def _scored(arguments: argparse.Namespace, split: CocoSplit, model: Network | None) -> tuple[Detections, Score]:
     """The checkpoint's detections, or those of the results file, and their score."""
-    from catpose.run.evaluation import detect
+    from catpose.run.prediction import detect
     from catpose.run.scoring import read_results, score
 
-    if loaded is None:
+    if model is None:
         detections = read_results(arguments.predictions, split)
         return detections, score(split, detections, flip_test=None)
-    model, settings = loaded
-    detections, _ = detect(
-        model,
-        split,
-        tuple(settings["data"]["input_size"]),
-        arguments.batch_size,
-        accelerator=arguments.accelerator,
-        labelled_only=True,
-    )
+    detections = detect(model, split, arguments.batch_size, labelled_only=True)
     return detections, score(split, detections, flip_test=model.flip_test)
 
 
@@ -170,23 +197,19 @@ def _write(
 
 
 def _print_under_boxes(
-    arguments: argparse.Namespace, split: CocoSplit, loaded: Loaded, boxes: Boxes, n_others: int
+    arguments: argparse.Namespace, split: CocoSplit, model: Network, boxes: Boxes, n_others: int
 ) -> None:
     """The model's score in the boxes of a file, with its protocol; with --out it is written, too."""
     from catpose.analysis.compare import evaluate_runs
     from catpose.data.boxes import boxes_lines, with_boxes
     from catpose.files import write_json
-    from catpose.run.evaluation import detect, scored_by_box
+    from catpose.run.prediction import detect, scored_by_box
     from catpose.run.scoring import score
     from catpose.run.table import score_table
 
-    model, settings = loaded
-    size = tuple(settings["data"]["input_size"])
-    for line in boxes_lines(split, boxes, size):
+    for line in boxes_lines(split, boxes, model.input_size):
         print(one_line(f"catpose.test: {line}"), file=sys.stderr)
-    boxed = with_boxes(split, boxes)
-    detections, _ = detect(model, boxed, size, arguments.batch_size, accelerator=arguments.accelerator)
-    detections = scored_by_box(detections, boxes)
+    detections = scored_by_box(detect(model, with_boxes(split, boxes), arguments.batch_size), boxes)
     digest = hashlib.sha256(arguments.boxes.read_bytes()).hexdigest()[:12]
     source = f"{arguments.boxes.name} (sha256 {digest}, {len(boxes.scores)} boxes)"
     scored = score(split, detections, model.flip_test, source)

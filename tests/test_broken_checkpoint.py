@@ -223,7 +223,7 @@ def test_the_same_checkpoint_unchanged_is_taken(trained: Path, here: Path) -> No
 USES: dict[str, tuple[Any, ...]] = {
     "no such module": (lambda data: ["--import=nowhere"], "--import nowhere", "No module"),
     "no name of a module": (lambda data: ["--import="], "--import", "mpty module name"),
-    "an unknown accelerator": (lambda data: ["--accelerator=gpuu"], "--accelerator gpuu", "cpu"),
+    "an unknown accelerator": (lambda data: ["--accelerator=gpuu"], "device gpuu", "cpu"),
     "a broken picture": (lambda data: (os.truncate(data / "images" / "4.png", 2000), [])[1], "4.png", "cut short"),
     "a missing picture": (lambda data: ((data / "images" / "4.png").unlink(), [])[1], "4.png", "restore the file"),
 }

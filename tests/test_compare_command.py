@@ -16,7 +16,7 @@ from refused import refused
 from skeletons import HEAD, KEYPOINTS
 
 from catpose.analysis.evaluations import ENOUGH
-from catpose.compare import compare, main
+from catpose.compare import compare_files, main
 from catpose.errors import InputError
 from catpose.score.cocoeval import cocoeval, cocoeval_boxes
 from catpose.skeleton import COCO_PERSON, skeleton_of
@@ -78,7 +78,7 @@ def test_keypoints_of_any_skeleton_are_scored_as_pycocotools_scores_them(
     truth = made_truth(names)
     file = written(tmp_path, "truth", truth)
     results = [made_results(truth, spread, seed) for seed, spread in enumerate((0.03, 0.06))]
-    made = compare(
+    made = compare_files(
         {"a": [written(tmp_path, "a", results[0])], "b": [written(tmp_path, "b", results[1])]}, file, draws=50
     )
     assert [method.name for method in made.methods] == ["a", "b"]
@@ -93,7 +93,7 @@ def test_boxes_are_scored_as_pycocotools_scores_them_by_size_and_category(tmp_pa
     truth = made_truth()
     file = written(tmp_path, "truth", truth)
     results = [made_results(truth, spread, seed, boxes=True) for seed, spread in enumerate((0.1, 0.05))]
-    made = compare(
+    made = compare_files(
         {"a": [written(tmp_path, "a", results[0])], "b": [written(tmp_path, "b", results[1])]}, file, draws=50
     )
     assert made.methods[made.best].name == "b"
@@ -117,7 +117,7 @@ def test_seeds_are_a_method_and_chance_is_corrected_for(tmp_path: Path) -> None:
         name: [written(tmp_path, f"{name}/{seed}", made_results(truth, spread, 10 * i + seed)) for seed in range(3)]
         for i, (name, spread) in enumerate(spreads.items())
     }
-    made = compare(methods, file, draws=200)
+    made = compare_files(methods, file, draws=200)
     one, other = made.methods[made.best], made.others
     assert one.name != "c"
     assert len(one.sample("AP").ap) == 3
@@ -153,7 +153,7 @@ def test_without_areas_those_of_the_boxes_are_taken(tmp_path: Path) -> None:
     truth = made_truth()
     del truth["annotations"][3]["area"]
     results = made_results(truth, 0.05, 0)
-    made = compare({"a": [written(tmp_path, "a", results)]}, written(tmp_path, "truth", truth), draws=20)
+    made = compare_files({"a": [written(tmp_path, "a", results)]}, written(tmp_path, "truth", truth), draws=20)
     reference = cocoeval(truth, results, area="box")
     assert made.methods[0].estimate("AP").value == pytest.approx(reference["AP"], abs=1e-10)
     assert made.others == []
@@ -217,7 +217,7 @@ def test_arguments_that_cannot_be_meant_are_one_line(tmp_path: Path, capsys: pyt
     ):
         assert said in refused(main, [*arguments, "--truth", file], capsys, tmp_path)
     with pytest.raises(InputError, match="--draws"):
-        compare({"a": [a]}, file, draws=10**9)
+        compare_files({"a": [a]}, file, draws=10**9)
 
 
 @pytest.mark.slow

@@ -83,8 +83,8 @@ def test_made_up_crops_are_told(tiny: Path, tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--device", "cdua"], ("--device cdua", "Did you mean cuda?")),
-        (["--device", "cuda:99"], ("--device cuda:99", "which has cpu")),
+        (["--device", "cdua"], ("device cdua", "Did you mean cuda?")),
+        (["--device", "cuda:99"], ("device cuda:99", "which has cpu")),
         (["--config", "HERE/none.yaml"], ("HERE/none.yaml",)),
         (["--run", "HERE"], ("--run HERE", "metrics.csv")),
         (["--run", "HERE/none"], ("--run HERE/none", "metrics.csv")),

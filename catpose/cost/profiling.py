@@ -18,7 +18,7 @@ from catpose.cost.training_step import largest_prediction_batch, largest_trainin
 from catpose.data.datamodule import CatDataModule
 from catpose.machine import usable_cores
 from catpose.model.pose import PoseModel
-from catpose.run.checkpoint import require_fit
+from catpose.model.stored import require_fit
 from catpose.run.cli import FitCLI, input_error
 
 #: Of the budget for one measurement, that of the training steps, whose times vary more.

@@ -18,33 +18,12 @@ from torch import Tensor
 from catpose.cost.memory import is_out_of_memory, peak_mb
 from catpose.cost.metrics import evaluated, times_ms
 from catpose.cost.record import Timing
-from catpose.errors import InputError, nearest, one_line
+from catpose.errors import one_line
 from catpose.model.pose import Batch, PoseModel
 
 KINDS = ("heatmaps", "keypoints", "keypoints, flip test")
 LEAST, MOST = 5, 1000  # batches that are timed; a budget of time lies in between
 LARGEST_UNASKED = 64  # the last batch where nobody asked for sizes
-
-
-def find_device(name: str) -> torch.device:
-    """The device of a name: "cpu", "cuda", "cuda:1", "mps", …; "auto" is the accelerator that is there, else the CPU.
-
-    Raises:
-        InputError: no such name, or no such device here.
-    """
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if name == "auto":
-        return accelerator or torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        hint = nearest(name, ("auto", "cpu", "cuda", "mps"))
-        raise InputError(f"--device {one_line(name)[:40]}: is none; give auto, cpu, cuda or cuda:1.{hint}") from None
-    count = torch.accelerator.device_count() if accelerator else 0
-    names = ["cpu", *(f"{accelerator.type}:{i}" for i in range(count) if accelerator)]
-    if (device.type if device.type == "cpu" else f"{device.type}:{device.index or 0}") not in names:
-        raise InputError(f"--device {name}: is not on this machine, which has {', '.join(names)}")
-    return device
 
 
 def name_of(device: torch.device) -> str:

@@ -131,6 +131,15 @@ def _is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 4 and are_coordinates(value) and min(value[2:]) > 0
 
 
+def require_box(box: list[float], image: Image, whose: str) -> None:
+    """InputError where a box, x, y, width, height in px, has no size or lies outside of its picture."""
+    if not _is_box(box):
+        raise InputError(f"{whose} is {box}; give x, y, width, height in px, the last two above 0")
+    x, y, width, height = box
+    if x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
+        raise InputError(f"{whose} is {box}, outside of its {image.width} × {image.height} px; give it in image px")
+
+
 def boxes_lines(split: CocoSplit, boxes: Boxes, input_size: tuple[int, int], unread: Collection[int] = ()) -> list[str]:
     """What a person should know of boxes: pictures with several animals, with none, and animals too small for detail.
 

@@ -70,6 +70,12 @@ def open_pictures(split: CocoSplit, wanted: Iterable[int], cache: Cache, cache_d
         return _ReadEachTime(split)
 
 
+def read_picture(split: CocoSplit, index: int) -> np.ndarray:
+    """The picture at a place of `split.images` as `Pictures` have it; InputError as of `open_pictures`."""
+    image = split.images[index]
+    return _checked(read_image(image.path), image, split.file)
+
+
 def _default_dir() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "catpose"
@@ -91,8 +97,7 @@ class _ReadEachTime:
 
     def __getitem__(self, index: int, /) -> np.ndarray:
         if self._last is None or self._last[0] != index:
-            image = self._split.images[index]
-            self._last = index, _checked(read_image(image.path), image, self._split.file)
+            self._last = index, read_picture(self._split, index)
         return self._last[1]
 
 
@@ -183,7 +188,7 @@ class _CacheFile:
         image = self._split.images[index]
         picture = np.empty((image.height, image.width, _CHANNELS), np.uint8)
         if not self._read(picture, self._place[index]) or _checksum(picture) != self._checksum[index]:
-            picture = _checked(read_image(image.path), image, self._split.file)
+            picture = read_picture(self._split, index)
             if _checksum(picture) != self._checksum[index]:
                 raise InputError(
                     f"{image.path}: has changed since its decoded copy was made, which is damaged; start again"

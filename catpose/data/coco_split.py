@@ -85,6 +85,14 @@ class CocoSplit(Instances):
         return f"{count}; left out: {', '.join(left_out)}" if left_out else count
 
 
+def labelled(split: CocoSplit) -> np.ndarray:
+    """(N,) places of the instances to learn from or be scored on: not a crowd, at least one keypoint labelled.
+
+    They come by image and annotation id, so that files of one `split_hash` train alike.
+    """
+    return split.by_id[~split.ignored[split.by_id]]
+
+
 def split_hash(split: CocoSplit) -> str:
     """SHA-256 (hex) of what a split says: images' ids, names and sizes; instances' ids, boxes, areas and keypoints;
     and the keypoints' names, where these aren't AP-10K's.

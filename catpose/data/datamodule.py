@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader, DistributedSampler
 from catpose.data.augment import Augmentation
 from catpose.data.cache import Cache, open_pictures
 from catpose.data.coco import DEFAULT_ROOT, read_split
-from catpose.data.coco_split import CocoSplit
-from catpose.data.dataset import ANY_EPOCH, CropDataset, collate, labelled
+from catpose.data.coco_split import CocoSplit, labelled
+from catpose.data.dataset import ANY_EPOCH, CropDataset, collate
 from catpose.data.sampler import TrainSampler
 from catpose.data.training import TrainingSet, first_pictures
 from catpose.errors import InputError
+from catpose.geometry import INPUT_SIDES
 from catpose.instances import AreaRule
 from catpose.machine import usable_cores
 
@@ -55,7 +56,7 @@ class CatDataModule(LightningDataModule):
             must then be 5 to 105 % of the box's.
         augment: Random changes of training samples.
         late_from: The epoch, from 1, at whose start `late_augment` takes the place of `augment`; null is never.
-        late_augment: Changes in a run's last epochs, when it is to see what is nearly as in pictures themselves
+        late_augment: Changes in a run's last epochs, which leave pictures nearly as they are
             (Ge et al., "YOLOX", 2021; RTMPose's second stage).
         train_images: Train on so many of train.json's pictures with a labelled animal, the first of an order that the
             seed draws, so that fewer are part of more; null is all.
@@ -91,8 +92,8 @@ class CatDataModule(LightningDataModule):
         super().__init__()
         self.root = root
         self.input_size = (
-            _whole("data.input_size", input_size[0], 16, 4096),
-            _whole("data.input_size", input_size[1], 16, 4096),
+            _whole("data.input_size", input_size[0], *INPUT_SIDES),
+            _whole("data.input_size", input_size[1], *INPUT_SIDES),
         )
         self.batch_size = _whole("data.batch_size", batch_size, 1, 2**20)
         self.num_workers = None if num_workers is None else _whole("data.num_workers", num_workers, 0, 64)

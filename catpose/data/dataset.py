@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import TypedDict
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 from catpose.data.augment import Augmentation
 from catpose.data.cache import Pictures
 from catpose.data.coco_split import CocoSplit
+from catpose.data.crops import warped
 from catpose.geometry import apply, box_to_center_size, image_to_crop, invert
 
 #: The epoch of a sample that was asked for without one, and is the same in all of them.
@@ -85,9 +85,7 @@ class CropDataset(Dataset[Sample]):
             affine, flip = image_to_crop(region.center, region.size, self.input_size, *region[2:]), region.flip
         else:
             affine, flip = image_to_crop(*box_to_center_size(box, self.input_size), self.input_size), False
-        picture = self.pictures[int(split.image_index[i])]
-        crop = cv2.warpAffine(picture, affine, self.input_size, flags=cv2.INTER_LINEAR)  # black beyond the image
-        crop = cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB)
+        crop = warped(self.pictures[int(split.image_index[i])], affine, self.input_size)
         if self._pixel_changes:
             crop = self._pixel_changes(crop, rng)
         keypoints = apply(affine, split.keypoints[i])
@@ -110,11 +108,3 @@ class CropDataset(Dataset[Sample]):
 def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
     """B samples as one batch: every entry gets a first dimension (B,), the numbers of ids and areas included."""
     return {key: torch.from_numpy(np.stack([sample[key] for sample in samples])) for key in Sample.__annotations__}  # type: ignore[literal-required]
-
-
-def labelled(split: CocoSplit) -> np.ndarray:
-    """(N,) places of the instances to learn from or be scored on: not a crowd, at least one keypoint labelled.
-
-    They come by image and annotation id, so that files of one `split_hash` train alike.
-    """
-    return split.by_id[~split.ignored[split.by_id]]

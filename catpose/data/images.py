@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -17,7 +15,7 @@ from tqdm import tqdm
 
 from catpose.data.header import Header, orientations, read_header
 from catpose.errors import InputError, one_line
-from catpose.machine import usable_cores
+from catpose.machine import map_ahead, usable_cores
 
 # Unreadable pictures are reported in one line of our own. (OpenCV 4's function moved in 5.)
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
@@ -25,7 +23,7 @@ from catpose.machine import usable_cores
 LARGEST_FILE = 2**30  # bytes: no picture of `LARGEST_PICTURE` px has more, but for 16 bits a channel, unpacked
 _PILLOWS = ("GIF", "AVIF", "HEIF")  # not read by every OpenCV
 _OPENCVS = ("JPEG", "PNG", "WEBP")  # what OpenCV refuses of these is damaged; of others Pillow reads more
-_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # Pillow's modes that RGB can hold
+EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # Pillow's modes that RGB can hold
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -153,7 +151,7 @@ def _stored_pixels(data: bytes, header: Header) -> np.ndarray:
     if header.kind in _OPENCVS:
         raise InputError("is no picture that can be decoded; restore the file or drop its entry")
     with Image.open(io.BytesIO(stored), formats=[header.kind]) as opened:
-        if opened.mode not in _EIGHT_BITS:
+        if opened.mode not in EIGHT_BITS:
             raise InputError(f"is no picture that can be decoded (mode {opened.mode}); convert it to JPEG or PNG")
         return np.array(opened.convert("RGB"))
 
@@ -183,18 +181,5 @@ def read_images(paths: Sequence[Path]) -> Iterator[np.ndarray]:
 
     A progress bar appears after two seconds.
     """
-    n_threads = min(8, usable_cores())
-    progress = tqdm(total=len(paths), desc="decoding pictures", unit="", delay=2, mininterval=1, leave=False)
-    with progress, ThreadPoolExecutor(n_threads) as threads:
-        ahead: deque[Future[np.ndarray]] = deque()
-        try:
-            for path in paths:
-                ahead.append(threads.submit(read_image, path))
-                if len(ahead) > 2 * n_threads:
-                    yield ahead.popleft().result()
-                    progress.update()
-            while ahead:
-                yield ahead.popleft().result()
-                progress.update()
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+    decoded = map_ahead(read_image, paths, min(8, usable_cores()))
+    yield from tqdm(decoded, "decoding pictures", len(paths), unit="", delay=2, mininterval=1, leave=False)

@@ -122,10 +122,16 @@ def split_of_pictures(sizes: dict[Path, tuple[int, int]], sources: Sequence[Path
         found_in = next((source for source in sources if source != file and file.is_relative_to(source)), file.parent)
         return file.relative_to(found_in).as_posix()
 
-    images = tuple(
-        Image(id=i, file_name=name(file), path=file, width=width, height=height)
-        for i, (file, (width, height)) in enumerate(sizes.items(), start=1)
+    return split_of_images(
+        [
+            Image(id=i, file_name=name(file), path=file, width=width, height=height)
+            for i, (file, (width, height)) in enumerate(sizes.items(), start=1)
+        ]
     )
+
+
+def split_of_images(images: Sequence[Image]) -> CocoSplit:
+    """A split of these pictures, at least one, each of which is one instance, whose box is the whole picture."""
     coco = {
         "images": [{"id": i.id, "file_name": i.file_name, "width": i.width, "height": i.height} for i in images],
         "annotations": [
@@ -137,7 +143,7 @@ def split_of_pictures(sizes: dict[Path, tuple[int, int]], sources: Sequence[Path
         **vars(Instances.from_coco(coco)),
         file=images[0].path,
         coco=coco,
-        images=images,
+        images=tuple(images),
         stated_areas=np.full(len(images), np.nan),
         has_keypoints=False,
     )

@@ -8,6 +8,7 @@ import numpy as np
 from catpose.skeleton import Skeleton
 
 LEFT, RIGHT, MIDDLE = (255, 140, 30), (40, 120, 255), (60, 220, 90)  # RGB; told apart by the colour-blind as well
+_SMALLEST = 0.25  # of a keypoint's dot that is shown, as a share of the largest, which confidence 1 has
 SIDES = {"left": LEFT, "right": RIGHT, "middle": MIDDLE}
 
 
@@ -45,6 +46,32 @@ def draw_pose(
                 cv2.circle(canvas, point.tolist(), dot + 1, (255, 255, 255), -1, cv2.LINE_AA)
             cv2.circle(canvas, point.tolist(), dot, SIDES[side], width if hollow else -1, cv2.LINE_AA)
     return canvas
+
+
+def draw_poses(
+    picture: np.ndarray,
+    keypoints: np.ndarray,
+    confidence: np.ndarray,
+    boxes: np.ndarray,
+    skeleton: Skeleton,
+    shown_above: float,
+) -> np.ndarray:
+    """A picture (H, W, 3) uint8 RGB with the poses of N animals: a copy, unless N is 0.
+
+    Boxes are drawn unless they are the whole picture; the surer a keypoint, the larger its dot.
+
+    Args:
+        keypoints: (N, K, 2), px. confidence: (N, K). boxes: (N, 4) x, y, width, height, px.
+        skeleton: of the K keypoints.
+        shown_above: keypoints of more than this confidence are drawn.
+    """
+    whole = (0, 0, picture.shape[1], picture.shape[0])
+    for points, sure, box in zip(keypoints, confidence, boxes, strict=True):
+        if tuple(box) != whole:
+            picture = draw_box(picture, box)
+        shown = np.where(sure > shown_above, sure.clip(_SMALLEST, 1), 0)
+        picture = draw_pose(picture, points, shown, skeleton)
+    return picture
 
 
 def draw_box(picture: np.ndarray, box: np.ndarray) -> np.ndarray:

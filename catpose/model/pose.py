@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import lightning.pytorch as pl
 import numpy as np
@@ -21,7 +22,8 @@ from catpose.model.codec import Codec, MSRAHeatmap
 from catpose.model.head import HEATMAP_STRIDE
 from catpose.model.layers import parameter_groups
 from catpose.model.normalisation import config_of, described, normalisation, with_normalisation
-from catpose.model.schedule import depends_on_the_end, lr_factor
+from catpose.model.schedule import depends_on_the_end, lr_factor, require, require_schedule
+from catpose.model.stored import stored_model
 from catpose.model.weights import load_weights
 from catpose.skeleton import AP10K, Skeleton
 
@@ -88,8 +90,6 @@ class PoseModel(pl.LightningModule):
     #: (1, 3, 1, 1) float32 in any precision: of red, green and blue, 0–255; the backbone's, or its weights'.
     mean: Tensor
     std: Tensor
-    #: Whether `predict_step` also gives the keypoints without the flip test, as "unflipped" (B, K, 2).
-    gives_unflipped = False
 
     def __init__(
         self,
@@ -118,8 +118,8 @@ class PoseModel(pl.LightningModule):
     ) -> None:
         super().__init__()
         _require_optimizer(optimizer, lr, weight_decay, layer_decay)
-        _require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
-        _require_schedule(schedule, warmup_iterations, warmup_ratio, milestones, gamma, cosine_from)
+        require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
+        require_schedule(schedule, warmup_iterations, warmup_ratio, milestones, gamma, cosine_from)
         self.skeleton = skeleton
         if hasattr(head, "set_outputs"):
             head.set_outputs(len(skeleton))  # type: ignore[operator]
@@ -194,9 +194,7 @@ class PoseModel(pl.LightningModule):
         self.log(f"{validation_name(self.trainer)}/loss", self.val_loss, prog_bar=True)
 
     def predict_step(self, batch: Batch, batch_index: int = 0) -> Batch:
-        heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, K, h, w)
-        poses = self.poses(heatmaps, batch)
-        return poses | {"unflipped": self._located(heatmaps, batch)[0]} if self.gives_unflipped else poses
+        return self.poses(self(batch["crop"]), batch)
 
     test_step = predict_step
 
@@ -204,21 +202,41 @@ class PoseModel(pl.LightningModule):
         """Keypoints (B, K, 2) in image px and confidence (B, K), float32, with what is carried from the batch.
 
         Args:
-            heatmaps: (B, K, h, w) of the batch's crops; `flip_test` adds those of their mirror images.
+            heatmaps: (B, K, h, w) of the batch's crops.
         """
-        if self.flip_test:
-            mirrored = self.codec.unflip(self(batch["crop"].flip(2)), self.skeleton.flip)  # (B, K, h, w)
-            heatmaps = (heatmaps.float() + mirrored.float()) / 2
-        keypoints, confidence = self._located(heatmaps, batch)
+        keypoints_crop, confidence = self.located(heatmaps, batch["crop"])
+        keypoints = apply_affines(batch["crop_to_image"], keypoints_crop)
         return {"keypoints": keypoints, "confidence": confidence} | {name: batch[name] for name in CARRIED}
 
-    def _located(self, heatmaps: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Keypoints (B, K, 2) in image px and confidence (B, K) of heatmaps (B, K, h, w)."""
-        keypoints_crop, confidence = self.codec.decode(heatmaps, size_of_crop(batch))  # (B, K, 2), (B, K)
-        return apply_affines(batch["crop_to_image"], keypoints_crop), confidence
+    def located(self, heatmaps: Tensor, crop: Tensor) -> tuple[Tensor, Tensor]:
+        """Keypoints (B, K, 2) in crop px and confidence (B, K), float32.
+
+        Args:
+            heatmaps: (B, K, h, w) of the crops; `flip_test` adds those of their mirror images.
+            crop: (B, H, W, 3) uint8 RGB.
+        """
+        if self.flip_test:
+            mirrored = self.codec.unflip(self(crop.flip(2)), self.skeleton.flip)  # (B, K, h, w)
+            heatmaps = (heatmaps.float() + mirrored.float()) / 2
+        return self.codec.decode(heatmaps, (crop.shape[2], crop.shape[1]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skeleton"] = self.skeleton.to_plain()
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's would build the class by its defaults
+        cls, checkpoint_path: str | Path, map_location: Any = "cpu", *, trusted: tuple[str, ...] = ()
+    ) -> Self:
+        """The model in a checkpoint of `fit`, built from the settings in it, in evaluation mode; nothing is fetched.
+
+        Args:
+            map_location: the device that it is moved to.
+            trusted: names of modules whose classes the checkpoint may name, beside this class's own.
+
+        Raises:
+            InputError: as of `catpose.model.stored.stored_model`; it is the checkpoint of another class.
+        """
+        return stored_model(Path(checkpoint_path), cls, (*trusted, cls.__module__))[0].to(map_location)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """torch's; a complete `state_dict` without `mean` and `std` is one of 0.1.0, which scaled by ImageNet's."""
@@ -346,45 +364,13 @@ def _weights_of(by_name: Mapping[str, float] | None, skeleton: Skeleton) -> list
     if not by_name:
         return None
     for name, weight in by_name.items():
-        _require(name in skeleton.names, "keypoint_weights", name, f"names of {', '.join(skeleton.names)}")
-        _require(0 <= weight < math.inf, f"keypoint_weights.{name}", weight, "0 or a number above")
+        require(name in skeleton.names, "keypoint_weights", name, f"names of {', '.join(skeleton.names)}")
+        require(0 <= weight < math.inf, f"keypoint_weights.{name}", weight, "0 or a number above")
     return [float(by_name.get(name, 1.0)) for name in skeleton.names]
 
 
-def _require(holds: bool, key: str, value: object, remedy: str) -> None:
-    if not holds:
-        raise InputError(f"model.{key}: {value!r} can't be used; give {remedy}")
-
-
 def _require_optimizer(optimizer: str, lr: float, weight_decay: float, layer_decay: float) -> None:
-    _require(optimizer in OPTIMIZERS, "optimizer", optimizer, "adam, adamw or adamax")
-    _require(0 < lr < math.inf, "lr", lr, "a number above 0, such as 1e-4")
-    _require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "0 or a number above")
-    _require(0 < layer_decay <= 1, "layer_decay", layer_decay, "a factor above 0 and at most 1, such as 0.75")
-
-
-def _require_schedule(
-    schedule: str,
-    warmup_iterations: float,
-    warmup_ratio: float,
-    milestones: tuple[float, ...],
-    gamma: float,
-    cosine_from: float,
-) -> None:
-    _require(0 < gamma <= 1, "gamma", gamma, "a factor above 0 and at most 1, such as 0.1")
-    _require(0 <= cosine_from < 1, "cosine_from", cosine_from, "a part of the run from 0, below 1")
-    _require(not cosine_from or schedule == "cosine", "cosine_from", cosine_from, "model.schedule cosine with it")
-    _require(schedule in ("multistep", "cosine"), "schedule", schedule, "multistep or cosine")
-    _require(
-        0 <= warmup_iterations < 1 or (float(warmup_iterations).is_integer() and warmup_iterations > 0),
-        "warmup_iterations",
-        warmup_iterations,
-        "0 (no warm-up), a number of steps, or a share of the run below 1",
-    )
-    _require(0 <= warmup_ratio <= 1, "warmup_ratio", warmup_ratio, "a part of the learning rate from 0 to 1")
-    rising = list(milestones) == sorted(set(milestones)) and all(
-        0 < milestone < 1 or (milestone >= 1 and float(milestone).is_integer()) for milestone in milestones
-    )
-    alike = len({milestone < 1 for milestone in milestones}) < 2
-    what = "rising epochs from 1, such as [170, 200], or rising shares of the run, such as [0.8, 0.95]"
-    _require(rising and alike, "milestones", list(milestones), what)
+    require(optimizer in OPTIMIZERS, "optimizer", optimizer, "adam, adamw or adamax")
+    require(0 < lr < math.inf, "lr", lr, "a number above 0, such as 1e-4")
+    require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "0 or a number above")
+    require(0 < layer_decay <= 1, "layer_decay", layer_decay, "a factor above 0 and at most 1, such as 0.75")

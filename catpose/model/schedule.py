@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from catpose.errors import InputError
+
 
 def lr_factor(
     step: int,
@@ -56,3 +58,37 @@ def depends_on_the_end(schedule: str, warmup_iterations: float, milestones: Sequ
     """Whether a run of another length has another learning rate in the steps that both have."""
     shares = [warmup_iterations, *(milestones if schedule == "multistep" else ())]
     return schedule == "cosine" or any(0 < share < 1 for share in shares)
+
+
+def require(holds: bool, key: str, value: object, remedy: str) -> None:
+    """InputError about one of the model's settings, unless what is asked of it holds."""
+    if not holds:
+        raise InputError(f"model.{key}: {value!r} can't be used; give {remedy}")
+
+
+def require_schedule(
+    schedule: str,
+    warmup_iterations: float,
+    warmup_ratio: float,
+    milestones: tuple[float, ...],
+    gamma: float,
+    cosine_from: float,
+) -> None:
+    """InputError where one of `lr_factor`'s settings can't be used."""
+    require(0 < gamma <= 1, "gamma", gamma, "a factor above 0 and at most 1, such as 0.1")
+    require(0 <= cosine_from < 1, "cosine_from", cosine_from, "a part of the run from 0, below 1")
+    require(not cosine_from or schedule == "cosine", "cosine_from", cosine_from, "model.schedule cosine with it")
+    require(schedule in ("multistep", "cosine"), "schedule", schedule, "multistep or cosine")
+    require(
+        0 <= warmup_iterations < 1 or (float(warmup_iterations).is_integer() and warmup_iterations > 0),
+        "warmup_iterations",
+        warmup_iterations,
+        "0 (no warm-up), a number of steps, or a share of the run below 1",
+    )
+    require(0 <= warmup_ratio <= 1, "warmup_ratio", warmup_ratio, "a part of the learning rate from 0 to 1")
+    rising = list(milestones) == sorted(set(milestones)) and all(
+        0 < milestone < 1 or (milestone >= 1 and float(milestone).is_integer()) for milestone in milestones
+    )
+    alike = len({milestone < 1 for milestone in milestones}) < 2
+    what = "rising epochs from 1, such as [170, 200], or rising shares of the run, such as [0.8, 0.95]"
+    require(rising and alike, "milestones", list(milestones), what)

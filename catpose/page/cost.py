@@ -84,12 +84,13 @@ def _counted(run: Run, skeleton: Skeleton, trusted: tuple[str, ...]) -> Complexi
     # Here, since torch takes longer to import than the page to be made.
     from catpose.cost.complexity import complexity
     from catpose.model.bounded import bounded_building, bounded_outputs
-    from catpose.run.checkpoint import described_model
+    from catpose.model.pose import PoseModel
+    from catpose.model.stored import described_model
 
     file = run.path / "config.yaml"
     try:
         with bounded_building(*LARGEST), bounded_outputs():
-            made, settings = described_model(file.read_text(encoding="utf-8"), trusted, skeleton)
+            made, settings = described_model(file.read_text(encoding="utf-8"), PoseModel, trusted, skeleton)
             return complexity(made, tuple(settings["data"]["input_size"]))
     except Exception:  # a class of the user's own that isn't trusted, or one that has changed since
         return None

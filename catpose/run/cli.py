@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import importlib.util
 import operator
@@ -28,16 +29,19 @@ from catpose.data.datamodule import CatDataModule
 from catpose.errors import InputError, one_line
 from catpose.machine import usable_cores
 from catpose.model import backbones
+from catpose.model.backbones.hrnet import HRNet
 from catpose.model.codec import Codec
 from catpose.model.pose import PoseModel
+from catpose.model.stored import require_fit
 from catpose.plain_yaml import current_arguments, flatten, parse_yaml, read_yaml
-from catpose.run.checkpoint import require_fit
 from catpose.run.checkpoint_io import AtomicCheckpointIO
 from catpose.run.directory import RunDirectory
 from catpose.run.ending import WholeEpochs
 from catpose.run.explain import explain
+from catpose.run.fit_help import full_help
 from catpose.run.imports import import_modules, split_imports
 from catpose.run.wandb_logger import wandb_logger
+from catpose.shipped import with_found_configs
 from catpose.skeleton import AP10K
 
 
@@ -94,12 +98,19 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 class SettingsParser(LightningArgumentParser):
     """A parser whose errors are one line that names the key and the nearest right one."""
 
+    is_of_fit = False  # rather than of one of its classes
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # jsonargparse's own parsers of one class within another, which it reports on
             super().error(message, ex)
         chosen = re.search(r"class_path '([\w.]+)'", message)
         known = self.known_settings(chosen[1] if chosen else None)
         raise InputError(explain(message, known, CLASSES))
+
+    def format_help(self, *args: Any) -> str:
+        """The command's own text; jsonargparse's of the parsers that it makes for a class (`--model.help`)."""
+        groups = super().format_help(*args)
+        return full_help(groups, HRNet, NO_SETTINGS) if self.is_of_fit else groups
 
     def add_subclass_arguments(self, *args: Any, **kwargs: Any) -> Any:
         """As jsonargparse's, without what is no setting."""
@@ -160,12 +171,13 @@ class FitCLI(LightningCLI):
             load_from_checkpoint_support=False,
             parser_class=SettingsParser,
             parser_kwargs={
-                "prog": "python -m catpose.fit",
-                "description": "Train a cat pose model. --import MODULE, which may come again, is one of your own.",
+                "prog": "catpose fit",
+                "usage": argparse.SUPPRESS,  # fit_help has it
+                "description": "",
                 "allow_abbrev": False,
             },
             run=False,
-            args=settings,
+            args=with_found_configs(settings),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -180,6 +192,11 @@ class FitCLI(LightningCLI):
         parser.add_instantiator(self._with_skeleton, PoseModel, subclasses=True, prepend=True)  # as Lightning's own
         for action in parser._actions:
             _whole_numbers_first(action)
+        parser.is_of_fit = True  # type: ignore[attr-defined]
+        dests = ("trainer.devices", "model")  # the Trainer's group and the empty one of the model, for --help alone
+        parser._action_groups = [
+            group for group in parser._action_groups if not any(each.dest in dests for each in group._group_actions)
+        ]
 
     def _with_skeleton(self, model: type[PoseModel], *args: Any, **kwargs: Any) -> PoseModel:
         """The model with the data's keypoints; one of somebody else's may know of none but AP-10K's."""

@@ -8,8 +8,8 @@ from catpose.errors import natural
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """How a checkpoint's model is built and run: --batch-size, --accelerator, --import (as `trusted`)."""
+    """How a checkpoint's model is built and run: --batch-size, --device, --import (as `trusted`)."""
     parser.add_argument("--batch-size", type=natural, default=32, help="crops at once (%(default)s)")
-    parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, … (%(default)s)")
+    parser.add_argument("--device", "--accelerator", default="auto", help="auto, cpu, gpu, cuda:1, … (%(default)s)")
     parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
                         help="a module of your own that holds the model's class")  # fmt: skip

@@ -7,7 +7,7 @@ import os
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,50 +16,32 @@ import numpy as np
 
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
-from catpose.figures.overlay import draw_box, draw_pose
-from catpose.run.evaluation import Show
-from catpose.score.detections import Detections
-from catpose.skeleton import Skeleton
 
 _LONGEST_NAME = 200  # bytes; file systems take 255
 _LARGEST_JPEG = 65500  # px of a side
-_SMALLEST = 0.25  # of a keypoint's dot that is shown, as a share of the largest, which confidence 1 has
 
 
 @contextmanager
-def overlay_writer(split: CocoSplit, skeleton: Skeleton, folder: Path, shown_above: float) -> Iterator[Show]:
-    """What `detect` is to call for each picture: its detections are drawn on it, one JPEG an image under its own name.
+def overlay_folder(split: CocoSplit, folder: Path) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """What writes an overlay: called with a place in `split.images` and the pixels, (height, width, 3) uint8 RGB.
 
-    Boxes are drawn unless they are the whole picture; the surer a keypoint, the larger its dot. Folders in the images'
-    names are kept. All of them are put into the folder once the block has ended well; none, where it hasn't.
-
-    Args:
-        skeleton: of the detections.
-        shown_above: keypoints of more than this confidence are drawn.
+    It is a JPEG under its image's own name, folders in these names kept. All of them are put into the folder once the
+    block has ended well; none, where it hasn't.
 
     Raises:
         InputError: the folder can't be made or written.
     """
-    boxes = dict(zip(split.ids.tolist(), split.boxes, strict=True))
     names = file_names([image.file_name for image in split.images])
     with _arriving_together(folder) as unfinished:
 
-        def draw(index: int, picture: np.ndarray, detections: Detections) -> None:
-            whole = (0, 0, split.images[index].width, split.images[index].height)
-            for i in range(len(detections.score)):
-                box = boxes[int(detections.annotation_id[i])]
-                if tuple(box) != whole:
-                    picture = draw_box(picture, box)
-                confidence = detections.confidence[i]
-                shown = np.where(confidence > shown_above, confidence.clip(_SMALLEST, 1), 0)
-                picture = draw_pose(picture, detections.keypoints[i], shown, skeleton)
+        def write(place: int, picture: np.ndarray) -> None:
             suffix = ".jpg" if max(picture.shape) <= _LARGEST_JPEG else ".png"
             _, content = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            file = unfinished / f"{names[index]}{suffix}"
+            file = unfinished / f"{names[place]}{suffix}"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content.tobytes())
 
-        yield draw
+        yield write
 
 
 @contextmanager

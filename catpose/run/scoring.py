@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.errors import InputError
 from catpose.files import read_json
 from catpose.instances import Instances
+from catpose.run.poses import Poses
 from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
 from catpose.score.full import evaluate
@@ -29,6 +31,20 @@ def read_results(path: Path, truth: Instances) -> Detections:
         InputError: as `read_json`, no results, or those of other images.
     """
     return Detections.from_results(read_json(path), truth, str(path))
+
+
+def results_of(predictions: Any) -> list[Any]:
+    """The entries of a COCO results file that are meant: of the poses of `predict`, of one picture or of several, or of
+    a list of entries itself."""
+    if isinstance(predictions, Poses):
+        return predictions.to_coco()
+    if isinstance(predictions, list | tuple) and all(isinstance(each, Poses) for each in predictions):
+        return [entry for each in predictions for entry in each.to_coco()]
+    if not isinstance(predictions, list):
+        raise InputError(
+            f"predictions: are {type(predictions).__name__}; give a results file, its entries, or what predict gave"
+        )
+    return predictions
 
 
 def score(split: CocoSplit, detections: Detections, flip_test: bool | None, box_source: str | None = None) -> Score:

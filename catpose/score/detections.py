@@ -91,7 +91,8 @@ class Detections:
         Args:
             oks: (M,) the object keypoint similarity to the instance that each detection is matched with.
         """
-        triples = np.concatenate([self.keypoints, self.confidence[..., None]], axis=-1).reshape(len(self), -1)
+        triples = np.concatenate([self.keypoints, self.confidence[..., None]], axis=-1)
+        triples = triples.reshape(len(self), 3 * triples.shape[1])
         columns = (self.image_id, self.category_id, triples, self.score, self.annotation_id)
         results: list[dict[str, Any]] = []
         for image_id, category_id, keypoints, score, annotation_id in zip(*(c.tolist() for c in columns), strict=True):

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from catpose.geometry import crop_area
 from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
 from catpose.score.detections import Detections
 from catpose.score.distances import distances, means, measures
-from catpose.score.oks import instance_score, oks_nms
+from catpose.score.scoring import scored
 from catpose.skeleton import Skeleton
 
 
@@ -111,29 +110,3 @@ def _first_filled(rows: Tensor) -> Tensor:
     """(processes, N, 1 + K * 3) -> (N, 1 + K * 3): each row from the first process that has it."""
     first = rows[..., 0].argmax(dim=0)
     return rows[first, torch.arange(rows.shape[1], device=rows.device)]
-
-
-def scored(truth: Instances, index: np.ndarray, detected: np.ndarray, input_size: tuple[int, int] | None) -> Detections:
-    """Detections (M, K, 3) from the boxes of the instances `index` (M,), scored, and one of near-duplicates kept.
-
-    Args:
-        input_size: as of `KeypointAP`.
-    """
-    keypoints, confidence = detected[..., :2], detected[..., 2]
-    boxes = truth.boxes[index]
-    score = instance_score(confidence)
-    area = boxes[:, 2] * boxes[:, 3] if input_size is None else crop_area(boxes, input_size)
-    image_id, category_id = truth.image_id[index], truth.category_id[index]
-    keep = np.ones(len(index), dtype=bool)
-    _, starts, sizes = np.unique(image_id, return_index=True, return_counts=True)  # an image's rows are neighbours
-    for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
-        image = slice(start, start + size)
-        keep[image] = oks_nms(keypoints[image], score[image], area[image], truth.sigmas)
-    return Detections(
-        image_id[keep],
-        category_id[keep],
-        keypoints[keep],
-        confidence[keep],
-        score[keep],
-        truth.ids[index][keep],
-    )

@@ -41,9 +41,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from catpose.errors import InputError, nearest, one_line
-from catpose.plain_yaml import read_yaml
+from catpose.plain_yaml import argument, read_yaml
 from catpose.skeleton import AP10K
-from catpose.study.space import Configuration, Space, argument, label, read_space
+from catpose.study.space import Configuration, Space, label, read_space
 
 #: What a trial can be judged by beside the last epoch's `val/…` metrics.
 COSTS = ("GMACs", "params_M", "latency_ms")

@@ -26,7 +26,6 @@ from catpose.study.directory import StudyDirectory
 from catpose.study.final_record import Copies, Difference, Final, MeanAP, Models, Record, earlier
 from catpose.text import known
 
-_BATCH_SIZE = 32
 _NO_LABELS = "{file} has no labels, so there is no score: send in the predictions."
 
 if TYPE_CHECKING:
@@ -183,13 +182,11 @@ def _predict(
     checkpoint: Path, split: CocoSplit, labelled_only: bool, trusted: tuple[str, ...]
 ) -> tuple[Detections, bool]:
     """The detections of one model, and whether they were made with the flip test."""
-    from catpose.run.checkpoint import load_model
-    from catpose.run.evaluation import detect
+    from catpose.run.network import Network
+    from catpose.run.prediction import detect
 
-    model, settings = load_model(checkpoint, trusted)
-    width, height = settings["data"]["input_size"]
-    found, _ = detect(model, split, (width, height), _BATCH_SIZE, "auto", labelled_only=labelled_only)
-    return found, model.flip_test
+    model = Network.load(checkpoint, trusted=trusted)
+    return detect(model, split, labelled_only=labelled_only), model.flip_test
 
 
 def _report(design: Design, compared: Sequence[Configuration], tested: Sequence[Sequence[Training]]) -> Report:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, one_line
-from catpose.plain_yaml import current_names
+from catpose.plain_yaml import argument
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -162,15 +162,6 @@ class Space:
         each = [first | {name: value} for name, values in zip(names, ends, strict=True) for value in values[1:]]
         every = {repr(params): params for params in (first, *each, last)}
         return [self.configuration(params) for params in every.values()]
-
-
-def argument(key: str, value: object) -> str:
-    """A setting as one argument of `fit`'s command line."""
-    value = current_names(value, key)
-    try:
-        return f"--{key}={value if isinstance(value, str) else json.dumps(value, allow_nan=False)}"
-    except (TypeError, ValueError, RecursionError):
-        raise InputError(f"{key}: {one_line(value)[:60]} can't be a setting; quote it to have it as text") from None
 
 
 def label(value: Scalar) -> str:

@@ -21,8 +21,8 @@ from catpose.data.boxes import Boxes, with_boxes
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.instances import Instances
-from catpose.run.checkpoint import load_model
-from catpose.run.evaluation import detect, scored_by_box
+from catpose.run.network import Network
+from catpose.run.prediction import detect, scored_by_box
 from catpose.run.second_pass import second_boxes
 from catpose.score.bootstrap import image_weights
 from catpose.score.detections import Detections
@@ -41,14 +41,12 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model, settings = load_model(arguments.checkpoint)
-    input_size = tuple(settings["data"]["input_size"])
+    model = Network.load(arguments.checkpoint, "cpu")
     split = small_and_single(read_split(arguments.data, arguments.split))
     weights = image_weights(len(split.images), DRAWS)
 
     def predicted(boxes: Boxes) -> Detections:
-        detections, _ = detect(model, with_boxes(split, boxes), input_size, accelerator="cpu")
-        return scored_by_box(detections, boxes)
+        return scored_by_box(detect(model, with_boxes(split, boxes)), boxes)
 
     def pck(detections: Detections) -> tuple[float, np.ndarray]:
         measured = measures(split, distances(split, detections))

@@ -106,7 +106,7 @@ def test_the_image_is_small_layers_of_a_user_without_rights(image: Image) -> Non
     ]
     leftovers = "find /root/.cache /tmp /var/tmp -type f 2>/dev/null | head"
     assert image.run("sh", "-c", leftovers, options=("--user=0:0",)) == ""
-    made = {"README.md", "catpose", "catpose.egg-info", "data", "experiments", "pyproject.toml", "runs", "sweeps"}
+    made = {"README.md", "catpose", "data", "experiments", "pyproject.toml", "runs", "sweeps"}
     assert {*image.run("ls", "-A", "/catpose").split()} == made
     assert image.run("sh", "-c", "find /catpose -name __pycache__ -o -name '*.ckpt'") == ""
 

@@ -22,8 +22,8 @@ from catpose.model.backbones.timm_backbone import TimmBackbone
 from catpose.model.backbones.vit import ViT
 from catpose.model.head import DeconvolutionHead
 from catpose.model.pose import PoseModel
+from catpose.model.stored import described_model
 from catpose.page.results import read_published
-from catpose.run.checkpoint import described_model
 
 
 class Own(PoseModel):
@@ -76,7 +76,7 @@ def test_what_the_page_has_beside_the_published_is_counted(depth: int) -> None:
 
 
 def test_what_fit_leaves_is_read_without_the_model(trained: Path, tmp_path: Path) -> None:
-    model, settings = described_model((trained / "config.yaml").read_text())
+    model, settings = described_model((trained / "config.yaml").read_text(), PoseModel)
     written = Complexity.read(trained / "complexity.json")
     assert written == complexity(model, tuple(settings["data"]["input_size"]))
     (tmp_path / "complexity.json").write_text('{"width_px": -1}')

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from catpose.cost.timing import KINDS, LEAST, find_device, half_of, made_up_batch, percentiles, rate, time_predictions
+from catpose.cost.timing import KINDS, LEAST, half_of, made_up_batch, percentiles, rate, time_predictions
 from catpose.data.datamodule import CatDataModule
 from catpose.errors import InputError
 from catpose.model.backbones.pyramid import FeaturePyramid
 from catpose.model.pose import Batch
+from catpose.run.network import find_device
 
 CPU = torch.device("cpu")
 SIZE = (64, 96)

@@ -13,8 +13,8 @@ from catpose.data.augment import Augmentation, half_body
 from catpose.data.cache import open_pictures
 from catpose.data.checks import examine_folder
 from catpose.data.coco import read_skeleton, read_split
-from catpose.data.coco_split import CocoSplit
-from catpose.data.dataset import CropDataset, labelled
+from catpose.data.coco_split import CocoSplit, labelled
+from catpose.data.dataset import CropDataset
 from catpose.data.skeletons import in_ap10k_order, skeleton_of_category, stated_in
 from catpose.data.slices import slices
 from catpose.data.statistics import measure

@@ -14,8 +14,8 @@ from skeletons import FLIP, KEYPOINTS
 
 from catpose.data.cache import open_pictures
 from catpose.data.coco import read_coco, read_split
-from catpose.data.coco_split import CocoSplit
-from catpose.data.dataset import CropDataset, labelled
+from catpose.data.coco_split import CocoSplit, labelled
+from catpose.data.dataset import CropDataset
 from catpose.data.images import read_image
 from catpose.data.statistics import IMAGENET, PUBLISHED, Channels, Statistics, measure
 

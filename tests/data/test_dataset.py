@@ -16,8 +16,8 @@ from skeletons import FLIP, KEYPOINTS
 from catpose.data.augment import Augmentation
 from catpose.data.cache import open_pictures
 from catpose.data.coco import read_coco, read_split
-from catpose.data.coco_split import CocoSplit, Image
-from catpose.data.dataset import CropDataset, collate, labelled
+from catpose.data.coco_split import CocoSplit, Image, labelled
+from catpose.data.dataset import CropDataset, collate
 from catpose.data.images import read_image
 from catpose.geometry import apply, box_to_center_size, image_to_crop
 from catpose.instances import Instances

@@ -11,8 +11,10 @@ import torch
 
 from catpose.errors import InputError
 from catpose.model.bounded import MOST_OUTPUT, bounded_outputs
+from catpose.model.pose import PoseModel
+from catpose.model.stored import described_model
 from catpose.plain_yaml import dump_yaml
-from catpose.run.checkpoint import described_model, load_model
+from catpose.run.checkpoint import load_model
 
 RESNET = "catpose.model.backbones.timm_backbone.TimmBackbone"
 VIT = "catpose.model.backbones.vit.ViT"
@@ -61,7 +63,8 @@ def test_crops_too_large_for_memory(tmp_path: Path) -> None:
         dump_yaml({
             "model": {"class_path": RESNET, "init_args": {"name": "test_resnet", "codec": CODEC, "head_channels": 16}},
             "data": {"input_size": [64, 64]},
-        })
+        }),
+        PoseModel,
     )  # fmt: skip
     with bounded_outputs(), torch.inference_mode():
         model(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))

@@ -206,21 +206,6 @@ def test_the_flip_test_averages_with_the_codecs_own_shift():
     torch.testing.assert_close(poses["confidence"], confidence)
 
 
-def test_one_pass_gives_what_the_flip_test_moves_too():
-    batch = one_batch(size=64)
-    model = tiny(flip_test=True).eval()
-    with torch.no_grad():
-        flipped = model.predict_step(batch)
-        model.gives_unflipped = True
-        both = model.predict_step(batch)
-        model.flip_test = False
-        plain = model.predict_step(batch)
-    assert "unflipped" not in flipped
-    assert torch.equal(both["keypoints"], flipped["keypoints"])
-    assert torch.equal(both["unflipped"], plain["keypoints"])
-    assert not torch.equal(both["unflipped"], both["keypoints"])
-
-
 def test_mixed_precision_leaves_loss_and_keypoints_in_float32():
     """Where autocast reached the affine, keypoints at 1000 px would be off by pixels."""
     batch = one_batch(size=64)

@@ -15,6 +15,9 @@ from skeletons import LEGS
 
 from catpose.errors import InputError
 from catpose.fit import main
+from catpose.model.backbones.hrnet import HRNet
+from catpose.model.backbones.timm_backbone import TimmBackbone
+from catpose.model.pose import PoseModel
 from catpose.run.checkpoint import load_model, read_checkpoint, require_resumable
 from catpose.skeleton import AP10K
 
@@ -55,6 +58,18 @@ def epoch(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(epoch: Path, tmp_path: Path) -> Path:
     """A run of one epoch, to be changed."""
     return Path(shutil.copytree(epoch, tmp_path / "run"))
+
+
+def test_lightnings_way_builds_the_model_that_was_trained_and_fetches_nothing(run: Path) -> None:
+    model, _ = load_model(run / "best.ckpt")
+    for cls in (PoseModel, TimmBackbone):
+        again = cls.load_from_checkpoint(run / "best.ckpt")
+        assert type(again) is TimmBackbone
+        assert repr(again.codec) == repr(model.codec)
+        assert not again.training
+        assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    with pytest.raises(InputError, match=r"name .*TimmBackbone, which is no HRNet"):
+        HRNet.load_from_checkpoint(str(run / "best.ckpt"))
 
 
 def test_a_run_and_its_checkpoint_have_the_backbones(run: Path) -> None:

@@ -25,7 +25,8 @@ from catpose.run.callbacks import overlays
 from catpose.run.checkpoint import load_model
 from catpose.run.directory import RunDirectory
 from catpose.run.divergence import Divergence
-from catpose.run.evaluation import detect
+from catpose.run.network import Network
+from catpose.run.prediction import detect
 from catpose.score.ap import average_precision, match
 from catpose.score.detections import Detections
 from catpose.skeleton import AP10K
@@ -149,8 +150,7 @@ def test_a_run_in_bfloat16_is_scored_resumed_and_read_again_as_validated(
     validated = json.loads((tmp_path / "run" / "val_results.json").read_text())
     score = average_precision(match(split, Detections.from_results(validated, split)))["AP"]
     assert score == pytest.approx(float(rows(tmp_path / "run")[-1]["val/AP"]), abs=1e-6)
-    model, settings = load_model(tmp_path / "run" / "last.ckpt")
-    detections = detect(model, split, tuple(settings["data"]["input_size"]), 8, "cpu", labelled_only=True)[0]
+    detections = detect(Network.load(tmp_path / "run" / "last.ckpt", "cpu"), split, 8, labelled_only=True)
     again = {entry["annotation_id"]: entry["keypoints"] for entry in detections.to_results()}
     assert again.keys() == {entry["annotation_id"] for entry in validated}
     for entry in validated:

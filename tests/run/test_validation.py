@@ -14,12 +14,14 @@ import torch
 from refused import exit_code, refused, says
 
 from catpose.data.coco import read_split
-from catpose.data.dataset import labelled
+from catpose.data.coco_split import labelled
 from catpose.fit import main
 from catpose.report import main as report
 from catpose.run.checkpoint import load_model, read_checkpoint
 from catpose.run.directory import RunDirectory
-from catpose.run.evaluation import detect
+from catpose.run.network import Network
+from catpose.run.prediction import detect
+from catpose.score.metric import metric_values
 from catpose.score.protocol import Score
 
 fit = functools.partial(exit_code, main)
@@ -90,9 +92,8 @@ def test_score_row_and_weights_are_of_one_moment(
 
 def found_by(checkpoint: Path, config: Path) -> dict[str, float]:
     """AP and its family of a checkpoint's model on the tiny configuration's validation split."""
-    model, settings = load_model(checkpoint)
-    split = read_split(settings["data"]["root"], "val")
-    return detect(model, split, tuple(settings["data"]["input_size"]), 8, "cpu", labelled_only=True)[1]
+    split = read_split(load_model(checkpoint)[1]["data"]["root"], "val")
+    return metric_values(split, detect(Network.load(checkpoint, "cpu"), split, 8, labelled_only=True))
 
 
 @pytest.mark.slow
@@ -157,14 +158,15 @@ def test_a_partial_ap_is_that_of_the_instances_seen(tiny: Path, tmp_path: Path) 
     out, part = tmp_path / "run", tmp_path / "part"
     options = ["--trainer.limit_val_batches=1", "--trainer.max_epochs=1"]
     assert fit("--config", tiny, "--out", out, "--wandb.mode=disabled", *options) == 0
-    model, settings = load_model(out / "last.ckpt")
+    _, settings = load_model(out / "last.ckpt")
     split = read_split(settings["data"]["root"], "val")
     shown = set(split.ids[labelled(split)][:8].tolist())
     kept = [annotation for annotation in split.coco["annotations"] if annotation["id"] in shown]
     (part / "annotations").mkdir(parents=True)
     (part / "annotations" / "val.json").write_text(json.dumps({**split.coco, "annotations": kept}))
     (part / "images").symlink_to(Path(settings["data"]["root"]).resolve() / "images")
-    _, values = detect(model, read_split(part, "val"), tuple(settings["data"]["input_size"]), 8, "cpu")
+    split = read_split(part, "val")
+    values = metric_values(split, detect(Network.load(out / "last.ckpt", "cpu"), split, 8))
     assert Score.read(out / "val_score.json").values == pytest.approx(values, abs=1e-6, nan_ok=True)
 
 

@@ -1,0 +1,176 @@
+"""From pictures and boxes to keypoints in image px, by any model of crops: `predict`, `test` and `catpose.load` are
+built on it. What is particular to a model is `CropModel`; torch isn't imported here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from catpose.data.boxes import Boxes
+from catpose.data.cache import read_picture
+from catpose.data.coco_split import CocoSplit, labelled
+from catpose.data.crops import PictureCrops, crop_picture
+from catpose.errors import InputError
+from catpose.figures.overlay import draw_poses
+from catpose.geometry import apply_each
+from catpose.machine import map_ahead
+from catpose.score.detections import Detections
+from catpose.score.scoring import scored
+from catpose.skeleton import Skeleton
+
+BATCH_SIZE = 32
+
+
+class CropModel(Protocol):
+    """A trained model as crops → keypoints, on the device it was loaded to."""
+
+    skeleton: Skeleton  # the K keypoints
+    input_size: tuple[int, int]  # width and height of its crops, px
+    n_threads: int  # that decode beside it, unless told otherwise
+
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (B, K, 2) in crop px and confidence (B, K), float32, of crops (B, h, w, 3) uint8 RGB.
+
+        Raises:
+            InputError: B are too many for its memory.
+        """
+        ...
+
+
+#: Takes the place of a picture in `CocoSplit.images` to its pixels, (height, width, 4) uint8 RGBA.
+Read = Callable[[int], np.ndarray]
+#: Is called with the place of a picture that can't be read, and the reason.
+Unreadable = Callable[[int, str], None]
+
+
+class Located(NamedTuple):
+    """A picture's boxes with the poses in them."""
+
+    place: int  # in `CocoSplit.images`
+    picture: np.ndarray  # (height, width, 4) uint8 RGBA
+    rows: np.ndarray  # (n,) of the split: its boxes
+    poses: np.ndarray  # (n, K, 3) float64: x, y in image px, confidence
+
+
+def detect(model: CropModel, split: CocoSplit, batch_size: int = BATCH_SIZE, labelled_only: bool = False) -> Detections:
+    """Detections from the boxes of a split, scored and thinned as in `fit`'s validation.
+
+    Args:
+        labelled_only: leave out boxes without labels, as `fit`'s validation does.
+
+    Raises:
+        InputError: a picture that can't be read, other keypoints than the model's, a batch that is too large.
+    """
+    split = of_skeleton(split, model.skeleton)
+    rows = labelled(split) if labelled_only else split.by_id
+    return detections_of(split, locate(model, split, rows, batch_size), model.input_size)
+
+
+def locate(
+    model: CropModel,
+    split: CocoSplit,
+    rows: np.ndarray,
+    batch_size: int = BATCH_SIZE,
+    *,
+    read: Read | None = None,
+    unreadable: Unreadable | None = None,
+    n_threads: int | None = None,
+) -> Iterator[Located]:
+    """Pictures with the poses in their boxes, one after the other; each is decoded once.
+
+    Args:
+        split: of the model's keypoints (`of_skeleton`).
+        rows: (N,) of the split, picture by picture.
+        batch_size: crops at once, of several pictures where these have fewer.
+        read: gives the pictures; None: they are decoded from their files.
+        unreadable: None: a picture that can't be read is an error.
+        n_threads: that decode; None: as many as suit the model's device.
+
+    Raises:
+        InputError: as `detect`.
+    """
+    of = split.image_index[rows]
+    starts = np.flatnonzero(np.diff(of, prepend=-1))
+    parts = list(zip(of[starts].tolist(), np.split(rows, starts[1:]), strict=True)) if len(rows) else []
+
+    def cropped(part: tuple[int, np.ndarray]) -> PictureCrops | InputError:
+        try:  # what a thread raises would lose the others' work
+            picture = read(part[0]) if read else read_picture(split, part[0])
+            return crop_picture(picture, split.boxes[part[1]], model.input_size)
+        except InputError as error:
+            return error
+
+    def crops() -> Iterator[tuple[int, np.ndarray, PictureCrops, int]]:
+        pictures = map_ahead(cropped, parts, model.n_threads if n_threads is None else n_threads)
+        pictures = tqdm(pictures, "predicting", len(parts), unit="", delay=2, mininterval=1, leave=False)
+        for (place, boxes), found in zip(parts, pictures, strict=True):
+            if not isinstance(found, InputError):
+                yield from ((place, boxes, found, box) for box in range(len(boxes)))
+            elif unreadable:
+                unreadable(place, str(found))
+            else:
+                raise found
+
+    poses: list[np.ndarray] = []
+    every = crops()
+    while batch := list(islice(every, batch_size)):
+        for (place, boxes, found, box), pose in zip(batch, _poses(model, batch), strict=True):
+            poses.append(pose)
+            if box == len(boxes) - 1:
+                yield Located(place, found.picture, boxes, np.stack(poses))
+                poses = []
+
+
+def _poses(model: CropModel, batch: list[tuple[int, np.ndarray, PictureCrops, int]]) -> np.ndarray:
+    """(B, K, 3) float64: x, y in image px and confidence of B crops; what isn't finite is (0, 0) with confidence 0."""
+    keypoints, confidence = model(np.stack([found.crops[box] for *_, found, box in batch]))
+    points = apply_each(np.stack([found.crop_to_image[box] for *_, found, box in batch]), keypoints)
+    poses = np.concatenate([points, confidence[..., None]], axis=-1).astype(np.float64)
+    return np.where(np.isfinite(poses).all(axis=-1, keepdims=True), poses, 0)
+
+
+def detections_of(split: CocoSplit, located: Iterator[Located], input_size: tuple[int, int]) -> Detections:
+    """All poses as detections, scored and thinned."""
+    rows, poses = [np.zeros(0, np.int64)], [np.zeros((0, len(split.skeleton), 3))]
+    for each in located:  # whose pictures aren't kept
+        rows.append(each.rows)
+        poses.append(each.poses)
+    return scored(split, np.concatenate(rows), np.concatenate(poses), input_size)
+
+
+def drawn(split: CocoSplit, located: Located, input_size: tuple[int, int], shown_above: float) -> np.ndarray:
+    """A picture with its detections, (height, width, 3) uint8 RGB; arguments as `draw_poses`'s."""
+    detections = scored(split, located.rows, located.poses, input_size)
+    boxes = split.boxes[split.rows_of(detections.annotation_id)]
+    picture = cv2.cvtColor(located.picture, cv2.COLOR_RGBA2RGB)
+    return draw_poses(picture, detections.keypoints, detections.confidence, boxes, split.skeleton, shown_above)
+
+
+def of_skeleton(split: CocoSplit, trained: Skeleton) -> CocoSplit:
+    """A split that a model can predict: itself, or that of boxes as the model's animals.
+
+    Raises:
+        InputError: it states other keypoints than the model was trained on.
+    """
+    states = split.has_keypoints or any(each.get("keypoints") for each in split.coco["categories"])
+    difference = split.skeleton.difference(trained)
+    if states and difference:
+        raise InputError(
+            f"{split.file}: its keypoints are others than those that the model was trained on: {difference}; name data"
+            " of the model's keypoints, or a checkpoint trained on the data's"
+        )
+    return split if split.has_keypoints else split.with_skeleton(trained)
+
+
+def scored_by_box(detections: Detections, boxes: Boxes) -> Detections:
+    """Detections from `with_boxes(split, boxes)`, their score times the box's; they belong to no annotation."""
+    number = detections.annotation_id - 1  # `with_boxes` counts from 1
+    nobody = np.full_like(number, -1)
+    return dataclasses.replace(detections, score=detections.score * boxes.scores[number], annotation_id=nobody)

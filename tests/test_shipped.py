@@ -1,0 +1,54 @@
+"""Experiments and studies by their names, from a clone and as a wheel has them."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+
+import pytest
+from refused import exit_code
+
+from catpose import shipped, sweep
+from catpose.run.cli import FitCLI
+from catpose.shipped import find_config, with_found_configs
+
+REPOSITORY = Path(__file__).parents[1]
+EXPERIMENT, STUDY = REPOSITORY / "experiments" / "hrnet.yaml", REPOSITORY / "sweeps" / "quick.yaml"
+
+
+def test_names_mean_files_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("hrnet", "hrnet.yaml", "experiments/hrnet", "experiments/hrnet.yaml"):
+        assert find_config(name, "experiments") == EXPERIMENT
+    for name in ("quick", "sweeps/quick", "sweeps/quick.yaml"):
+        assert find_config(name, "sweeps") == STUDY
+    for name in ("nothing", "../hrnet", "/hrnet", "model: {lr: 1}", "", "hrnet/x"):
+        assert find_config(name, "experiments") == Path(name)
+    (tmp_path / "hrnet").mkdir()  # a folder is no configuration
+    assert find_config("hrnet", "experiments") == EXPERIMENT
+    (tmp_path / "hrnet.yaml").write_text("{}")  # one's own comes first
+    assert find_config("hrnet.yaml", "experiments") == Path("hrnet.yaml")
+
+
+def test_those_of_a_wheel_lie_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site-packages" / "catpose"
+    shutil.copytree(EXPERIMENT.parent, package / "experiments")
+    monkeypatch.setattr(shipped, "PLACES", (package, package.parent))
+    monkeypatch.chdir(tmp_path)
+    assert find_config("hrnet", "experiments") == package / "experiments" / "hrnet.yaml"
+
+
+def test_commands_take_names(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert with_found_configs(["--config", "hrnet", "--out", "hrnet"]) == [
+        "--config",
+        str(EXPERIMENT),
+        "--out",
+        "hrnet",
+    ]
+    assert with_found_configs(["--config=hrnet"]) == [f"--config={EXPERIMENT}"]
+    cli = FitCLI(["--config", "quickstart", "--trainer.max_epochs", "1"])
+    assert cli.out == Path("runs/quickstart")
+    command = functools.partial(exit_code, sweep.main)
+    assert command("--config", "nothing") == 2
