@@ -146,7 +146,11 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+#: `fit` takes half a second to refuse one: every fourth is tried at once, the others where there is time.
+MARKED = [pytest.param(kind, marks=[pytest.mark.slow] if i % 4 else []) for i, kind in enumerate(OPTIONS)]
+
+
+@pytest.mark.parametrize("kind", MARKED)
 def test_an_option(kind: str, arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     option, *words = OPTIONS[kind]
     says(refused(main, [*arguments, option], capsys, tmp_path), *words)

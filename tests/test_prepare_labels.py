@@ -297,7 +297,7 @@ JSON: st.SearchStrategy[Any] = (
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), value=JSON)
 def test_whatever_is_put_anywhere_an_export_is_imported_or_told_in_one_line(
     data: st.DataObject, value: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -320,7 +320,7 @@ def test_whatever_is_put_anywhere_an_export_is_imported_or_told_in_one_line(
         assert [finding for finding in all_findings(tmp_path / "cats") if finding.severity == "error"] == []
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ids=st.lists(st.integers(-(2**60), 2**60) | st.text(max_size=3), min_size=4, max_size=4, unique=True),
     order=st.permutations(range(4)),

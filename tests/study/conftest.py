@@ -48,7 +48,7 @@ def database(postgres: str) -> str:
     return _fresh(postgres)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow), "mysql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty storage, of each kind that can be had here."""
     if request.param == "sqlite":
