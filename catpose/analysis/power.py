@@ -2,10 +2,11 @@
 
 One configuration's few seeds say so little of their spread that a detectable difference of its own is often half or
 twice the true one. Here the spread is pooled: the image part of a difference's variance (`analysis.statistics`) is the
-mean over the pairs compared, s² and noise are those of all configurations together. p-values rest on each pair's own s²
-all the same, since pooling it errs where spreads are unequal. So the power at a difference δ is that of the very test:
-with normal data D ~ N(δ, V), and s² ~ σ²·χ²(ν)/ν of each of both, it is the mean of P(D > t·se) over these s², on which
-se and the degrees of freedom of t depend.
+mean over the pairs compared, s² and noise are those of all configurations together; how little is known of it all say
+Satterthwaite's degrees of freedom of the whole variance. p-values rest on each pair's own s² all the same, since
+pooling it errs where spreads are unequal. So the power at a difference δ is that of the very test: with normal data
+D ~ N(δ, V), and s² ~ σ²·χ²(ν)/ν of each of both, it is the mean of P(D > t·se) over these s², on which se and the
+degrees of freedom of t depend.
 """
 
 from __future__ import annotations
@@ -79,22 +80,27 @@ def detectable(arms: Sequence[Sample], pairs: Sequence[tuple[int, int]], compari
     if not images + max(between - noise, 0.0) > 0:
         return None
     alpha = ALPHA / comparisons
+    total = images + 2 * max(between - noise, 0.0) / seeds
+    total_df = total**2 / (images**2 / images_df + (2 * between / seeds) ** 2 / df)  # Satterthwaite's
 
     def test(ratio: np.ndarray) -> _Test:
-        """Where the true spread is the estimated one over each ratio."""
-        one = np.ones_like(ratio)
-        of_images, of_seeds = (images * one, between / ratio) if several else (images / ratio, between * one)
-        return _test(of_images, of_seeds, noise, seeds, images_df, alpha)
+        """Where the true spreads are the estimated ones over each ratio."""
+        return _test(images / ratio, between / ratio, noise / ratio, seeds, images_df, alpha)
 
-    value = test(_chi2(df, _PLACES)).detects(POWER)
-    low, high = (test(_chi2(df, np.array([place]))).detects(POWER) for place in ((1 + RANGE) / 2, (1 - RANGE) / 2))
+    value = test(_chi2(total_df, _PLACES)).detects(POWER)
+    low, high = (
+        test(_chi2(total_df, np.array([place]))).detects(POWER) for place in ((1 + RANGE) / 2, (1 - RANGE) / 2)
+    )
     return Detectable(value, low, high, seeds)
 
 
-def _test(images: np.ndarray, between: np.ndarray, noise: float, seeds: int, images_df: float, alpha: float) -> _Test:
-    """By the formula of `analysis.statistics`; images and between are (K,)."""
+def _test(
+    images: np.ndarray, between: np.ndarray, noise: np.ndarray, seeds: int, images_df: float, alpha: float
+) -> _Test:
+    """By the formula of `analysis.statistics`; images, between and noise are (K,)."""
     se = np.sqrt(images + 2 * np.maximum(between - noise, 0.0) / seeds)
     images = images[:, None, None]
+    noise = noise[:, None]
     if seeds == 1:
         return _Test(se, se[:, None] * special.stdtrit(images_df, 1 - alpha / 2))
     seen = between[:, None] * _chi2(seeds - 1, _PLACES)  # (K, G): s² of one arm

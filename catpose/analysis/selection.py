@@ -6,12 +6,14 @@ regression on X_θ) is a normal cut off below L(Z), whatever the others' μ. The
 median, the interval holds the μ in whose tails X_θ isn't. Near ties that alone would be endless, so it is
 intersected with the simultaneous interval of all at a tenth of the error (`BETA`), where the distribution is cut off,
 too. Σ is the bootstrap's over images, which all share, and the pooled spread between seeds (`analysis.statistics`);
-since that is estimated, the interval's standard errors are t/z times as large, with Satterthwaite's degrees of freedom.
+since that is estimated, the interval's normal is a t with Satterthwaite's degrees of freedom, and the simultaneous
+interval t/z times as wide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy import special
@@ -52,8 +54,9 @@ def corrected(samples: Sequence[Sample]) -> Estimate | None:
     times = float(special.stdtrit(df_best, (1 + LEVEL) / 2) / special.ndtri((1 + LEVEL) / 2))
     lowest, highest = _cut(x, covariance, best)
     tail = ((1 - LEVEL) - BETA) / (1 - BETA) / 2
-    value = _solve(0.5, float(x[best]), se, lowest, highest, beyond)
-    low, high = (_solve(p, float(x[best]), se * times, lowest, highest, beyond) for p in (1 - tail, tail))
+    value = _solve(0.5, float(x[best]), se, (lowest, highest), beyond, special.ndtr)
+    cumulative = partial(special.stdtr, df_best)
+    low, high = (_solve(p, float(x[best]), se, (lowest, highest), beyond * times, cumulative) for p in (1 - tail, tail))
     low, value, high = np.clip([low, value, high], 0.0, 1.0).tolist()
     return Estimate(value, low, high, se, df_best, int(seeds[best]))
 
@@ -73,12 +76,20 @@ def _simultaneous(covariance: np.ndarray) -> float:
     return float(np.quantile(np.abs(draws / np.sqrt(covariance.diagonal())).max(axis=1), 1 - BETA))
 
 
-def _solve(probability: float, x: float, se: float, lowest: float, highest: float, beyond: float) -> float:
-    """The μ with P(X ≤ x) = probability for X ~ N(μ, se²) within both cuts; by bisection, for P falls with μ."""
+def _solve(
+    probability: float,
+    x: float,
+    se: float,
+    cuts: tuple[float, float],
+    beyond: float,
+    cumulative: Callable[[np.ndarray], np.ndarray],
+) -> float:
+    """The μ with P(X ≤ x) = probability, X being μ + se · what has this distribution, within both cuts; by bisection,
+    for P falls with μ."""
     low, high = x - beyond * se, x + beyond * se
     for _ in range(60):
         mean = (low + high) / 2
-        bottom, top = max(lowest, mean - beyond * se), min(highest, mean + beyond * se)
-        below, here, above = special.ndtr((np.array([bottom, min(max(x, bottom), top), top]) - mean) / se)
+        bottom, top = max(cuts[0], mean - beyond * se), min(cuts[1], mean + beyond * se)
+        below, here, above = cumulative((np.array([bottom, min(max(x, bottom), top), top]) - mean) / se)
         low, high = (mean, high) if (here - below) > probability * (above - below) else (low, mean)
     return (low + high) / 2

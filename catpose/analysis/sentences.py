@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from catpose.analysis.caution import caution
 from catpose.analysis.configurations import ENDS, SHOWN, Configuration
 from catpose.analysis.report import Report, Row, Tested
 from catpose.analysis.statistics import ALPHA, Difference
@@ -30,7 +31,7 @@ def sentences(report: Report) -> list[str]:
         *_partial(report),
         *_losses(report),
         *_caution(report),
-        *_estimand(report),
+        *estimand(report),
         *_reading(report),
         *report.notes,
     ]
@@ -86,6 +87,8 @@ def _winner(report: Report) -> list[str]:
         n = sum(each.is_complete for each in report.configurations)
         value += f"; corrected for its being the highest of {n}, {fraction(report.corrected.value)}"
         value += f" {interval(report.corrected)}"
+    if row.estimate and not math.isnan(row.estimate.low):
+        value += caution([row.configuration for row in report.rows])
     so_far, mean = "So far " if _to_come(report) else "", "AP" if report.is_of_models else "mean AP"
     equal = [each for each in report.configurations if each.is_complete and each.mean == best.mean and each is not best]
     if equal:
@@ -185,7 +188,7 @@ def _detectable(report: Report) -> list[str]:
     if of.value >= 1:
         return [f"How large a difference this study detects {what}, they don't show: their spread may be any."]
     why = "images" if of.seeds == 1 else f"{of.seeds} seeds"
-    range_ = f"between {fraction(of.low)} and {fraction(of.high)}, given how little {why} say of the spread"
+    range_ = f"between {fraction(of.low)} and {fraction(of.high)}, given how little {why} say of a normal spread"
     few = "; two seeds say hardly anything of it, a third would say much more" if of.seeds == 2 else ""
     return [
         f"This study detects, with 80 % power and {what}, a difference of about {fraction(of.value)} ({range_}{few})."
@@ -283,7 +286,8 @@ def _caution(report: Report) -> list[str]:
     ]
 
 
-def _estimand(report: Report) -> list[str]:
+def estimand(report: Report) -> list[str]:
+    """What intervals and differences are about."""
     able = [row.configuration for row in report.rows if row.estimate is not None]
     if not able:
         return []

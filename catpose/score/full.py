@@ -27,6 +27,7 @@ class Evaluation:
     draws: dict[str, np.ndarray]  # (B,) float64 each; of all that isn't a count
     n_images: int  # what was drawn from: all images of the data set
     rests_on: dict[str, int]  # of all that isn't a count: the number of instances that it rests on
+    first_alike: np.ndarray | None = None  # (I,) int64, of each image the first with the same detections; where known
 
 
 def evaluate(truth: Instances, detections: Detections, draws: int = 1000) -> Evaluation:
@@ -57,7 +58,7 @@ def evaluate(truth: Instances, detections: Detections, draws: int = 1000) -> Eva
     drawn |= {name: metric(truth, detections, weights) for name, metric in METRICS.items()}
     numbers = {key: float(value) for key, value in values.items()} | {"missing": float(np.isinf(distance).sum())}
     rests_on = {key: _rests_on(key, truth.skeleton.names, matches, measured) for key in drawn}
-    return Evaluation(numbers, drawn, len(truth.image_ids), rests_on)
+    return Evaluation(numbers, drawn, len(truth.image_ids), rests_on, first_alike(truth, detections))
 
 
 def evaluate_ap(truth: Instances, detections: Detections) -> Evaluation:
@@ -65,7 +66,20 @@ def evaluate_ap(truth: Instances, detections: Detections) -> Evaluation:
     matches = match(truth, detections, by_keypoint=False)
     drawn = bootstrap_ap(matches, image_weights(len(truth.image_ids)))
     value, n = float(average_precision(matches)["AP"]), int(matches.instances[0].sum())
-    return Evaluation({"AP": value}, {"AP": drawn}, len(truth.image_ids), {"AP": n})
+    return Evaluation({"AP": value}, {"AP": drawn}, len(truth.image_ids), {"AP": n}, first_alike(truth, detections))
+
+
+def first_alike(truth: Instances, detections: Detections) -> np.ndarray:
+    """Of each image the first, by its place among the truth's, with the same keypoints to a pixel: (I,) int64, its own
+    where there is none, or no detection. A model gives copies of a picture the same, and no two others."""
+    order = np.lexsort((detections.score, detections.image_id))
+    whole = detections.keypoints[order].round() + 0.0  # no -0
+    first, places = np.arange(len(truth.image_ids)), detections.image_id[order].searchsorted(truth.image_ids)
+    seen: dict[bytes, int] = {}
+    for i, some in enumerate(np.split(whole, places[1:])):
+        if len(some):
+            first[i] = seen.setdefault(some.tobytes(), i)
+    return first
 
 
 def _rests_on(key: str, keypoints: Sequence[str], matches: Matches, measured: dict[str, np.ndarray]) -> int:
