@@ -11,6 +11,7 @@ import numpy as np
 
 from catpose.analysis.configurations import Configuration
 from catpose.analysis.evaluations import trusted
+from catpose.analysis.slices import SliceDifference, compare_slices, recalled
 from catpose.analysis.statistics import Estimate, Sample, estimate
 from catpose.data.slices import SLICES
 from catpose.instances import Instances
@@ -33,6 +34,7 @@ class Diagnosis:
     error_types: np.ndarray  # (S * N, K) int8, index into ERROR_TYPES: the runs one below the other
     delta_aps: tuple[DeltaAP, ...]  # one a run
     slices: dict[str, dict[str, tuple[SliceAP, ...]]]  # attribute -> slice -> one a run
+    slice_differences: dict[str, dict[str, SliceDifference]]  # attribute -> slice: AR minus that of the rest
 
     @property
     def shares(self) -> np.ndarray:
@@ -83,7 +85,10 @@ class Diagnosis:
             },
             "AP_by_slice": {
                 attribute: {
-                    name: {"n": self.size(attribute, name)} | _numbers(self.slice_ap(attribute, name)) for name in names
+                    name: {"n": self.size(attribute, name)}
+                    | _numbers(self.slice_ap(attribute, name))
+                    | _compared(self.slice_differences[attribute][name])
+                    for name in names
                 }
                 for attribute, names in self.slices.items()
             },
@@ -112,17 +117,31 @@ def diagnose(evaluated: Configuration, truth: Instances, slices: dict[str, np.nd
         order = SLICES.get(attribute, ())
         names = [*(name for name in order if name in by_run[0]), *sorted(by_run[0].keys() - {"", *order})]
         sliced[attribute] = {name: tuple(each[name] for each in by_run) for name in names}
+    counted = ~truth.ignored
+    differences = compare_slices(
+        np.stack([recalled(truth, run) for run in runs])[:, counted],
+        {attribute: labels[counted] for attribute, labels in slices.items()},
+        truth.image_index[counted],
+        weights,
+    )
     return Diagnosis(
         evaluated,
         truth.skeleton,
         np.concatenate([error_types(truth, run) for run in runs]),
         tuple(delta_ap(truth, run, weights) for run in runs),
         sliced,
+        differences,
     )
 
 
 def _numbers(of: Estimate) -> dict[str, float]:
     return {"value": of.value, "low": of.low, "high": of.high}
+
+
+def _compared(of: SliceDifference) -> dict[str, Any]:
+    """The difference from the rest; None where there are not enough animals to say."""
+    each = of.difference
+    return {"AR_minus_rest": {"value": each.value, "low": each.low, "high": each.high, "p": of.p} if each else None}
 
 
 def _known(content: Any) -> Any:

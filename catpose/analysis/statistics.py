@@ -149,6 +149,12 @@ def difference(
     return Difference(value, float(low), float(high), se, df, p, detectable)
 
 
+def deviation(sample: Sample) -> Difference:
+    """A quantity of an arm that may be of either sign, within -1..1, with p for 'it is 0': as of `difference`."""
+    nothing = Sample(np.zeros(1), np.zeros((len(sample.draws), 1)), sample.n_images)
+    return difference(sample, nothing)
+
+
 def holm(p: np.ndarray) -> np.ndarray:
     """p-values corrected for their number (Holm 1979): (m,) -> (m,), in the same order.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 
 from catpose.analysis.compare import paired
 from catpose.analysis.configurations import Configuration
 from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
+from catpose.analysis.slices import EXPLAINED
 from catpose.analysis.statistics import ALPHA, Difference, Estimate
 from catpose.errors import one_line
 from catpose.score.error_types import ERROR_TYPES
@@ -29,7 +32,12 @@ def analysis_text(diagnosis: Diagnosis) -> str:
         share = shares.get(error, np.nan)
         types.append((error, "" if np.isnan(share) else f"{100 * share:.1f} %", _both(diagnosis.delta_ap(error))))
     slices = [
-        (f"{attribute}: {name}", str(diagnosis.size(attribute, name)), _both(diagnosis.slice_ap(attribute, name)))
+        (
+            f"{attribute}: {name}",
+            str(diagnosis.size(attribute, name)),
+            _both(diagnosis.slice_ap(attribute, name)),
+            *diagnosis.slice_differences[attribute][name].cells,
+        )
         for attribute, names in diagnosis.slices.items()
         for name in names
     ]
@@ -37,7 +45,8 @@ def analysis_text(diagnosis: Diagnosis) -> str:
         table(keypoints, ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px")),
         "Error types (Ronchi & Perona 2017) of labelled keypoints, and ΔAP, what AP gains with one type corrected:",
         table(types, ("error type", "keypoints", "ΔAP")),
-        *([table(slices, ("slice", "instances", "AP"))] if slices else []),
+        *([table(slices, ("slice", "instances", "AP", "to the rest", "95 % interval", "p (Holm)"))] if slices else []),
+        *([textwrap.fill(EXPLAINED, 100)] if slices else []),
     ]
     return "\n\n".join(tables) + "\n"
 

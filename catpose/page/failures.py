@@ -9,6 +9,7 @@ import numpy as np
 from catpose.analysis.configurations import Configuration
 from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
 from catpose.analysis.evaluations import ENOUGH
+from catpose.analysis.slices import EXPLAINED
 from catpose.figures.calibration import draw_reliability, draw_thresholds
 from catpose.figures.cat import draw_keypoint_values
 from catpose.figures.error_types import MEANING, Estimate, Row, draw_delta_ap, draw_error_types, draw_slices
@@ -120,12 +121,18 @@ def _slices(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
         return []
     table = Table(
         "AP by slice",
-        ("slice", "instances", *names),
+        ("slice", "instances", *names, "to the rest", "95 % interval", "p (Holm)"),
         [
-            (f"{attribute}: {row.label}", str(row.n), *(_cell(each) for each in row.estimates))
+            (
+                f"{attribute}: {row.label}",
+                str(row.n),
+                *(_cell(each) for each in row.estimates),
+                *best.slice_differences[attribute][row.label].cells,
+            )
             for attribute, some in rows.items()
             for row in some
         ],
+        EXPLAINED + (f" Of {names[0]}." if len(names) > 1 else ""),
     )
     alt = "AP on slices of the data, with 95 % intervals"
     return [Figure("slices", "AP by slice", alt, draw_slices(names, rows), table)]
