@@ -14,6 +14,7 @@ names.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -22,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from catpose.analysis.evaluations import ENOUGH, require_draws
-from catpose.analysis.methods import Comparison, Method, compare_methods, evaluate_file, n_images_with
-from catpose.analysis.statistics import ALPHA
+from catpose.analysis.methods import Comparison, compare_methods, evaluate_file, n_images_with
+from catpose.analysis.sentences import conclusion, estimand
 from catpose.data.coco import read_coco
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError, Parser, command, natural, one_line
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         _methods(arguments.results), arguments.truth, arguments.draws, log=lambda line: print(line)
     )
     print(f"\n{_table(compared)}\n")
-    for other in compared.others:
+    for other in compared.against("AP"):
         print(_difference_table(compared, other))
     print(_verdict(compared))
 
@@ -115,15 +116,14 @@ def _compared(
     log(_truth_line(split, boxes))
     found = {file: _detections(content, split, file, boxes) for file, content in contents.items()}
     _require_common(methods, found)
-    results = []
+    results: dict[str, list[Evaluation]] = {}
     for name, files in methods.items():
-        seeds = []
         for file in map(Path, files):
-            seeds.append(evaluate_file(split, found[file], draws, _categories(split)))
-            _check(split, contents[file], seeds[-1], boxes)
+            evaluated = evaluate_file(split, found[file], draws, _categories(split))
+            _check(split, contents[file], evaluated, boxes)
+            results.setdefault(name, []).append(evaluated)
             with_one, annotated = n_images_with(split, found[file])
             log(f"{file}: {counted(len(found[file]), 'detection')} on {with_one} of {annotated} annotated images")
-        results.append(Method(name, tuple(seeds)))
     return compare_methods(results)
 
 
@@ -199,6 +199,8 @@ def _are_boxes(contents: Mapping[Path, list[Any]]) -> bool:
 
 def _read_truth(file: Path, boxes: bool) -> CocoSplit:
     split = read_coco(file, file.parent, labels=not boxes)
+    if split.crowd.all():
+        raise InputError(f"{file}: no instance counts, since it has none or crowds alone; there is nothing to score")
     if not boxes and not split.visibility[~split.crowd].any():
         raise InputError(f"{file}: no instance has a labelled keypoint, and the results are of keypoints")
     return split.with_stated_areas()
@@ -267,59 +269,37 @@ def _check(split: CocoSplit, content: list[Any], evaluated: Evaluation, boxes: b
 
 def _table(compared: Comparison) -> str:
     """Methods as rows: AP with its interval, and the other metrics but categories'."""
-    keys = [key for key in compared.keys if "/" not in key]
+    keys = [key for key in compared.keys if "/" not in key and key != "AP"]
     rows = []
-    for method in compared.methods:
-        ap = compared.ap(method)
-        others = [metric(method.estimate(key).value) for key in keys[1:]]
-        rows.append((method.name, str(len(method.seeds)), metric(ap.value), interval(ap), *others))
-    return (
-        table(rows, ("method", "files", "AP", "95 % interval", *keys[1:]))
-        + "\npycocotools agrees to 1e-9 with each file."
-    )
+    for row in compared.report.rows:
+        method = row.configuration
+        others = [metric(method.estimate(key).value) for key in keys]
+        ap = (metric(method.mean), interval(row.estimate), metric(row.sd))
+        rows.append((method.name, str(len(method.seeds)), *ap, *others))
+    header = ("method", "files", "AP", "95 % interval", "seed sd", *keys)
+    return f"{table(rows, header)}\npycocotools agrees to 1e-9 with each file."
 
 
 def _difference_table(compared: Comparison, other: int) -> str:
     best, one = compared.methods[compared.best], compared.methods[other]
     rows = []
     for key in compared.keys:
-        each = compared.differences[key][other]
-        n = best.seeds[0].rests_on[key]
-        said = (interval(each, signed), p_value(compared.p.get(key, {}).get(other))) if n >= ENOUGH else ("", "")
-        values = (fraction(best.estimate(key).value), fraction(one.estimate(key).value))
-        rows.append((key.removeprefix("AP/"), str(n), *values, signed(each.value), *said))
+        each = compared.against(key)[other]
+        n = best.evaluations[0].rests_on[key]
+        said = (interval(each.difference, signed), p_value(each.p)) if n >= ENOUGH else ("", "")
+        values = (fraction(best.value(key)), fraction(one.value(key)), signed(each.difference.value))
+        rows.append((key.removeprefix("AP/"), str(n), *values, *said))
     header = ("", "instances", *("best", "other"), "difference", "95 % interval", "p")
     return f"{best.name} (best) minus {one.name} (other):\n\n{table(rows, header)}\n"
 
 
 def _verdict(compared: Comparison) -> str:
-    """Which is best and what that is about, in a sentence or two."""
-    best = compared.methods[compared.best]
-    ap = compared.ap(best)
-    if not compared.others:
-        return f"AP of {best.name}: {fraction(ap.value)} {interval(ap)}."
-    if max(method.sample("AP").ap.mean() for method in compared.methods) < 0.01:
-        return "No method has an AP of 0.01: there is nothing to compare."
-    beaten = [i for i in compared.others if compared.p["AP"][i] < ALPHA]
-    alike = [i for i in compared.others if i not in beaten]
-    parts = []
-    for places, how in ((beaten, "is better than"), (alike, "is not significantly different from")):
-        if places:
-            each = [
-                f"{compared.methods[i].name} ({signed(compared.differences['AP'][i].value)}"
-                f" {interval(compared.differences['AP'][i], signed)}, p {p_value(compared.p['AP'][i])})"
-                for i in places
-            ]
-            parts.append(f"{how} {', '.join(each)}")
-    single = ", ".join(method.name for method in compared.methods if len(method.seeds) == 1)
-    about = "over trainings with other seeds and other images like these"
-    if all(len(method.seeds) == 1 for method in compared.methods):
-        about = f"of these trained models on other images like these; nothing is said about training {single} again"
-    elif single:
-        about += f", {single} having the spread between seeds that the others have, which one file can't show"
-    n = len(compared.methods)
-    corrected = f"; p corrected for {n * (n - 1) // 2} comparisons" if n > 2 else ""
-    return f"In AP {best.name}, the highest, {'; it '.join(parts)}: {about}{corrected}."
+    """What a study's sentences say of it."""
+    report = compared.report
+    if len(report.rows) > 1:
+        return "\n".join(textwrap.fill(line, 100) for line in [*conclusion(report), *estimand(report)])
+    row = report.rows[0]
+    return f"AP of {row.configuration.name}: {fraction(row.configuration.mean)} {interval(row.estimate)}."
 
 
 class _Callable(ModuleType):

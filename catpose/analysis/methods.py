@@ -1,68 +1,58 @@
-"""Methods, each with a results file or several, one a seed, compared on the same truth: AP in all and by slice.
+"""Methods, each with a results file or several, one a seed, compared on one truth: AP in all, by size and category.
 
-Nothing is known of how results were made: a method is its files, and all is said of AP and what it is made of. Torch
-isn't imported here.
+A method is a configuration, and its files are the configuration's trainings, of which nothing is known but that: what
+is said of AP is what `analysis.report` says of a study. Torch isn't imported here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from catpose.analysis.evaluations import ENOUGH, estimate_of, sample
-from catpose.analysis.statistics import Difference, Estimate, Sample, against, difference, holm
+from catpose.analysis.configurations import Configuration, Design, Training
+from catpose.analysis.evaluations import ENOUGH, sample
+from catpose.analysis.report import Report, Tested, report
+from catpose.analysis.statistics import difference, holm
 from catpose.instances import Instances
 from catpose.score.ap import Found, Matches, match
 from catpose.score.bootstrap import bootstrap, image_weights
 from catpose.score.box_ap import match_boxes
 from catpose.score.detections import BoxDetections, Detections
-from catpose.score.full import Evaluation
+from catpose.score.full import Evaluation, first_alike
 
 #: What has no p-value of its own, being AP at some threshold and recall.
 PARTS = ("AP50", "AP75", "AR")
 
 
 @dataclass(frozen=True, eq=False)
-class Method:
-    """What is compared: its name, and its files as evaluated, one for each seed."""
-
-    name: str
-    seeds: tuple[Evaluation, ...]
-
-    def sample(self, key: str) -> Sample:
-        """One metric of all seeds."""
-        return sample(self.seeds, key)
-
-    def estimate(self, key: str, others: Sequence[Sample] = ()) -> Estimate:
-        """With its 95 % interval, where it rests on instances enough; `others` as of `statistics.estimate`."""
-        return estimate_of(self.seeds, key, others)
-
-
-@dataclass(frozen=True, eq=False)
 class Comparison:
-    """Methods in the order given, and the best one's differences to each other one, by the other's place.
+    """Methods as the configurations of a study without a reference, in the order given; and what AP is made of.
 
-    p of "AP" is corrected for all pairs of methods (Holm), since AP chose the best; p of the sizes and categories for
+    p of AP is corrected for all pairs of methods (Holm), since AP chose the winner; p of the sizes and categories for
     all pairs on all of them that rest on instances enough. The other metrics have none.
     """
 
-    methods: tuple[Method, ...]
+    report: Report
     keys: tuple[str, ...]  # of the metrics: "AP" first
-    best: int  # of the highest mean AP; the first of equals
-    differences: dict[str, dict[int, Difference]]  # by metric
-    p: dict[str, dict[int, float]]  # by metric
-
-    def ap(self, method: Method) -> Estimate:
-        """AP of one of the methods: one with a single file has the spread between seeds that the others have."""
-        return method.estimate("AP", [each.sample("AP") for each in self.methods])
+    parts: dict[str, dict[int, Tested]]  # by metric but AP: the winner minus each other, by its place; p nan for none
 
     @property
-    def others(self) -> list[int]:
-        """The places of all but the best."""
-        return [i for i in range(len(self.methods)) if i != self.best]
+    def methods(self) -> tuple[Configuration, ...]:
+        """In the order given; the trainings of each are its files."""
+        return self.report.configurations
+
+    @property
+    def best(self) -> int:
+        """The place of the winner."""
+        return next(i for i, each in enumerate(self.methods) if each is self.report.winner)
+
+    def against(self, key: str) -> dict[int, Tested]:
+        """The winner minus each other method in one metric, by its place."""
+        return self.report.pairs if key == "AP" else self.parts[key]
 
 
 def evaluate_file(
@@ -85,28 +75,43 @@ def evaluate_file(
     drawn = bootstrap(matches, weights, names)
     drawn = {key: drawn[key] for key in rests_on}
     values = {key: float(each[0]) for key, each in drawn.items()}
-    return Evaluation(values, {key: each[1:] for key, each in drawn.items()}, n_images, rests_on)
+    alike = None if isinstance(found, BoxDetections) else first_alike(truth, found)
+    return Evaluation(values, {key: each[1:] for key, each in drawn.items()}, n_images, rests_on, alike)
 
 
-def compare_methods(methods: Sequence[Method]) -> Comparison:
-    """Hold the best method against each other one, in AP and in all that it is made of."""
-    keys = tuple(methods[0].seeds[0].rests_on)
-    best = max(range(len(methods)), key=lambda i: np.nan_to_num(methods[i].sample("AP").ap.mean(), nan=-1.0))
-    samples = {key: [method.sample(key) for method in methods] for key in keys}
-    differences, p = {}, {}
-    differences["AP"], p["AP"] = against(samples["AP"], best)
-    rests_on = methods[0].seeds[0].rests_on
-    slices = [key for key in keys[1:] if key not in PARTS and rests_on[key] >= ENOUGH]
-    pairs = list(combinations(range(len(methods)), 2))
-    tested = [difference(samples[key][i], samples[key][j], others=samples[key]).p for key in slices for i, j in pairs]
-    corrected = iter(holm(np.array(tested)).tolist())
-    by_pair = {key: {pair: next(corrected) for pair in pairs} for key in slices}
-    for key in keys[1:]:
-        others = [i for i in range(len(methods)) if i != best]
-        differences[key] = {i: difference(samples[key][best], samples[key][i], others=samples[key]) for i in others}
-        if key in by_pair:
-            p[key] = {i: by_pair[key][min(i, best), max(i, best)] for i in others}
-    return Comparison(tuple(methods), keys, best, differences, p)
+def compare_methods(methods: Mapping[str, Sequence[Evaluation]]) -> Comparison:
+    """Hold the best method against each other one, in AP and in all that it is made of.
+
+    Args:
+        methods: by name, their files as evaluated, one for each seed; none has an AP of nan.
+    """
+    configurations = [
+        Configuration(
+            name,
+            tuple(Training(i, seed, "complete", name, evaluation=each) for seed, each in enumerate(evaluations)),
+            index=i,
+        )
+        for i, (name, evaluations) in enumerate(methods.items())
+    ]
+    made = report(Design("", labels=tuple(methods)), configurations)
+    rests_on = configurations[0].evaluations[0].rests_on
+    samples = {key: [sample(each.evaluations, key) for each in configurations] for key in rests_on}
+    best = next(i for i, each in enumerate(configurations) if each is made.winner)
+    tested = [key for key in samples if key not in ("AP", *PARTS) and rests_on[key] >= ENOUGH]
+    pairs = list(combinations(range(len(configurations)), 2))
+    found = [difference(samples[key][i], samples[key][j], others=samples[key]).p for key in tested for i, j in pairs]
+    corrected = iter(holm(np.array(found)).tolist())
+    p = {(key, *pair): next(corrected) for key in tested for pair in pairs}
+    parts = {
+        key: {
+            i: Tested(difference(each[best], each[i], others=each), p.get((key, min(i, best), max(i, best)), math.nan))
+            for i in range(len(each))
+            if i != best
+        }
+        for key, each in samples.items()
+        if key != "AP"
+    }
+    return Comparison(made, tuple(samples), parts)
 
 
 def n_images_with(truth: Instances, found: Found) -> tuple[int, int]:
