@@ -63,8 +63,8 @@ def compare(a: Any, b: Any, truth: str | Path | CocoSplit, draws: int = 1000) ->
         draws: resamples of the images.
 
     Returns:
-        `differences["AP"]`: the best one's difference to the other with its 95 % interval; `p["AP"]`: its p-value;
-        `methods[best]`: the better one, with `ap(method)`.
+        `methods[best]`: the better one; `against("AP")`: by the other's place, its `difference` to that with a 95 %
+        interval, and p; `report`: all that a study's analysis says of them.
 
     Raises:
         InputError: as `compare_files`.

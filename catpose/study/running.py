@@ -28,7 +28,7 @@ from catpose.study.rows import Rows
 from catpose.study.runner import fit_runner
 from catpose.study.space import Configuration
 from catpose.study.storage import AWAY, AwayError, masked, open_storage, open_study
-from catpose.study.trial import OPEN
+from catpose.study.trial import OPEN, Trial
 from catpose.study.worker import WorkerPool
 
 T = TypeVar("T")
@@ -70,15 +70,21 @@ def run(
         directory.record(f"python -m catpose.sweep {shlex.join(command)}", study.file.read_text(encoding="utf-8"))
         for note in opened.notes:
             print(note)
-        trials = patiently(ledger.trials)
-        write_record(directory.summary, design_of(study, opened.reference), trials, opened.notes)
+
+        def record() -> list[Trial]:
+            """How the study stands, for a report that is made while it runs."""
+            trials = ledger.trials()
+            write_record(directory.summary, design_of(study, opened.reference), trials, opened.notes)
+            return trials
+
+        trials = patiently(record)
         states = [trial.state for trial in trials]
         to_come = sum(state in OPEN for state in states)
         print(
             f"study {study.name}: {len(states)} trials, {to_come} to come; storage {masked(url)}, files"
             f" {directory.path}/"
         )
-        pool = WorkerPool(study, ledger, rows, fit_runner(study, opened.id, directory, workers))
+        pool = WorkerPool(study, ledger, rows, fit_runner(study, opened.id, directory, workers), ended=record)
         stops.append(pool.stop)
         pool.work(workers)
     return opened

@@ -46,10 +46,20 @@ class WorkerPool:
         rows: Optuna's.
         run: runs one trial.
         log: prints a line.
+        ended: called whenever a trial has ended.
     """
 
-    def __init__(self, study: Study, ledger: Ledger, rows: Rows, run: Runner, log: Callable[[str], None] = log) -> None:
+    def __init__(
+        self,
+        study: Study,
+        ledger: Ledger,
+        rows: Rows,
+        run: Runner,
+        log: Callable[[str], None] = log,
+        ended: Callable[[], object] = lambda: None,
+    ) -> None:
         self.study, self.ledger, self.rows, self.run, self.log = study, ledger, rows, run, log
+        self.ended = ended
         self.metric = next(iter(study.metrics))
         self.stopping = threading.Event()
         self.owned: dict[Key, Trial] = {}  # by this process
@@ -200,6 +210,8 @@ class WorkerPool:
         elif self._patience.call(lambda: self.ledger.finish(trial, ended.how, ended.outcome, ended.results)):
             self.log(f"{self._title(trial)}: {self._result(ended)}")
         self._patience.call(lambda: self.rows.tell(trial))
+        with contextlib.suppress(InputError):  # a full disk: the ledger has it all
+            self._patience.call(self.ended)
         if ended.how in ("failed", "vanished"):
             self._require_unlike()
 

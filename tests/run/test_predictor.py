@@ -111,7 +111,7 @@ def test_two_sets_of_predictions_are_compared_whether_files_or_not(drawn: Path, 
     from_files = catpose.compare(*files, draws=50)
     assert [method.name for method in compared.methods] == ["a", "b"]
     assert compared.best == from_files.best == 1
-    assert repr(compared.differences["AP"]) == repr(from_files.differences["AP"])
+    assert repr(compared.against("AP")) == repr(from_files.against("AP"))
     with pytest.raises(InputError, match="predictions: are int"):
         catpose.compare(5, good, split)
 

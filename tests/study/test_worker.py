@@ -95,6 +95,19 @@ def test_every_trial_is_run_once_seed_by_seed(folder: Path) -> None:
     assert len(bench.rows()) == 8
 
 
+def test_whenever_a_trial_has_ended_it_is_told_and_a_full_disk_stops_nothing(folder: Path) -> None:
+    bench, seen = Bench(folder, GRID), []
+
+    def ended() -> None:
+        seen.append(bench.states()["complete"])
+        raise InputError("no space")
+
+    pool = bench.pool()
+    pool.ended = ended
+    pool.work()
+    assert seen == list(range(1, 9))
+
+
 def test_several_threads_run_every_trial_once(folder: Path) -> None:
     bench = Bench(folder, GRID)
     bench.pool().work(4)
