@@ -56,7 +56,8 @@ def confirmation(report: Report, chosen: int) -> list[str]:
         f"{_called(report, row.configuration)} {fraction(row.configuration.mean)} {interval(row.estimate)}".rstrip()
         for row in rows
     ]
-    first = f"AP on the test split, on which nothing was chosen: {', '.join(each)}."
+    first = f"AP on the test split, on which nothing was chosen: {', '.join(each)}"
+    first += f"{caution([row.configuration for row in rows])}."
     if len(rows) > 1:
         compared = _differences(report)
     elif rows[0].is_reference:
@@ -65,7 +66,7 @@ def confirmation(report: Report, chosen: int) -> list[str]:
         compared = []
     else:
         compared = [f"The reference {report.design.reference} has no complete trial: nothing is compared with it."]
-    return [*_nothing_learnt(report), first, *compared, *_detectable(report), *_partial(report), *_estimand(report)]
+    return [*_nothing_learnt(report), first, *compared, *_detectable(report), *_partial(report), *estimand(report)]
 
 
 def tested(difference: Difference, p: float | None) -> str:
