@@ -10,7 +10,20 @@ from pathlib import Path
 from catpose.errors import BAD_INPUT, nearest, one_line
 from catpose.version import __version__
 
-COMMANDS = ("prepare", "check", "fit", "sweep", "test", "compare", "predict", "demo", "pack", "profile", "report")
+COMMANDS = (
+    "prepare",
+    "check",
+    "fit",
+    "sweep",
+    "test",
+    "compare",
+    "predict",
+    "demo",
+    "export",
+    "pack",
+    "profile",
+    "report",
+)
 
 
 def first_line(command: str) -> str:

@@ -6,7 +6,8 @@ differed by more than 1e-9, the command would fail. With --against, a second res
 bootstrap. With --rules all, AP of the same detections by the rules of other programs stands beside it; with --rules
 FILE, that with the sigmas of a skeleton.yaml. With --boxes, the checkpoint is scored in other boxes too, under a
 protocol of its own. With --out, the detections (COCO results), the score with its protocol and the analysis are
-written.
+written. With --calibrate, what the model's confidences are worth is learnt on the split and kept in its file; scores
+don't change by it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def main(argv: list[str] | None = None) -> None:
 
     if arguments.boxes and not arguments.checkpoint:
         raise InputError("--boxes: other boxes need a model to predict in them; give --checkpoint")
+    if arguments.calibrate and not arguments.checkpoint:
+        raise InputError("--calibrate: is written into the model's file; give --checkpoint")
     boxes = read_boxes(arguments.boxes, split.images) if arguments.boxes else None
     rules = rules_asked(arguments.rules, split)
     if arguments.out:
@@ -85,6 +88,11 @@ def main(argv: list[str] | None = None) -> None:
         _write(arguments, split, detections, scored, diagnosis)
         if by_rule:
             write_json(arguments.out / f"rules_{split.file.stem}.json", rules_content(by_rule, split.skeleton))
+    if arguments.calibrate:
+        from catpose.run.calibrating import calibrate, calibration_text
+
+        learnt = calibrate(arguments.checkpoint, split, detections)
+        print(f"\n{calibration_text(arguments.checkpoint, split, learnt)}")
     if boxes is not None and model is not None:
         _print_under_boxes(arguments, split, model, *boxes)
 
@@ -131,6 +139,8 @@ def _parser() -> Parser:
                         help="AP by other programs' rules, too; or with a skeleton.yaml's sigmas")  # fmt: skip
     parser.add_argument("--boxes", type=Path, metavar="FILE",
                         help="COCO file or detection results: score the model in these boxes, too")  # fmt: skip
+    parser.add_argument("--calibrate", action="store_true",
+                        help="learn what confidences are worth, and write it into the checkpoint")  # fmt: skip
     parser.add_argument("--data", type=Path, default=Path(DEFAULT_ROOT), help="data folder (%(default)s)")
     parser.add_argument("--split", default="val", help="val, test or another annotations/NAME.json (%(default)s)")
     parser.add_argument("--area", choices=("box", "file"), default="box",

@@ -90,6 +90,8 @@ class PoseModel(pl.LightningModule):
     #: (1, 3, 1, 1) float32 in any precision: of red, green and blue, 0–255; the backbone's, or its weights'.
     mean: Tensor
     std: Tensor
+    #: What its confidences are worth (`catpose.score.trust`), where its checkpoint holds that.
+    calibration: dict[str, Any] | None = None
 
     def __init__(
         self,

@@ -59,6 +59,7 @@ def stored_model(path: Path, base: type[Model], trusted: tuple[str, ...] = ()) -
     if not (model.get_buffer("std") > 0).all():
         raise InputError(f"{path}: its std of pictures isn't above 0: it was changed; name another checkpoint")
     stored = next((value.dtype for name, value in checkpoint["state_dict"].items() if name.startswith("head.")), None)
+    model.calibration = checkpoint.get("calibration")  # type: ignore[assignment]  # plain, read where it is used
     if stored in (torch.bfloat16, torch.float16):  # so that it finds what its validation found, to the last digit
         model.to(stored)
     return model.eval(), settings

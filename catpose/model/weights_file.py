@@ -9,6 +9,7 @@ whose range is wider) and the mean and std of pictures are as they were trained.
     trained_on   data and start
     val          AP on the run's validation split, as rounded, with the split's hash
     version      catpose's, by which it was written
+    calibration  where it is calibrated: what its confidences are worth, as JSON
 
 `read_content` gives the first two and the tensors as a checkpoint has them, so that whatever takes a checkpoint takes a
 weights file. Those in `catpose/weights/` come with the package, and have names: `--model.weights NAME`.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -69,12 +71,28 @@ def write_weights(path: Path, model: nn.Module, texts: Mapping[str, str]) -> Non
         save_file(content, temporary, {key: texts[key] for key in KEYS})
 
 
+def add_text(path: Path, key: str, text: str) -> None:
+    """Write a text into a weights file that is there, or another in its place; all else stays.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        texts = file.metadata() or {}
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, texts | {key: text})
+
+
 def as_checkpoint(tensors: dict[str, Tensor], texts: Mapping[str, str]) -> dict[str, Any]:
     """A weights file's content as a checkpoint has it, tensors (…) of any shape in the precision of the training.
 
     Raises:
-        InputError: its skeleton is no JSON.
+        InputError: its skeleton or calibration is no JSON.
     """
     state = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
     skeleton = parse_json(texts.get("skeleton", ""), "its skeleton")
-    return {**{key: texts.get(key, "") for key in KEYS}, "skeleton": skeleton, "state_dict": state}
+    content = {**{key: texts.get(key, "") for key in KEYS}, "skeleton": skeleton, "state_dict": state}
+    if "calibration" in texts:
+        content["calibration"] = parse_json(texts["calibration"], "its calibration")
+    return content

@@ -12,6 +12,7 @@ from catpose.model.normalisation import with_normalisation
 from catpose.model.pose import PoseModel
 from catpose.model.stored import read_checkpoint, skeleton_in, stored_model
 from catpose.run.imports import import_modules
+from catpose.score.trust import Trust
 
 #: What Lightning needs to go on.
 RESUMED = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
@@ -24,7 +25,13 @@ def load_model(path: Path, trusted: tuple[str, ...] = ()) -> tuple[PoseModel, di
         InputError: one of these can't be imported, or as `stored_model`.
     """
     import_modules(trusted)
-    return stored_model(path, PoseModel, trusted)
+    model, settings = stored_model(path, PoseModel, trusted)
+    try:
+        if model.calibration is not None:
+            Trust.from_plain(model.calibration, len(model.skeleton))
+    except InputError as error:
+        raise InputError(f"{path}: {error}; calibrate it again, with test --calibrate") from None
+    return model, settings
 
 
 def require_resumable(path: Path, model: PoseModel) -> int:

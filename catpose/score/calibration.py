@@ -97,9 +97,14 @@ def threshold_curves(truth: Instances, detections: Detections) -> ThresholdCurve
     return ThresholdCurves(*np.array(rows, dtype=np.float64).T)
 
 
-def _binned(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Confidence (N, 17), correct (N, 17) as 0 or 1, and in which bin (N, 17, 10) bool, nowhere where it doesn't count:
-    not labelled, ignored, not detected."""
+def bin_of(confidence: np.ndarray) -> np.ndarray:
+    """The bin of each confidence, 0 to 9; any shape."""
+    return np.searchsorted(_EDGES, confidence, side="left")
+
+
+def evidence(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is known of each keypoint's confidence: itself, (N, K); whether the keypoint is correct, (N, K), 0 or 1; and
+    whether it counts, (N, K) bool: labelled, of an instance that is detected and not ignored."""
     which = detection_of(truth, detections)
     known = which >= 0
     of = which[known]
@@ -107,6 +112,11 @@ def _binned(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.nd
     confidence[known] = detections.confidence[of]
     similar = similarity(detections.keypoints[of], truth.keypoints[known], truth.areas[known], truth.sigmas)
     correct[known] = similar >= NEAR_KS
-    counts = truth.labelled & (known & ~truth.ignored)[:, None]
-    in_bin = (np.searchsorted(_EDGES, confidence, side="left")[..., None] == np.arange(N_BINS)) & counts[..., None]
+    return confidence, correct, truth.labelled & (known & ~truth.ignored)[:, None]
+
+
+def _binned(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidence (N, K), correct (N, K) as 0 or 1, and in which bin (N, K, 10) bool, nowhere where it doesn't count."""
+    confidence, correct, counts = evidence(truth, detections)
+    in_bin = (bin_of(confidence)[..., None] == np.arange(N_BINS)) & counts[..., None]
     return confidence, correct, in_bin

@@ -1,0 +1,55 @@
+"""A model's calibration in its own file: learnt from its detections on a labelled split, and read again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from catpose.data.coco_split import CocoSplit
+from catpose.errors import InputError
+from catpose.model.stored import read_checkpoint
+from catpose.model.weights_file import SUFFIX, add_text
+from catpose.run.checkpoint_io import AtomicCheckpointIO
+from catpose.score.detections import Detections
+from catpose.score.trust import HELD, Learnt, learn
+
+
+def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Learnt:
+    """Learn what a model's confidences are worth, and write it into its file; nothing else there changes.
+
+    Args:
+        checkpoint: a `.ckpt` of `fit` or a weights file.
+        split: labelled pictures that it wasn't trained on.
+        detections: the model's there.
+
+    Raises:
+        InputError: the training split, too few labels, a file that can't be written.
+    """
+    if split.file.stem == "train":
+        raise InputError(
+            f"--calibrate: {split.file} are pictures that it was trained on, where it is surer than elsewhere; give"
+            " --split val"
+        )
+    learnt = learn(split, detections)
+    plain = learnt.trust.to_plain()
+    if checkpoint.suffix == SUFFIX:
+        add_text(checkpoint, "calibration", json.dumps(plain))
+    else:
+        content: dict[str, Any] = read_checkpoint(checkpoint) | {"calibration": plain}
+        AtomicCheckpointIO().save_checkpoint(content, checkpoint)
+    return learnt
+
+
+def calibration_text(checkpoint: Path, split: CocoSplit, learnt: Learnt) -> str:
+    """What was learnt, in lines."""
+    names = split.skeleton.names
+    radii = sorted(zip(learnt.trust.radius, names, strict=True))
+    (low, surest), (high, least) = radii[0], radii[-1]
+    return (
+        f"calibrated on {learnt.n} keypoints of {split.file}, written into {checkpoint}\n"
+        f"  ECE of confidences {learnt.error_before:.3f}, of probabilities {learnt.error_after:.3f} (cross-fitted by"
+        " picture)\n"
+        f"  {HELD:.0%} of a keypoint's errors are below {low:.3f} ({surest}) to {high:.3f} ({least}) of the box's"
+        f" longer side; on other pictures {learnt.held:.1%} were"
+    )
