@@ -2,8 +2,9 @@
 
 The file is an ONNX graph from crops, uint8 RGB (any number, height, width, 3), to `keypoints` in crop px and their
 `confidence`: normalisation, the flip test as the checkpoint has it, and decoding are in it. Its metadata say how a crop
-is cut and what the keypoints are. The command prints, and the file keeps, how far its keypoints are from PyTorch's, on
-the animals of --data (with the AP of both) or on drawn cats, and how long a crop takes.
+is cut and what the keypoints are. `predict --checkpoint best.onnx` and `load("best.onnx")` run it without torch. The
+command prints, and the file keeps, how far its keypoints are from PyTorch's, on the animals of --data (with the AP of
+both) or on drawn cats, and how long a crop takes.
 """
 
 from __future__ import annotations
@@ -80,7 +81,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m catpose.export", description=__doc__.splitlines()[0].split(":")[0] + ".")
+    examples = (
+        "catpose export --checkpoint runs/x/best.ckpt --data data/cats",
+        "catpose export --checkpoint best.ckpt --precision fp16 --out cat.onnx",
+    )
+    parser = Parser(prog="catpose export", description=__doc__.splitlines()[0].split(":")[0] + ".", examples=examples)
     parser.add_argument("--checkpoint", type=Path, required=True, help="a best.ckpt or last.ckpt of fit")
     parser.add_argument("--format", choices=("onnx",), default="onnx", help="of the file (%(default)s)")
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32",

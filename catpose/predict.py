@@ -3,7 +3,10 @@
 A COCO file gives boxes (its pictures are looked for in --images, or in ../images beside the file). Of folders and
 single pictures boxes come from --boxes or --detector; else the whole picture is predicted, and once more the box of the
 confident keypoints. What a folder holds is told by its files' content: what isn't read there is listed. Writes a COCO
-results file, and with --overlays a picture for each.
+results file, and with --overlays a picture for each. A calibrated model's results (`test --calibrate`) also have each
+keypoint's probability of being correct, and the radius that 90 % of such keypoints are within, px.
+
+A video is predicted by itself, the frames of --frames, one animal in it: results by frame, and with --overlays an .mp4.
 """
 
 from __future__ import annotations
@@ -25,10 +28,11 @@ if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
     from catpose.data.boxes import Boxes
     from catpose.data.coco_split import CocoSplit
     from catpose.data.whole_pictures import LeftOut
-    from catpose.run.network import Network
-    from catpose.run.prediction import Located
+    from catpose.run.prediction import CropModel, Located
     from catpose.score.detections import Detections
     from catpose.skeleton import Skeleton
+
+ALL_FRAMES = (0, None)  # of a video
 
 
 @command
@@ -36,24 +40,32 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     if arguments.detector_weights and not arguments.detector:
         raise InputError("--detector-weights: belongs to --detector torchvision; give that as well")
+    from catpose.data.video import is_video
+
+    if any(is_video(source) for source in arguments.sources):
+        return _predict_video(arguments)
+    if arguments.frames != ALL_FRAMES:
+        raise InputError("--frames: is a part of a video; name one")
     split, left_out = read_sources(arguments.sources, arguments.images, arguments.recursive)
 
     from catpose.data.boxes import with_boxes
     from catpose.data.whole_pictures import left_out_lines
     from catpose.files import write_json
-    from catpose.run.network import Network
-    from catpose.run.prediction import of_skeleton, scored_by_box
+    from catpose.run.prediction import entries_of, load_crop_model, of_skeleton, scored_by_box, trust_of
 
     _require_outputs(arguments, split)
     for line in left_out_lines(left_out):
         print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
-    model = Network.load(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
+    model = load_crop_model(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
+    if arguments.rank and not hasattr(model, "model"):
+        raise InputError(f"--rank {arguments.rank}: needs poses without the flip test; give the checkpoint itself")
     split, damage = of_skeleton(split, model.skeleton), Damage(split, arguments.sources)
     boxes = _boxes(split, arguments, model, damage)
     boxed = split if boxes is None else of_skeleton(with_boxes(split, boxes), model.skeleton)
     detections = _detected(model, boxed, arguments, damage)
+    where = boxed.boxes[boxed.rows_of(detections.annotation_id)]
     scored = detections if boxes is None else scored_by_box(detections, boxes)
-    results = scored.to_results()
+    results = entries_of(scored, where, trust_of(model))
     if not is_coco(split.file):  # ids of our own making: say whose they are
         names = {image.id: str(image.path) for image in split.images}
         results = [entry | {"file_name": names[entry["image_id"]]} for entry in results]
@@ -69,13 +81,29 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
 
 
-def _located(model: Network, split: CocoSplit, arguments: argparse.Namespace, damage: Damage) -> Iterator[Located]:
+def _predict_video(arguments: argparse.Namespace) -> None:
+    """A video's poses, by frame."""
+    from catpose.run.prediction import load_crop_model
+    from catpose.run.video import predict_video, require_new
+
+    (video, *others), frames = arguments.sources, arguments.frames
+    unfit = ("images", "boxes", "detector", "rank", "pre_labels", "recursive", "num_workers")
+    given = [f"--{name.replace('_', '-')}" for name in unfit if getattr(arguments, name) not in (None, False)]
+    if others or given:
+        raise InputError(f"{video}: a video is predicted by itself; leave out {', '.join(given) or 'other sources'}")
+    overlay = arguments.overlays / f"{video.stem}.mp4" if arguments.overlays else None
+    require_new(arguments.out, overlay)
+    model = load_crop_model(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
+    predict_video(model, video, frames, arguments.out, overlay, arguments.shown_above, arguments.batch_size)
+
+
+def _located(model: CropModel, split: CocoSplit, arguments: argparse.Namespace, damage: Damage) -> Iterator[Located]:
     from catpose.run.prediction import locate
 
     return locate(model, split, split.by_id, arguments.batch_size, unreadable=damage, n_threads=arguments.num_workers)
 
 
-def _detected(model: Network, split: CocoSplit, arguments: argparse.Namespace, damage: Damage) -> Detections:
+def _detected(model: CropModel, split: CocoSplit, arguments: argparse.Namespace, damage: Damage) -> Detections:
     """The detections in a split's boxes; their overlays written where they are asked for."""
     from catpose.run.pictures import overlay_folder
     from catpose.run.prediction import detections_of, drawn
@@ -95,10 +123,10 @@ def _detected(model: Network, split: CocoSplit, arguments: argparse.Namespace, d
 
 
 def _unflipped(
-    model: Network, split: CocoSplit, arguments: argparse.Namespace, damage: Damage
+    model: CropModel, split: CocoSplit, arguments: argparse.Namespace, damage: Damage
 ) -> dict[int, np.ndarray]:
     """Each box's keypoints (K, 2) without the flip test, image px, by annotation id; the model has none henceforth."""
-    model.model.flip_test = False
+    model.model.flip_test = False  # type: ignore[attr-defined]  # a checkpoint's
     return {
         int(split.ids[row]): pose[:, :2]
         for each in _located(model, split, arguments, damage)
@@ -110,13 +138,15 @@ def _parser() -> Parser:
     examples = (
         "catpose predict photo.jpg --checkpoint best.ckpt --overlays drawn/",
         "catpose predict photos/ --recursive --checkpoint best.ckpt --boxes boxes.json",
+        "catpose predict cat.mp4 --checkpoint best.ckpt --out cat.csv --overlays drawn/",
     )
     parser = Parser(
         prog="catpose predict", description="Predict keypoints on boxes or on whole images.", examples=examples
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE",
-                        help="one COCO file, or folders and single pictures")  # fmt: skip
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a best.ckpt or last.ckpt of fit")
+                        help="one COCO file, or folders and single pictures, or a video")  # fmt: skip
+    parser.add_argument("--checkpoint", type=Path, required=True,
+                        help="a best.ckpt or last.ckpt of fit, or an .onnx of export")  # fmt: skip
     parser.add_argument("--images", type=Path, help="where the COCO file's pictures are (../images beside the file)")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of folders too")
     where = parser.add_mutually_exclusive_group()
@@ -125,7 +155,12 @@ def _parser() -> Parser:
     where.add_argument("--detector", choices=("torchvision",), help="find boxes of animals with torchvision's SSDlite")
     parser.add_argument("--detector-weights", type=Path, metavar="FILE",
                         help="the detector's weights (else from torch hub's cache; never fetched)")  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("predictions.json"), help="COCO results file (%(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("predictions.json"),
+        help="COCO results file; of a video also .csv (%(default)s)",
+    )
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="folder for pictures with the poses drawn")
     parser.add_argument("--pre-labels", type=Path, metavar="DIR",
                         help="folder for COCO files that CVAT and Label Studio import")  # fmt: skip
@@ -133,10 +168,22 @@ def _parser() -> Parser:
                         help="CSV of the pictures to label next, the least certain first")  # fmt: skip
     parser.add_argument("--shown-above", type=float, default=0.2, metavar="CONFIDENCE",
                         help="draw and pre-label keypoints of more than this confidence (%(default)s)")  # fmt: skip
+    parser.add_argument("--frames", type=_frames, default=ALL_FRAMES, metavar="FROM:TO",
+                        help="of a video: 300: from the 300th on, 300:600 up to the 600th (all)")  # fmt: skip
     parser.add_argument("--num-workers", type=whole, metavar="N",
                         help="threads that decode (none on the CPU, else one a free core, at most 8)")  # fmt: skip
     add_model_options(parser)
     return parser
+
+
+def _frames(text: str) -> tuple[int, int | None]:
+    """FROM:TO, either of which may be left out, as an option's `type`."""
+    first, colon, end = text.partition(":")
+    if not colon or not all(part.isdecimal() or not part for part in (first, end)):
+        raise argparse.ArgumentTypeError(f"{text} is no range of frames, such as 300:600, 300: or :600")
+    if end and int(end) <= int(first or 0):
+        raise argparse.ArgumentTypeError(f"{text} holds no frame")
+    return int(first or 0), int(end) if end else None
 
 
 def _require_outputs(arguments: argparse.Namespace, split: CocoSplit) -> None:
@@ -201,7 +248,7 @@ def is_coco(file: Path) -> bool:
     return file.suffix.lower() == ".json"
 
 
-def _boxes(split: CocoSplit, arguments: argparse.Namespace, model: Network, damage: Damage) -> Boxes | None:
+def _boxes(split: CocoSplit, arguments: argparse.Namespace, model: CropModel, damage: Damage) -> Boxes | None:
     """The boxes that were asked for, and what there is to know of them said; None where the split's own are meant."""
     from catpose.data.boxes import boxes_lines, read_boxes
     from catpose.run.prediction import detections_of

@@ -62,7 +62,7 @@ class OnnxModel:
 
     Attributes:
         skeleton: the K keypoints. input_size: (width, height) of the crops, px. flip_test: whether it is in the graph.
-        described: all that the file says of itself.
+        calibration: what its confidences are worth, or None. described: all that the file says of itself.
 
     Raises:
         InputError: no such file, none of `catpose.export`, a damaged one, no onnxruntime.
@@ -79,6 +79,7 @@ class OnnxModel:
         except InputError as error:
             raise InputError(f"{path}: {error}; export the checkpoint again") from None
         self.input_size, self.flip_test = self.described.input_size, self.described.flip_test
+        self.calibration = self.described.calibration
         self._session = _session(content, path, threads)
         width, height = self.input_size
         try:
@@ -107,6 +108,11 @@ class OnnxModel:
         if keypoints.shape != (*n, 2) or confidence.shape != n:
             raise InputError(f"{self.path}: its graph doesn't suit its metadata; export the checkpoint again")
         return keypoints, confidence
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a model's file is an exported one, by its name."""
+    return path.suffix.lower() == ".onnx"
 
 
 def described(content: bytes, path: Path) -> Described:

@@ -40,7 +40,6 @@ from catpose.files import (
     write_json,
 )
 from catpose.plain_yaml import current_names, dump_yaml, flatten, read_yaml
-from catpose.run.lineage import changes
 from catpose.run.lock import LOCK, locked
 from catpose.run.provenance import Start, provenance, versions_of
 from catpose.text import first
@@ -259,6 +258,8 @@ class RunDirectory:
         if not (epochs or self.last.exists() or self.best.exists()):
             return self.lineages  # nothing came of the settings before: an error or a kill in the first epoch
         written = self.settings  # sound, whichever counts
+        from catpose.run.lineage import changes  # which needs torch
+
         differing = changes(self._recorded() or _plain(written), flatten(_plain(config)), epochs)
         if differing and not new_lineage:
             raise InputError(

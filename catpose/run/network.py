@@ -30,6 +30,7 @@ class Network:
         self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # as in its validation
         self.skeleton = model.skeleton
         self.input_size = input_size
+        self.calibration = model.calibration
         self.n_threads = default_workers(self.device.type)
 
     @classmethod

@@ -12,7 +12,9 @@ import numpy as np
 from catpose.data.images import read_image
 from catpose.errors import InputError
 from catpose.figures.overlay import draw_poses
+from catpose.run.prediction import entries_of
 from catpose.score.detections import Detections
+from catpose.score.trust import Trust
 from catpose.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Poses:
     skeleton: Skeleton  # names, limbs and flip pairs of the K keypoints
     picture: Path | np.ndarray  # its file, or its pixels (height, width, 3) uint8 RGB
     image_id: int  # its place among the pictures that were given, from 1, or its id in their COCO file
+    trust: Trust | None = None  # what the model's confidences are worth, where it is calibrated
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -54,6 +57,17 @@ class Poses:
     def score(self) -> np.ndarray:
         """(N,) float64, of each animal: the mean of its keypoints' confidences above 0.2."""
         return self.detections.score
+
+    @property
+    def probability(self) -> np.ndarray | None:
+        """(N, K) float64, of each keypoint: that it is correct (its similarity to the truth, as in OKS, 0.5 or more);
+        None where the model isn't calibrated (`test --calibrate`)."""
+        return None if self.trust is None else self.trust.probabilities(self.confidence)
+
+    @property
+    def radius(self) -> np.ndarray | None:
+        """(N, K) float64, image px: 90 % of such keypoints are no farther from the truth; None as `probability`."""
+        return None if self.trust is None else self.trust.radius_px(self.boxes)
 
     def draw(self, shown_above: float = 0.2) -> np.ndarray:
         """The picture with the poses on it, (height, width, 3) uint8 RGB: left orange, right blue, boxes white.
@@ -85,10 +99,11 @@ class Poses:
         """Entries of a COCO results file, one an animal, as `predict` writes them; those of several pictures are one
         list: `sum((each.to_coco() for each in poses), [])`."""
         name = {"file_name": str(self.picture)} if isinstance(self.picture, Path) else {}
-        return [entry | name for entry in self.detections.to_results()]
+        return [entry | name for entry in entries_of(self.detections, self.boxes, self.trust)]
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A row a keypoint: image_id, animal (from 0), keypoint (its name), x, y (image px), confidence.
+        """A row a keypoint: image_id, animal (from 0), keypoint (its name), x, y (image px), confidence; of a
+        calibrated model also probability and radius (image px).
 
         Raises:
             InputError: pandas isn't installed.
@@ -98,6 +113,7 @@ class Poses:
         except ImportError:
             raise InputError("to_dataframe needs pandas, which isn't installed; pip install pandas") from None
         n, names = len(self), self.skeleton.names
+        worth = {"probability": self.probability, "radius": self.radius} if self.trust else {}
         return pandas.DataFrame(
             {
                 "image_id": np.full(n * len(names), self.image_id),
@@ -106,5 +122,6 @@ class Poses:
                 "x": self.keypoints[..., 0].ravel(),
                 "y": self.keypoints[..., 1].ravel(),
                 "confidence": self.confidence.ravel(),
+                **{column: values.ravel() for column, values in worth.items() if values is not None},
             }
         )

@@ -7,7 +7,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -21,8 +22,10 @@ from catpose.errors import InputError
 from catpose.figures.overlay import draw_poses
 from catpose.geometry import apply_each
 from catpose.machine import map_ahead
+from catpose.model.onnx_file import OnnxModel, is_onnx
 from catpose.score.detections import Detections
 from catpose.score.scoring import scored
+from catpose.score.trust import Trust
 from catpose.skeleton import Skeleton
 
 BATCH_SIZE = 32
@@ -34,6 +37,7 @@ class CropModel(Protocol):
     skeleton: Skeleton  # the K keypoints
     input_size: tuple[int, int]  # width and height of its crops, px
     n_threads: int  # that decode beside it, unless told otherwise
+    calibration: dict[str, Any] | None  # what its confidences are worth, as `Trust.to_plain` has it
 
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints (B, K, 2) in crop px and confidence (B, K), float32, of crops (B, h, w, 3) uint8 RGB.
@@ -48,6 +52,50 @@ class CropModel(Protocol):
 Read = Callable[[int], np.ndarray]
 #: Is called with the place of a picture that can't be read, and the reason.
 Unreadable = Callable[[int, str], None]
+
+
+def load_crop_model(path: Path, device: str = "auto", trusted: tuple[str, ...] = ()) -> CropModel:
+    """The model in a file: exported ones (.onnx) run without torch, others are checkpoints.
+
+    Args:
+        device: "auto", "cpu", "gpu", or torch's own; exported models run on the CPU.
+        trusted: modules whose classes a checkpoint may name.
+
+    Raises:
+        InputError: as `OnnxModel` and `Network.load`.
+    """
+    if not is_onnx(path):
+        from catpose.run.network import Network  # which needs torch
+
+        return Network.load(path, device, trusted)
+    if device not in ("auto", "cpu"):
+        raise InputError(f"{path}: an exported model runs on the CPU; leave out the device, or name the checkpoint")
+    model = OnnxModel(path)
+    try:
+        trust_of(model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; export the checkpoint again") from None
+    return model
+
+
+def trust_of(model: CropModel) -> Trust | None:
+    """What a model's confidences are worth; None where it isn't calibrated."""
+    return None if model.calibration is None else Trust.from_plain(model.calibration, len(model.skeleton))
+
+
+def entries_of(detections: Detections, boxes: np.ndarray, trust: Trust | None) -> list[dict[str, Any]]:
+    """Entries of a COCO results file. Of a calibrated model each also has the `probability` that a keypoint is correct
+    and the `radius_px` within which 90 % of such keypoints are, K of both.
+
+    Args:
+        boxes: (M, 4) x, y, width, height, image px, that the detections were made in.
+    """
+    results = detections.to_results()
+    if trust is not None:
+        probability, radius = trust.probabilities(detections.confidence), trust.radius_px(boxes)
+        for entry, *worth in zip(results, probability.tolist(), radius.tolist(), strict=True):
+            entry["probability"], entry["radius_px"] = worth
+    return results
 
 
 class Located(NamedTuple):

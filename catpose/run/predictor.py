@@ -24,9 +24,11 @@ from catpose.run.prediction import (
     CropModel,
     Read,
     detections_of,
+    load_crop_model,
     locate,
     of_skeleton,
     scored_by_box,
+    trust_of,
 )
 from catpose.run.second_pass import second_boxes
 from catpose.skeleton import Skeleton
@@ -35,19 +37,18 @@ Picture: TypeAlias = "str | Path | np.ndarray | pillow.Image"
 
 
 def load(checkpoint: str | Path, device: str = "auto", trusted: Sequence[str] = ()) -> Predictor:
-    """The model in a checkpoint of `fit`, ready to predict.
+    """The model in a checkpoint of `fit` or a file of `export`, ready to predict.
 
     Args:
-        checkpoint: a `best.ckpt` or `last.ckpt`; whoever made it, nothing in it is executed.
+        checkpoint: a `best.ckpt` or `last.ckpt`, or an `.onnx`, which needs no torch; whoever made it, nothing in it
+            is executed.
         device: "auto" (a GPU where there is one), "cpu", "gpu", or torch's own, such as "cuda:1".
         trusted: names of modules, imported here, whose classes the checkpoint may name.
 
     Raises:
         InputError: no such file, a damaged one or one that `fit` didn't write, a device that isn't there.
     """
-    from catpose.run.network import Network  # which needs torch
-
-    return Predictor(Network.load(Path(checkpoint), device, tuple(trusted)))
+    return Predictor(load_crop_model(Path(checkpoint), device, tuple(trusted)))
 
 
 class Predictor:
@@ -140,10 +141,10 @@ class Predictor:
         where = split.boxes[split.rows_of(detections.annotation_id)]
         if boxes is not None:
             detections = scored_by_box(detections, boxes)
-        poses = []
+        poses, trust = [], trust_of(self.model)
         for image, picture in zip(split.images, given, strict=True):
             mine = detections.image_id == image.id
-            poses.append(Poses(detections.subset(mine), where[mine], self.skeleton, picture, image.id))
+            poses.append(Poses(detections.subset(mine), where[mine], self.skeleton, picture, image.id, trust))
         return poses
 
 

@@ -1,0 +1,184 @@
+"""Predicting a video: one animal, its box looked for in a whole frame and then carried from frame to frame."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from catpose.data.crops import crop_picture
+from catpose.data.video import Video, Writer
+from catpose.errors import InputError
+from catpose.figures.overlay import draw_poses
+from catpose.files import atomic_write, require_writable
+from catpose.geometry import apply_each
+from catpose.run.prediction import CropModel, trust_of
+from catpose.run.second_pass import keypoint_box
+from catpose.score.oks import MIN_CONFIDENCE, instance_score
+from catpose.score.trust import Trust
+from catpose.skeleton import Skeleton
+from catpose.text import counted
+
+#: Frames that share a box, at most: in so short a time an animal doesn't leave it.
+FRAMES_AT_ONCE = 4
+
+
+class FramePose(NamedTuple):
+    """What was found in a frame."""
+
+    number: int  # 0 is the video's first
+    frame: np.ndarray  # (height, width, 3) uint8 RGB
+    box: np.ndarray  # (4,) x, y, width, height, px, that was looked at
+    keypoints: np.ndarray  # (K, 2) float64, px
+    confidence: np.ndarray  # (K,) float64
+    score: float
+
+
+def follow(model: CropModel, video: Video, batch_size: int) -> Iterator[FramePose]:
+    """The animal in each frame of a video, one after the other.
+
+    Some frames at once share the box around the confident keypoints of the frame before them. Where these are too few,
+    the animal is looked for in the whole frame, as in a picture without a box.
+
+    Args:
+        batch_size: frames at once, no more than `FRAMES_AT_ONCE` of which are taken.
+    """
+    frames, box = iter(video), None
+    while batch := list(islice(frames, min(batch_size, FRAMES_AT_ONCE))):
+        if box is None:
+            first = batch[0][1]
+            whole = np.array([0.0, 0.0, first.shape[1], first.shape[0]])
+            box = _box_around(*_located(model, [first], whole)[0], whole)
+        for (number, frame), (points, confidence) in zip(
+            batch, _located(model, [frame for _, frame in batch], box), strict=True
+        ):
+            yield FramePose(number, frame, box, points, confidence, float(instance_score(confidence)))
+        box = keypoint_box(points[confidence > MIN_CONFIDENCE])
+
+
+def _box_around(points: np.ndarray, confidence: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    box = keypoint_box(points[confidence > MIN_CONFIDENCE])
+    return otherwise if box is None else box
+
+
+def _located(model: CropModel, frames: list[np.ndarray], box: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Keypoints (K, 2), px, and confidence (K,) in each frame's box; (0, 0) and 0 where they aren't finite."""
+    crops = [crop_picture(cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA), box[None], model.input_size) for frame in frames]
+    keypoints, confidence = model(np.concatenate([each.crops for each in crops]))
+    points = apply_each(np.concatenate([each.crop_to_image for each in crops]), keypoints).astype(np.float64)
+    sound = np.isfinite(points).all(axis=-1) & np.isfinite(confidence)
+    return list(
+        zip(np.where(sound[..., None], points, 0), np.where(sound, confidence, 0).astype(np.float64), strict=True)
+    )
+
+
+def predict_video(
+    model: CropModel,
+    file: Path,
+    frames: tuple[int, int | None],
+    out: Path,
+    overlay: Path | None,
+    shown_above: float,
+    batch_size: int,
+) -> None:
+    """Write a video's poses, a frame after the other, and print what was written.
+
+    An interruption keeps what has been found, and says from where to go on.
+
+    Args:
+        frames: the first, and the one to end before (None: the end).
+        out: a COCO results file whose image ids are the frames' numbers, or, named .csv, a table of a row a frame.
+        overlay: an .mp4 with the poses drawn, without sound.
+        shown_above: keypoints of more than this confidence are drawn.
+
+    Raises:
+        InputError: an output that can't be written; as `Video`.
+    """
+    done, interrupted = 0, False
+    with Video(file, *frames) as video, ExitStack() as stack:
+        write = stack.enter_context(_table(out, model.skeleton, trust_of(model), video.fps))
+        show = stack.enter_context(Writer(overlay, video.fps, video.size)) if overlay else None
+        try:
+            found = follow(model, video, batch_size)
+            for each in tqdm(found, file.name, video.n, unit=" frames", mininterval=1, delay=2, leave=False):
+                write(each)
+                if show:
+                    drawn = draw_poses(
+                        each.frame, each.keypoints[None], each.confidence[None], each.box[None], model.skeleton,
+                        shown_above,
+                    )  # fmt: skip
+                    show.write(drawn)
+                done += 1
+        except KeyboardInterrupt:
+            interrupted = True
+    stated = f" of the {video.n} that it states" if video.n is not None and done < video.n and not interrupted else ""
+    print(f"{file}: {counted(done, 'frame')}{stated}: {out}{f', {overlay}' if overlay else ''}")
+    if interrupted:
+        print(f"catpose.predict: --frames {frames[0] + done}: goes on, with another --out", file=sys.stderr)
+        raise KeyboardInterrupt
+
+
+def require_new(out: Path, overlay: Path | None) -> None:
+    """InputError where an output of `predict_video` is there already, or can't be written."""
+    for path, option in ((out, "--out"), (overlay, "--overlays")):
+        if path is not None and os.path.lexists(path):
+            raise InputError(f"{option} {path}: is there already; remove it, or name another with {option}")
+        if path is not None:
+            require_writable(path, option)
+
+
+@contextmanager
+def _table(out: Path, skeleton: Skeleton, trust: Trust | None, fps: float) -> Iterator[Callable[[FramePose], None]]:
+    """What writes a frame into a file, which takes its place at the end; nothing is kept in memory."""
+    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        if out.suffix.lower() == ".csv":
+            rows = csv.writer(file)
+            columns = ["x", "y", "confidence", *(["probability", "radius_px"] if trust else [])]
+            of_points = (f"{name}_{column}" for name in skeleton.names for column in columns)
+            rows.writerow(["frame", "time_s", "score", "box_x", "box_y", "box_width", "box_height", *of_points])
+            yield lambda each: rows.writerow(
+                [
+                    *(each.number, round(each.number / fps, 4), each.score),
+                    *each.box.tolist(),
+                    *np.column_stack([each.keypoints, each.confidence, *_worth(each, trust)]).ravel().tolist(),
+                ]
+            )
+            return
+        before = "["
+
+        def append(each: FramePose) -> None:
+            nonlocal before
+            file.write(f"{before}\n{json.dumps(_entry(each, trust, fps), allow_nan=False)}")
+            before = ","
+
+        yield append
+        file.write(f"{before if before == '[' else ''}\n]\n")
+
+
+def _worth(each: FramePose, trust: Trust | None) -> list[np.ndarray]:
+    """Each keypoint's probability and radius, px, (K,) each, where the model is calibrated."""
+    return [] if trust is None else [trust.probabilities(each.confidence), trust.radius_px(each.box[None])[0]]
+
+
+def _entry(each: FramePose, trust: Trust | None, fps: float) -> dict[str, Any]:
+    return {
+        "image_id": each.number,
+        "category_id": 1,
+        "keypoints": np.column_stack([each.keypoints, each.confidence]).ravel().tolist(),
+        "score": each.score,
+        "time_s": round(each.number / fps, 4),
+        "box": each.box.tolist(),
+        **{
+            name: worth.tolist() for name, worth in zip(("probability", "radius_px"), _worth(each, trust), strict=False)
+        },
+    }
