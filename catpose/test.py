@@ -89,10 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         if by_rule:
             write_json(arguments.out / f"rules_{split.file.stem}.json", rules_content(by_rule, split.skeleton))
     if arguments.calibrate:
-        from catpose.run.calibrating import calibrate, calibration_text
-
-        learnt = calibrate(arguments.checkpoint, split, detections)
-        print(f"\n{calibration_text(arguments.checkpoint, split, learnt)}")
+        _calibrate(arguments.checkpoint, split, detections)
     if boxes is not None and model is not None:
         _print_under_boxes(arguments, split, model, *boxes)
 
@@ -167,6 +164,12 @@ def _scored(arguments: argparse.Namespace, split: CocoSplit, model: Network | No
         return detections, score(split, detections, flip_test=None)
     detections = detect(model, split, arguments.batch_size, labelled_only=True)
     return detections, score(split, detections, flip_test=model.flip_test)
+
+
+def _calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> None:
+    from catpose.run.calibrating import calibrate, calibration_text
+
+    print(f"\n{calibration_text(checkpoint, split, calibrate(checkpoint, split, detections))}")
 
 
 def _print_score(split: CocoSplit, scored: Score, diagnosis: Diagnosis) -> None:
