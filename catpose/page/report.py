@@ -31,7 +31,7 @@ from catpose.score.error_types import error_types
 from catpose.version import __version__
 
 #: Most models that the error analysis and the gallery show, the best first.
-SHOWN = 3
+SHOWN = 2
 
 
 def report(
