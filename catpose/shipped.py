@@ -22,7 +22,7 @@ def find_config(name: str | Path, folder: str) -> Path:
     given = Path(name)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", str(name)) or given.is_file():  # a path elsewhere, or settings as text
         return given
-    file = given if given.suffix == ".yaml" else given.with_name(f"{given.name}.yaml")
+    file = given if given.suffix == ".yaml" else Path(f"{given}.yaml")
     file = file if file.parts[0] in ("experiments", "sweeps") else folder / file
     return next((place / file for place in PLACES if (place / file).is_file()), given)
 
