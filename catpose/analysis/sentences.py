@@ -57,7 +57,8 @@ def confirmation(report: Report, chosen: int) -> list[str]:
         for row in rows
     ]
     first = f"AP on the test split, on which nothing was chosen: {', '.join(each)}"
-    first += f"{caution([row.configuration for row in rows])}."
+    has_interval = [row for row in rows if row.estimate and not math.isnan(row.estimate.low)]
+    first += f"{caution([row.configuration for row in has_interval])}."
     if len(rows) > 1:
         compared = _differences(report)
     elif rows[0].is_reference:
