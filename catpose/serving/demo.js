@@ -73,7 +73,7 @@ function draw() {
   if (view.dataset.picture !== picture.picture) {
     view.dataset.picture = picture.picture;
     view.setAttribute("viewBox", `-0.5 -0.5 ${width} ${height}`); // the centre of the first pixel is (0, 0)
-    view.setAttribute("width", width);
+    view.style.width = `min(100%, calc(80vh * ${width / height}))`; // small pictures are shown larger
     view.replaceChildren();
     element("image", { href: `/pictures/${picture.picture}`, x: -0.5, y: -0.5, width, height });
     element("g", { id: "marks" });

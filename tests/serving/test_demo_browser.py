@@ -84,6 +84,13 @@ def place(page: Page, what: str) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
+def shown_at(page: Page, width: int) -> float:
+    """Screen px of a px of a picture so wide."""
+    view = page.locator("#view").bounding_box()
+    assert view is not None
+    return view["width"] / width
+
+
 def drag(page: Page, what: str, dx: float, dy: float) -> None:
     x, y = place(page, what)
     page.mouse.move(x, y)
@@ -142,7 +149,8 @@ def test_a_corrected_keypoint_is_saved_and_downloaded(browser: Browser, address:
     with opened(browser, address) as page:
         drop(page, png(400, 400))
         wait_for(page, "13 of 17")
-        drag(page, "point10", 30, -20)
+        scale = shown_at(page, 400)
+        drag(page, "point10", 30 * scale, -20 * scale)
         wait_for(page, "moved")
         page.locator("#keypoints tr").nth(16).get_by_role("checkbox").uncheck()
         page.get_by_role("button", name="Save correction").click()
@@ -174,7 +182,7 @@ def test_the_keyboard_is_enough(browser: Browser, address: str) -> None:
         for _ in range(3):
             page.keyboard.press("Shift+ArrowRight")
         wait_for(page, "moved")
-        assert place(page, "point16")[0] - before[0] == pytest.approx(30, abs=2)
+        assert place(page, "point16")[0] - before[0] == pytest.approx(30 * shown_at(page, 400), abs=2)
 
 
 def test_what_goes_wrong_is_said(browser: Browser, address: str) -> None:
