@@ -1,22 +1,26 @@
 """Run a study: `python -m catpose.sweep --config sweeps/learning_rate.yaml`.
 
 Creates the study or goes on with it, and ends with its report. The same command on other machines with the same
---storage helps. Any setting of the experiment can be overridden for all of them, as with fit: --trainer.max_epochs 8.
-A storage URL with a password is better given as CATPOSE_STORAGE in the environment than as an option.
+--storage helps. Several files, experiments as they stand among them, are run in their order. Any setting of the
+experiment can be overridden for all of them, as with fit: --trainer.max_epochs 8. A storage URL with a password is
+better given as CATPOSE_STORAGE in the environment than as an option.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catpose.errors import InputError, Parser, command, natural, one_line, printable
+from catpose.errors import BAD_INPUT, InputError, Parser, command, natural, one_line, printable
 from catpose.shipped import find_config
 from catpose.study.url import STORAGE, masked
+from catpose.text import counted
 
 if TYPE_CHECKING:
     from catpose.study.file import Study
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 #: The exit code where a known study's server can't be reached (EX_TEMPFAIL of sysexits.h): no bad input, come again.
 AWAY_CODE = 75
+INCOMPLETE = 1  # no trial of a study was completed
 OVERRIDES = re.compile(r"--(model|data|trainer|wandb)\b")
 
 
@@ -47,35 +52,106 @@ def main(argv: list[str] | None = None) -> None:
             "a study needs signals and process groups, which Windows hasn't; use WSL, or catpose.fit alone"
         )
     slurm, overrides = sort_out(rest)
-    from catpose.files import refuse_owned
-    from catpose.study.directory import StudyDirectory
+    if slurm and not options.launch:
+        raise InputError(f"--slurm.{next(iter(slurm))}: is for --launch slurm; add that, or leave it out")
+    if len(options.config) > 1 and (options.name or options.launch):
+        raise InputError(f"--{'name' if options.name else 'launch'}: is for one study; give one --config")
+    from catpose.files import require_writable
+    from catpose.study.alone import is_experiment
     from catpose.study.file import read_study
 
+    until = None if options.time_limit is None else began() + options.time_limit
+    if options.results:
+        require_writable(options.results, "--results", folder=True)
+    entries: dict[str, Path | Study] = {}
     experiment = find_config(options.experiment, "experiments") if options.experiment else None
-    study = read_study(find_config(options.config, "sweeps"), experiment, overrides, options.name, options.imports)
-    out = options.out or Path("runs") / study.name
+    for given in options.config:  # all are read before the first is run
+        file = find_config(find_config(given, "sweeps"), "experiments")
+        entry = file if is_experiment(file) else None
+        entry = entry or read_study(file, experiment, overrides, options.name, options.imports)
+        name = entry.stem if isinstance(entry, Path) else entry.name
+        if name in entries:
+            raise InputError(f"--config {file}: another is called {name}, too; give it in a command of its own")
+        entries[name] = entry
+    if len(entries) == 1:
+        ((name, entry),) = entries.items()
+        run_entry(entry, options.out or Path("runs") / name, words, overrides, options, slurm, until)
+        return
+    codes = [0]
+    for name, entry in entries.items():
+        try:
+            run_entry(entry, (options.out or Path("runs")) / name, words, overrides, options, slurm, until)
+        except InputError as error:  # the others may well be in order
+            print(one_line(f"catpose.sweep: error: {name}: {error}"), file=sys.stderr)
+            codes.append(BAD_INPUT)
+        except SystemExit as stop:
+            if stop.code != INCOMPLETE:
+                raise
+            codes.append(INCOMPLETE)
+    if max(codes):
+        sys.exit(max(codes))
+
+
+def run_entry(
+    entry: Path | Study,
+    out: Path,
+    words: list[str],
+    overrides: list[str],
+    options: argparse.Namespace,
+    slurm: dict[str, str],
+    until: float | None,
+) -> None:
+    """Do with a study, or with the experiment of a file, what the options ask.
+
+    Args:
+        out: its folder.
+        words: the command line.
+        overrides: settings in it.
+        until: when all has to be over, by `time.monotonic()`.
+    """
+    from catpose.study.alone import run_experiment
+
+    if until is not None and time.monotonic() >= until:
+        print(f"{out.name}: not begun, since the time is over")
+    elif not isinstance(entry, Path):
+        run_study(entry, out, words, options, slurm, until)
+    elif options.launch:
+        raise InputError(f"--launch: is for studies; train {entry} with catpose.fit")
+    elif not (options.report or options.final or options.wandb_report):
+        run_experiment(entry, overrides, out, options, until)
+
+
+def run_study(
+    study: Study, out: Path, words: list[str], options: argparse.Namespace, slurm: dict[str, str], until: float | None
+) -> None:
+    """Do with a study what the options ask.
+
+    Args:
+        out: its folder. words: the command line.
+        until: when all has to be over, by `time.monotonic()`.
+    """
+    from catpose.files import refuse_owned
+    from catpose.study.directory import StudyDirectory
+
     directory = StudyDirectory(out)
     refuse_owned(out, "--out", "run")
     url = storage_url(options.storage, directory.database)
     if options.launch:
-        for name in ("report", "final", "wandb_report", "retry_failed", "dry_run"):
+        for name in ("report", "final", "wandb_report", "retry_failed", "dry_run", "time_limit", "results"):
             if getattr(options, name):
                 raise InputError(f"--{name.replace('_', '-')}: is not for jobs; give it without --launch")
         launch(study, words, directory.slurm, options.workers, slurm)
         return
-    if slurm:
-        raise InputError(f"--slurm.{next(iter(slurm))}: is for --launch slurm; add that, or leave it out")
     from catpose.study.opening import facts_of, open_ledger
     from catpose.study.rehearsing import forecast
-    from catpose.study.running import pruner_of, rehearsed, run, sampler_of
+    from catpose.study.running import kept_labels, pruner_of, rehearsed, run, sampler_of
     from catpose.study.storage import AwayError, refusals
     from catpose.study.wandb_summary import require_report
 
     if options.dry_run:
         sampler_of(study), pruner_of(study)
         facts_of(study)
-        configurations, seconds = zip(*rehearsed(study, options.workers), strict=True)
-        print(forecast(study, configurations, seconds, options.workers))
+        print(forecast(study, rehearsed(study, options.workers, kept_labels(study, options.results)), options.workers))
         return
     if options.wandb_report:
         require_report()
@@ -85,14 +161,33 @@ def main(argv: list[str] | None = None) -> None:
                 opened = open_ledger(study, url, create=False)
             else:
                 opened = run(
-                    study, url, directory, options.workers, options.retry_failed, words, options.mixed_versions
+                    study,
+                    url,
+                    directory,
+                    options.workers,
+                    options.retry_failed,
+                    words,
+                    options.mixed_versions,
+                    options.results,
+                    until,
                 )
-            finish(study, opened, out, options)
+            left = 0 if until is None else opened.ledger.unfinished()
+            if left:
+                print(f"study {study.name}: {counted(left, 'trial')} to come; --report reports what is there")
+            else:
+                finish(study, opened, out, options)
     except AwayError as error:
         if not directory.was_run:
             raise  # on a first start the URL may well be wrong
         print(one_line(f"catpose.sweep: error: {error}"), file=sys.stderr)
         sys.exit(AWAY_CODE)
+
+
+def began() -> float:
+    """When this process began, by `time.monotonic()`: what it imported counts too."""
+    import psutil
+
+    return time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())
 
 
 def parser() -> Parser:
@@ -106,19 +201,25 @@ def parser() -> Parser:
             "catpose sweep --config my.yaml --workers 4 --trainer.max_epochs 50",
         ),
     )
-    made.add_argument(
-        "--config", type=Path, required=True, metavar="FILE", help="the study: one of sweeps/ by its name, or a file"
-    )
+    made.add_argument("--config", type=Path, required=True, nargs="+", metavar="FILE",
+                      help="studies, or experiments as they stand, in the order in which they are run: one of sweeps/"
+                      " or experiments/ by its name, or a file")  # fmt: skip
     made.add_argument("--experiment", type=Path, metavar="FILE", help="vary this experiment in place of the study's")
     made.add_argument("--name", help="the study's name (the file's, with --experiment's)")
     made.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
                       help="a module of your own that you trust (my_net); may come again")  # fmt: skip
-    made.add_argument("--out", type=Path, metavar="DIR", help="folder of the trials and the report (runs/NAME)")
+    made.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the trials and the report, or of several such (runs/NAME)"
+    )
     made.add_argument("--storage", metavar="URL", help="postgresql://… or mysql://…; else study.db in the folder")
     made.add_argument("--workers", type=natural, default=1, metavar="N",
                       help="trials at once on this machine, or jobs with --launch (%(default)s)")  # fmt: skip
     made.add_argument("--dry-run", action="store_true",
                       help="try each configuration's first steps, and say how long all will take")  # fmt: skip
+    made.add_argument("--time-limit", type=limit, metavar="TIME",
+                      help="end by then (12m, 8h): what can't end isn't begun, what runs goes on later")  # fmt: skip
+    made.add_argument("--results", type=Path, metavar="DIR",
+                      help="keep finished trainings there, without checkpoints; those there count as done")  # fmt: skip
     made.add_argument("--retry-failed", action="store_true", help="run trials that failed or ended early once more")
     made.add_argument("--mixed-versions", action="store_true",
                       help="help a study that was begun with other versions of catpose or its libraries")  # fmt: skip
@@ -127,6 +228,16 @@ def parser() -> Parser:
     made.add_argument("--wandb-report", action="store_true", help="save a W&B report that compares the configurations")
     made.add_argument("--launch", choices=["slurm"], help="submit the workers as a job array (with --slurm.KEY VALUE)")
     return made
+
+
+def limit(text: str) -> float:
+    """A time as an option's `type`, in seconds."""
+    from catpose.study.file import seconds_of
+
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def sort_out(rest: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -226,7 +337,7 @@ def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
     print(f"\n{printable(terminal(outcome))}\n\nfiles: {', '.join(map(str, write(outcome, out)))}")
     if not any(trial.state == "complete" for trial in trials):
         print("catpose.sweep: no trial was completed", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(INCOMPLETE)
     if options.final:
         from catpose.study.final import final
 

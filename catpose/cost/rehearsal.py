@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -56,7 +57,7 @@ class _FirstSteps(Callback):
         self.validation[-1] += time.perf_counter()
 
 
-def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> float | None:
+def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> dict[str, float]:
     """Build all that `fit` would build; take the first steps and a validation batch, and write nothing.
 
     Args:
@@ -65,7 +66,8 @@ def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> float |
         metrics: costs of the model that will be asked for, by name.
 
     Returns:
-        seconds of an epoch, as far as its first steps tell; None where nothing but building was asked for.
+        "epoch_s": seconds of an epoch, as far as its first steps tell; "steps": of the optimiser in it. Nothing where
+        only building was asked for.
 
     Raises:
         InputError: settings or data that can't be used. Exception: whatever a training step raises.
@@ -79,7 +81,7 @@ def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> float |
             cli.config.trainer.devices, cli.config.trainer.num_nodes, cli.config.trainer.strategy = 1, 1, "auto"
             cli.build(RunDirectory(Path(folder) / "run"), [first], resume=False)
         if not step:
-            return None
+            return {}
         fit(cli, RunDirectory(Path(folder) / "run"), resume=False)
     device = cli.trainer.strategy.root_device.type
     costs(cli.model.eval(), cli.datamodule.input_size, metrics, device)
@@ -87,7 +89,9 @@ def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> float |
     step_s = each[-1] if each else 0.0  # waiting for its data included
     validation_s = statistics.median(first.validation) if first.validation else 0.0
     batches = len(cli.datamodule.val_dataloader())
-    return int(cli.trainer.num_training_batches) * step_s + batches * validation_s
+    training = int(cli.trainer.num_training_batches)
+    steps = math.ceil(training / cli.trainer.accumulate_grad_batches)
+    return {"epoch_s": training * step_s + batches * validation_s, "steps": steps}
 
 
 def _small(args: Sequence[str]) -> FitCLI:
@@ -113,7 +117,7 @@ def main() -> None:
                 if i == 0:
                     cli = FitCLI(each["args"])
                     refuse_broken_data(Path(cli.config.data.root), cli.config.data.area)
-                answer: dict[str, Any] = {"epoch_s": rehearse(each["args"], each["step"], request["metrics"])}
+                answer: dict[str, Any] = {**rehearse(each["args"], each["step"], request["metrics"])}
             except InputError as error:
                 answer = {"error": one_line(error)}
             except SystemExit:

@@ -109,13 +109,16 @@ def _optuna_class(value: object) -> object:
     return OptunaClass(described["name"], {key: value for key, value in described.items() if key != "name"})
 
 
-def _seconds(value: object) -> object:
-    if value is None:
-        return None
+def seconds_of(value: object) -> float:
+    """Seconds of a time that is written as 90s, 12m, 8h or 2d; ValueError for another text."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)", str(value).strip())
     if not found or not math.isfinite(float(found[1])) or float(found[1]) <= 0:
         raise ValueError(f"{one_line(value)[:40]} is no time; write 90m, 8h or 2d")
     return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+def _seconds(value: object) -> object:
+    return None if value is None else seconds_of(value)
 
 
 def _modules(value: object) -> object:

@@ -144,7 +144,7 @@ class Training:
                 time.sleep(POLL)
         finally:
             if child.poll() is None:
-                _end(child, gently=why == "stopped")
+                end(child, gently=why == "stopped")
             _end_family(child)
         return why, seen, is_pruned
 
@@ -167,8 +167,8 @@ def kill_leftovers(folders: Sequence[Path]) -> None:
                 process.kill()
 
 
-def _end(child: subprocess.Popen[bytes], gently: bool) -> None:
-    """End a child that is still there."""
+def end(child: subprocess.Popen[bytes], gently: bool) -> None:
+    """End a child that is still there: where gently, it has `PATIENCE` to end with what it has finished."""
     if gently:
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -56,14 +56,22 @@ def rehearse(
     ]
     metrics = [metric for metric in study.metrics if not metric.startswith("val/")]
     count = len(configurations)
-    answers = _answers(trainings, metrics, workers, lambda i: progress(f"configuration {i + 1} of {count}"))
-    for (configuration, _), answer in zip(configurations, answers, strict=False):
+    found = answers(trainings, metrics, workers, lambda i: progress(f"configuration {i + 1} of {count}"))
+    for (configuration, _), answer in zip(configurations, found, strict=False):
         if "error" in answer:
             raise InputError(f"{study.file}: configuration {configuration.label}: {answer['error']}")
-    return [
-        answers[groups[i]]["epoch_s"] * int(settings.get("trainer.max_epochs") or 1)
-        for i, (_, settings) in enumerate(configurations)
-    ]
+    return [seconds_of_run(found[groups[i]], settings) for i, (_, settings) in enumerate(configurations)]
+
+
+def seconds_of_run(answer: dict[str, Any], settings: Settings) -> float:
+    """Seconds of a whole training whose first steps were timed.
+
+    Args:
+        answer: of `answers`, with a step. settings: the training's, by dotted name.
+    """
+    epochs, steps = (int(settings.get(f"trainer.{key}") or -1) for key in ("max_epochs", "max_steps"))
+    lengths = [*([epochs] if epochs > 0 else []), *([math.ceil(steps / answer["steps"])] if steps > 0 else [])]
+    return answer["epoch_s"] * min(lengths, default=1)
 
 
 def _shape(settings: Settings) -> str:
@@ -76,10 +84,21 @@ def _shape(settings: Settings) -> str:
     return json.dumps(shared, sort_keys=True, default=str)
 
 
-def _answers(
+def answers(
     trainings: list[dict[str, Any]], metrics: list[str], workers: int, progress: Callable[[int], object]
 ) -> list[dict[str, Any]]:
-    """Those of `catpose.cost.rehearsal`, one for each training up to the first that fails."""
+    """Those of `catpose.cost.rehearsal`, one for each training up to the first that fails.
+
+    Args:
+        trainings: of each the arguments of `fit`, "args", and whether it takes a "step".
+        metrics: costs that will be asked for, by name.
+        workers: so many share this machine.
+        progress: called with how many are done.
+
+    Returns:
+        of each "epoch_s", seconds of an epoch, and "steps", so many it has, where it took one; or "error", why it can't
+        be trained.
+    """
     with tempfile.TemporaryDirectory() as folder:
         answers, log = Path(folder) / "answers", Path(folder) / "log"
         answers.touch()
@@ -116,18 +135,20 @@ def _how_it_died(code: int, log: Path) -> str:
     return f"its first step ended with exit code {code}: {last_words(log, 0)}"
 
 
-def forecast(study: Study, configurations: Sequence[Configuration], seconds: Sequence[float], workers: int) -> str:
+def forecast(study: Study, tried: Sequence[tuple[Configuration, float]], workers: int) -> str:
     """What a study will take, as lines for people.
 
     Args:
-        configurations, seconds: as they were rehearsed.
+        tried: configurations with the seconds of a trial of each, as they were rehearsed.
         workers: so many at once.
     """
     count = len(study.configurations)
     trials = count * len(study.seeds)
     lines = [f"study {study.name}: {count} configurations with {len(study.seeds)} seeds are {trials} trials"]
-    lines += [f"  {each.label}: {duration(s)} a trial" for each, s in zip(configurations, seconds, strict=True)]
-    total = duration(sum(seconds) / len(seconds) * math.ceil(trials / workers))
+    lines += [f"  {each.label}: {duration(s)} a trial" for each, s in tried]
+    if not tried:
+        return f"{lines[0]}, all of which are kept"
+    total = duration(sum(seconds for _, seconds in tried) / len(tried) * math.ceil(trials / workers))
     machines = "one after the other" if workers == 1 else f"{workers} at once"
     lines.append(f"{machines} they take about {total} here, by their first steps, which are slower than later ones")
     return "\n".join(lines)

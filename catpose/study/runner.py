@@ -10,13 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from catpose.errors import printable
+from catpose.run.directory import RunDirectory
 from catpose.run.wandb import job_type
 from catpose.study.claim import Claim
 from catpose.study.directory import StudyDirectory
 from catpose.study.environment import environment, visible_gpus
 from catpose.study.file import COSTS, Study
-from catpose.study.outcome import Ended
+from catpose.study.kept import costs_in, keep, taken
+from catpose.study.outcome import Ended, result
 from catpose.study.process import Stop, Training, line
+from catpose.study.stored import Outcome
 from catpose.study.trial import Trial
 
 OnEpoch = Callable[[int, float], bool]
@@ -30,18 +33,39 @@ def log(line: str) -> None:
     print(printable(line), flush=True)
 
 
-def fit_runner(study: Study, study_id: str, directory: StudyDirectory, workers: int) -> Runner:
-    """Runs a trial as a `fit` in the study's directory, on the worker's share of this machine."""
+def fit_runner(
+    study: Study,
+    study_id: str,
+    directory: StudyDirectory,
+    workers: int,
+    results: Path | None = None,
+    mixed_versions: bool = False,
+) -> Runner:
+    """Runs a trial as a `fit` in the study's directory, on the worker's share of this machine.
+
+    Args:
+        results: where finished trials are kept in small, and those that are kept already are taken from.
+        mixed_versions: take those of other versions, too.
+    """
+    metric = next((name for name in study.metrics if name not in COSTS), "val/AP")
+    asked = [name for name in study.metrics if name in COSTS]
 
     def run(trial: Trial, index: int, on_epoch: OnEpoch, should_stop: ShouldStop) -> Ended:
         claim = Claim(directory, name_of(trial), trial.token, study_id)
         args = fit_args(study, study_id, trial, claim.folder)
-        log(f"[{trial.number}] {line(args)}")
-        metric = next((name for name in study.metrics if name not in COSTS), "val/AP")
-        ended = Training(args, claim, metric, environment(workers, index), on_epoch, should_stop).run()
+        place = None if results is None else place_of(study, results, trial)
+        if place is not None and taken(place, args, claim.folder, mixed_versions, f"[{trial.number}] "):
+            outcome = Outcome(run=str(claim.folder), command=line(args))
+            ended, values = result(RunDirectory(claim.folder), metric, outcome, False), costs_in(place, asked)
+        else:
+            log(f"[{trial.number}] {line(args)}")
+            ended = Training(args, claim, metric, environment(workers, index), on_epoch, should_stop).run()
+            values = None
         if ended.how == "complete":
-            names = [name for name in study.metrics if name in COSTS]
-            values = ended.outcome.values | costs(claim.folder, names, study.imports)
+            values = costs(claim.folder, asked, study.imports) if values is None else values
+            if place is not None and not place.exists():
+                keep(claim.folder, place, values)
+            values = ended.outcome.values | values
             ended = dataclasses.replace(ended, outcome=ended.outcome.model_copy(update={"values": values}))
         return ended
 
@@ -53,6 +77,11 @@ def name_of(trial: Trial) -> str:
     assert trial.configuration is not None
     slug = re.sub(r"[^\w.×+-]+", "-", trial.configuration.label).strip("-")[:60]
     return f"{trial.configuration_index:03d}-{slug}-seed{trial.seed}"
+
+
+def place_of(study: Study, results: Path, trial: Trial) -> Path:
+    """Where a finished trial is kept in small, below `results`."""
+    return results / study.name / name_of(trial)
 
 
 def wandb_id(study_id: str, trial: Trial) -> str:

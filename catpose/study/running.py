@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from catpose.errors import INTERRUPTED, TERMINATED, InputError, one_line
 from catpose.files import require_writable
+from catpose.study.deadline import Deadline, part_of, time_of
 from catpose.study.directory import StudyDirectory
 from catpose.study.file import OptunaClass, Study
 from catpose.study.opening import Opened, open_ledger, settings_of, trained
@@ -25,7 +27,7 @@ from catpose.study.record import write_record
 from catpose.study.rehearsing import rehearse
 from catpose.study.results import design_of
 from catpose.study.rows import Rows
-from catpose.study.runner import fit_runner
+from catpose.study.runner import fit_runner, name_of, place_of
 from catpose.study.space import Configuration
 from catpose.study.storage import AWAY, AwayError, masked, open_storage, open_study
 from catpose.study.trial import OPEN, Trial
@@ -44,8 +46,14 @@ def run(
     retry_failed: bool,
     command: Sequence[str],
     mixed_versions: bool,
+    results: Path | None = None,
+    until: float | None = None,
 ) -> Opened:
     """Create the study or go on with it, until all its trials are finished.
+
+    Args:
+        results: where finished trials are kept in small, and taken from.
+        until: when all has to be over, by `time.monotonic()`: what won't end isn't begun, what runs is given back.
 
     Raises:
         InputError: as `open_ledger`.
@@ -59,7 +67,8 @@ def run(
         sampler_of(study), pruner_of(study)  # refused before anything is tried
         require_writable(directory.path, "--out", folder=True)
         warnings.filterwarnings("ignore", "The reported value is ignored", UserWarning)  # a resumed trial's old epochs
-        rehearsed(study, workers, known=patiently(lambda: trained(study, url, mixed_versions)))
+        known = patiently(lambda: trained(study, url, mixed_versions)) | kept_labels(study, results)
+        tried = {each.label: seconds for each, seconds in rehearsed(study, workers, known)}
         opened = patiently(lambda: open_ledger(study, url, create=True, mixed_versions=mixed_versions))
         ledger = opened.ledger
         directory.set_aside(opened.corrections)
@@ -84,7 +93,11 @@ def run(
             f"study {study.name}: {len(states)} trials, {to_come} to come; storage {masked(url)}, files"
             f" {directory.path}/"
         )
-        pool = WorkerPool(study, ledger, rows, fit_runner(study, opened.id, directory, workers), ended=record)
+        deadline = (
+            None if until is None else Deadline(until, time_of(tried, trials, finished_in(study, directory, results)))
+        )
+        runner = fit_runner(study, opened.id, directory, workers, results, mixed_versions)
+        pool = WorkerPool(study, ledger, rows, runner, ended=record, deadline=deadline)
         stops.append(pool.stop)
         pool.work(workers)
     return opened
@@ -105,6 +118,31 @@ def rehearsed(study: Study, workers: int, known: Collection[str] = ()) -> list[t
             lambda line: progress.set_description_str(f"first steps: {line}"),
         )
     return list(zip(configurations, seconds, strict=True))
+
+
+def kept_labels(study: Study, results: Path | None) -> set[str]:
+    """The labels of configurations that were finished elsewhere with all seeds, and are kept in `results`."""
+    if results is None:
+        return set()
+    return {
+        each.label
+        for index, each in enumerate(study.configurations)
+        if each and all(place_of(study, results, Trial(index, seed, each, "waiting")).exists() for seed in study.seeds)
+    }
+
+
+def finished_in(study: Study, directory: StudyDirectory, results: Path | None) -> Callable[[Trial], float]:
+    """Which part of a trial is done already, 0 to 1: all of one that is kept in `results`."""
+
+    def part(trial: Trial) -> float:
+        if trial.configuration is None:
+            return 0.0
+        if results is not None and place_of(study, results, trial).exists():
+            return 1.0
+        name = name_of(trial)
+        return part_of([directory.trials / name, *directory.trials.glob(f"{name}-claim*")])
+
+    return part
 
 
 def open_rows(study: Study, opened: Opened, url: str) -> Rows:

@@ -20,6 +20,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from catpose.errors import InputError, one_line
+from catpose.study.deadline import Deadline
 from catpose.study.file import Study
 from catpose.study.ledger import MOST_LOST, Ledger
 from catpose.study.outcome import Ended
@@ -47,6 +48,7 @@ class WorkerPool:
         run: runs one trial.
         log: prints a line.
         ended: called whenever a trial has ended.
+        deadline: when all has to be over, None for never.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class WorkerPool:
         run: Runner,
         log: Callable[[str], None] = log,
         ended: Callable[[], object] = lambda: None,
+        deadline: Deadline | None = None,
     ) -> None:
         self.study, self.ledger, self.rows, self.run, self.log = study, ledger, rows, run, log
         self.ended = ended
@@ -67,6 +70,7 @@ class WorkerPool:
         self.epoch: dict[int, str] = {}  # of what is running, by number
         self._patience = Patience(self.stopping, log)
         self._done = threading.Event()
+        self._deadline = deadline
         limit = study.time_limit
         self._until = None if limit is None else time.monotonic() + limit
 
@@ -92,6 +96,8 @@ class WorkerPool:
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.2)  # a bare join would not let signals in
+                if self._deadline is not None and self._deadline.left() <= 0:
+                    self.stop()
                 self._show()
         self._done.set()
         heart.join()
@@ -109,7 +115,11 @@ class WorkerPool:
     def _work(self, index: int) -> None:
         while not self.stopping.is_set() and not self._is_late():
             trial = self._patience.call(self.ledger.claim)
-            if trial is not None:
+            if trial is not None and self._deadline is not None and (why := self._deadline.refuses(trial)):
+                self._give_back(trial)
+                self.log(f"{self._title(trial)}: not begun, {why}")
+                break
+            elif trial is not None:
                 self._own(trial, index)
             elif not self._patience.call(self.ledger.unfinished):
                 break
@@ -254,7 +264,8 @@ class WorkerPool:
 
     def _title(self, trial: Trial) -> str:
         label = trial.configuration.label if trial.configuration else f"configuration {trial.configuration_index}"
-        return f"[{trial.number}] {label}, seed {trial.seed}"
+        number = "" if trial.number is None else f"[{trial.number}] "
+        return f"{number}{label}, seed {trial.seed}"
 
     def _result(self, ended: Ended) -> str:
         outcome = ended.outcome

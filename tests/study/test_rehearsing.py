@@ -15,7 +15,7 @@ from catpose.errors import InputError
 from catpose.study import worker
 from catpose.study.file import Study, read_study
 from catpose.study.opening import settings_of
-from catpose.study.rehearsing import duration, forecast, rehearse
+from catpose.study.rehearsing import duration, forecast, rehearse, seconds_of_run
 from catpose.sweep import main
 
 #: Fails for its widest model alone: while it is built, in a training step, in validation, or by a signal.
@@ -108,7 +108,7 @@ def test_a_step_tells_how_long_a_trial_takes(tiny: Path, tmp_path: Path) -> None
     few, many = tried(made)
     assert few > 0
     assert many == pytest.approx(10 * few)
-    text = forecast(made, made.space.configurations(), [few, many], 1)
+    text = forecast(made, [*zip(made.space.configurations(), [few, many], strict=True)], 1)
     assert "2 configurations with 1 seeds are 2 trials" in text
     assert f"many: {duration(many)}" in text
 
@@ -153,6 +153,15 @@ def test_a_dry_run_leaves_nothing_and_a_failed_study_can_be_corrected(
     assert (tmp_path / "out" / "trials-before-correction-1").is_dir()
     assert exit_code(main, *sweep, "--trainer.max_epochs", "2") == 2
     assert "with other settings (trainer.max_epochs 1 → 2)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "seconds"), [(10, -1, 20), (-1, 9, 6), (None, 9, 6), (2, 100, 4), (10, 4, 4), (None, -1, 2)]
+)
+def test_a_run_ends_with_its_epochs_or_its_steps(epochs: int | None, steps: int, seconds: float) -> None:
+    """Of four steps an epoch, which takes two seconds."""
+    settings = {"trainer.max_epochs": epochs, "trainer.max_steps": steps}
+    assert seconds_of_run({"epoch_s": 2.0, "steps": 4}, settings) == seconds
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (120, "2 min"), (7200, "2.0 h")])

@@ -6,12 +6,14 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from catpose.errors import InputError
+from catpose.study.deadline import Deadline
 from catpose.study.file import Study, read_study
 from catpose.study.ledger import Ledger
 from catpose.study.outcome import Ended
@@ -43,12 +45,13 @@ class Bench:
         self.ledger = Ledger(open_engine(self.url), self.study.name, self.study.grace)
         self.ledger.plan(self.study.configurations, self.study.seeds)
 
-    def pool(self, run: object = None) -> WorkerPool:
+    def pool(self, run: object = None, deadline: Deadline | None = None) -> WorkerPool:
         storage, metrics = open_storage(self.url), self.study.metrics
         sampler, pruner = sampler_of(self.study), pruner_of(self.study)
         self.record = open_study(storage, self.study.name, [*metrics.values()], sampler, pruner)
         rows = Rows(self.record, storage, self.ledger, [*metrics], self.study.space)
-        return WorkerPool(self.study, self.ledger, rows, run or self.run, self.lines.append)  # type: ignore[arg-type]
+        each: Any = run or self.run
+        return WorkerPool(self.study, self.ledger, rows, each, self.lines.append, deadline=deadline)
 
     def run(self, trial: Trial, index: int, on_epoch: OnEpoch, should_stop: ShouldStop) -> Ended:
         self.ran.append(trial.key)
@@ -321,6 +324,28 @@ def test_a_time_limit_starts_no_more_trials(folder: Path, monkeypatch: pytest.Mo
 
     bench.pool(run).work()
     assert bench.states() == {"complete": 1, "waiting": 7}
+
+
+def test_what_cannot_end_in_time_is_not_begun(folder: Path) -> None:
+    """Nor is what comes after it: a study's order is its order of worth."""
+    bench = Bench(folder, GRID)
+    deadline = Deadline(time.monotonic() + 1000, lambda trial: 1e4 if trial.configuration_index == 2 else 1.0)
+    bench.pool(deadline=deadline).work()
+    assert bench.ran == [(0, 0), (1, 0)]
+    assert bench.states() == {"complete": 2, "waiting": 6}
+    assert "3, seed 0: not begun, since it takes about 2.8 h and 17 min are left" in bench.lines
+
+
+def test_what_still_runs_when_the_time_is_over_is_given_back(folder: Path) -> None:
+    bench = Bench(folder, GRID)
+
+    def run(trial: Trial, index: int, on_epoch: OnEpoch, should_stop: ShouldStop) -> Ended:
+        while (why := should_stop()) is None:
+            time.sleep(0.01)
+        return Ended(why, Outcome())
+
+    bench.pool(run, deadline=Deadline(time.monotonic() + 0.5, lambda trial: 0.1)).work()
+    assert bench.states() == {"waiting": 8}
 
 
 def test_an_exception_is_its_trials_result(folder: Path) -> None:
