@@ -67,14 +67,14 @@ def main(argv: list[str] | None = None) -> None:
     experiment = find_config(options.experiment, "experiments") if options.experiment else None
     for given in options.config:  # all are read before the first is run
         file = find_config(find_config(given, "sweeps"), "experiments")
-        entry = file if is_experiment(file) else None
-        entry = entry or read_study(file, experiment, overrides, options.name, options.imports)
+        entry: Path | Study = file
+        if not is_experiment(file):
+            entry = read_study(file, experiment, overrides, options.name, options.imports)
         name = entry.stem if isinstance(entry, Path) else entry.name
         if name in entries:
             raise InputError(f"--config {file}: another is called {name}, too; give it in a command of its own")
         entries[name] = entry
     if len(entries) == 1:
-        ((name, entry),) = entries.items()
         run_entry(entry, options.out or Path("runs") / name, words, overrides, options, slurm, until)
         return
     codes = [0]

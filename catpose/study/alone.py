@@ -13,8 +13,7 @@ from pathlib import Path
 from catpose.errors import InputError
 from catpose.plain_yaml import flatten, read_yaml
 from catpose.run.cli import FitCLI
-from catpose.run.directory import RunDirectory
-from catpose.run.ending import lacking
+from catpose.run.directory import RunDirectory, lacking
 from catpose.study.deadline import START_S, part_of, too_long
 from catpose.study.environment import environment
 from catpose.study.kept import differing_settings, keep, taken

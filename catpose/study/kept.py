@@ -18,8 +18,7 @@ from catpose.errors import InputError, one_line, printable
 from catpose.files import LARGEST_JSON, read_json, write_json
 from catpose.plain_yaml import flatten
 from catpose.run.cli import FitCLI
-from catpose.run.directory import RunDirectory
-from catpose.run.ending import lacking
+from catpose.run.directory import RunDirectory, lacking
 from catpose.run.lineage import changes
 from catpose.run.provenance import numeric_versions
 from catpose.text import first

@@ -65,8 +65,8 @@ def fit_runner(
             values = costs(claim.folder, asked, study.imports) if values is None else values
             if place is not None and not place.exists():
                 keep(claim.folder, place, values)
-            values = ended.outcome.values | values
-            ended = dataclasses.replace(ended, outcome=ended.outcome.model_copy(update={"values": values}))
+            outcome = ended.outcome.model_copy(update={"values": ended.outcome.values | values})
+            ended = dataclasses.replace(ended, outcome=outcome)
         return ended
 
     return run
