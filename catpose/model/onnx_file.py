@@ -86,7 +86,7 @@ class OnnxModel:
             inputs = [(each.name, each.type, each.shape[1:]) for each in self._session.get_inputs()]
             outputs = [(each.name, each.type) for each in self._session.get_outputs()]
         except UnicodeDecodeError:  # its names are no text
-            inputs = outputs = []
+            inputs, outputs = [], []
         if inputs != [(INPUT, "tensor(uint8)", [height, width, 3])] or outputs != [
             (name, "tensor(float)") for name in OUTPUTS
         ]:
