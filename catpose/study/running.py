@@ -52,8 +52,7 @@ def run(
     """Create the study or go on with it, until all its trials are finished.
 
     Args:
-        results: where finished trials are kept in small, and taken from.
-        until: when all has to be over, by `time.monotonic()`: what won't end isn't begun, what runs is given back.
+        results: where finished trials are kept in small, and taken from. until: the end by `time.monotonic()`, or None.
 
     Raises:
         InputError: as `open_ledger`.
@@ -93,11 +92,9 @@ def run(
             f"study {study.name}: {len(states)} trials, {to_come} to come; storage {masked(url)}, files"
             f" {directory.path}/"
         )
-        deadline = (
-            None if until is None else Deadline(until, time_of(tried, trials, finished_in(study, directory, results)))
-        )
-        runner = fit_runner(study, opened.id, directory, workers, results, mixed_versions)
-        pool = WorkerPool(study, ledger, rows, runner, ended=record, deadline=deadline)
+        deadline = _deadline(until, tried, trials, finished_in(study, directory, results))
+        run_one = fit_runner(study, opened.id, directory, workers, results, mixed_versions)
+        pool = WorkerPool(study, ledger, rows, run_one, ended=record, deadline=deadline)
         stops.append(pool.stop)
         pool.work(workers)
     return opened
@@ -118,6 +115,12 @@ def rehearsed(study: Study, workers: int, known: Collection[str] = ()) -> list[t
             lambda line: progress.set_description_str(f"first steps: {line}"),
         )
     return list(zip(configurations, seconds, strict=True))
+
+
+def _deadline(
+    until: float | None, tried: dict[str, float], trials: Sequence[Trial], finished: Callable[[Trial], float]
+) -> Deadline | None:
+    return None if until is None else Deadline(until, time_of(tried, trials, finished))
 
 
 def kept_labels(study: Study, results: Path | None) -> set[str]:
