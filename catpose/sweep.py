@@ -326,14 +326,15 @@ def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
     from catpose.data.coco import read_split
     from catpose.study.directory import StudyDirectory
     from catpose.study.record import write_record
-    from catpose.study.results import design_of, resampled
+    from catpose.study.results import design_of, resampled, truths_of
 
     if options.final:
         read_split(opened.root, "test", opened.area)  # a split that is missing is named before the report is computed
     trials = opened.ledger.trials()
-    design, val = design_of(study, opened.reference), read_split(opened.root, "val", opened.area)
+    design = design_of(study, opened.reference)
+    truths = truths_of(study, StudyDirectory(out), opened.root, opened.area)
     write_record(StudyDirectory(out).summary, design, trials, opened.notes)
-    outcome = report(design, resampled(design, trials, opened.ledger.results, val), opened.notes)
+    outcome = report(design, resampled(design, trials, opened.ledger.results, truths), opened.notes)
     print(f"\n{printable(terminal(outcome))}\n\nfiles: {', '.join(map(str, write(outcome, out)))}")
     if not any(trial.state == "complete" for trial in trials):
         print("catpose.sweep: no trial was completed", file=sys.stderr)

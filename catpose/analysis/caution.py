@@ -66,10 +66,10 @@ def stray(samples: Sequence[Sample]) -> tuple[int, int, float] | None:
 
 
 def n_copies(configurations: Sequence[Configuration]) -> int:
-    """How many images have, in every run, the detections of one before them."""
+    """How many images have, in every run, the detections of one before them; 0 where runs have other images."""
     runs = [each.first_alike for configuration in configurations for each in configuration.evaluations]
     known = [run for run in runs if run is not None]
-    if not known or len(known) < len(runs):
+    if not known or len(known) < len(runs) or len({len(run) for run in known}) > 1:
         return 0
     first = np.stack(known)
     return int(((first == first[0]).all(axis=0) & (first[0] != np.arange(first.shape[1]))).sum())

@@ -21,6 +21,8 @@ from catpose.score.detections import Detections
 from catpose.score.full import Evaluation
 
 AP = "val/AP"  # as `fit` logs it and a study's metrics name it
+#: What of a protocol differs from one random division of a pool to the next.
+OF_DIVISION = ("split_hash", "instances", "seen")
 #: How a training ended that counts nowhere, by its state.
 ENDS = {"failed": "failed", "pruned": "pruned", "early": "ended early", "away": "isn't here"}
 #: How many configurations of a sampled study are reported one by one.
@@ -39,6 +41,7 @@ class Design:
     labels: tuple[str, ...] = ()  # of a grid's configurations, in their order
     published: Mapping[str, float] = field(default_factory=dict)  # by label: an AP printed elsewhere
     reference: str | None = None  # label of the configuration that others are compared with
+    splits: int = 0  # random divisions of the pool that seeds are trained and scored on; 0: the data's own split
 
     @property
     def costs(self) -> dict[str, str]:
@@ -275,6 +278,8 @@ def _configuration(design: Design, trainings: list[Training]) -> Configuration:
 def require_one_protocol(name: str, trainings: Sequence[Training]) -> None:
     """InputError where two complete trainings were scored under different protocols, or one under none.
 
+    Random divisions of one pool are one protocol together, and none with any other split.
+
     Args:
         name: of the study, for the message.
     """
@@ -286,6 +291,8 @@ def require_one_protocol(name: str, trainings: Sequence[Training]) -> None:
     for scored, protocol in protocols:
         first_name, first = protocols[0]
         keys = [key for key in {**first, **protocol} if first.get(key) != protocol.get(key)]
+        if first.get("pool") and first.get("pool") == protocol.get("pool"):
+            keys = [key for key in keys if key not in OF_DIVISION]
         if not protocol:
             raise InputError(f"{name}: {scored} has no protocol beside its AP; run the study under another name")
         if keys:

@@ -10,7 +10,7 @@ import numpy as np
 
 from catpose.analysis.statistics import Estimate, Sample, estimate
 from catpose.errors import InputError
-from catpose.score.full import Evaluation
+from catpose.score.full import Division, Evaluation
 
 #: On fewer instances than this a bootstrap says too little: there is a value, and no interval.
 ENOUGH = 10
@@ -67,4 +67,11 @@ def sample(evaluations: Sequence[Evaluation], key: str) -> Sample:
         np.array([evaluation.values[key] for evaluation in evaluations]),
         np.stack([evaluation.draws[key] for evaluation in evaluations], axis=1),
         max(n, 1),
+        _divisions(evaluations),
     )
+
+
+def _divisions(evaluations: Sequence[Evaluation]) -> tuple[Division, ...]:
+    """Each one's; none where one has none."""
+    found = tuple(evaluation.division for evaluation in evaluations if evaluation.division is not None)
+    return found if len(found) == len(evaluations) else ()

@@ -13,6 +13,7 @@ from catpose.analysis.evaluations import estimate_of
 from catpose.analysis.power import Detectable, detectable
 from catpose.analysis.selection import corrected
 from catpose.analysis.statistics import Difference, Estimate, against, difference, holm
+from catpose.analysis.variance import Components, components
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,8 @@ class Report:
     configurations: tuple[Configuration, ...]  # all of them
     rows: tuple[Row, ...]  # those shown, in the table's order
     winner: Configuration | None  # of the highest mean AP among those complete in all seeds
-    corrected: Estimate | None  # the winner's AP, given that it is the highest; None of a single or sampled one
-    detectable: Detectable | None  # None where nothing is compared
+    corrected: Estimate | None  # the winner's AP, given that it is the highest; None of one, a sampled one, over splits
+    detectable: Detectable | None  # None where nothing is compared, and over splits
     pairs: dict[int, Tested]  # the winner against each other row, by its place; p corrected for all pairs of rows
     notes: tuple[str, ...] = ()  # what the storage holds beside all this, a line each
 
@@ -69,6 +70,11 @@ class Report:
     def is_of_models(self) -> bool:
         """Whether none has more than one seed: then all that is said is about the trained models."""
         return bool(self.alone) and len(self.alone) == sum(row.estimate is not None for row in self.rows)
+
+    @property
+    def components(self) -> Components | None:
+        """Of the variance of one training's AP, over all configurations; None but of a study over random splits."""
+        return components([row.configuration.sample for row in self.rows if row.configuration.sample])
 
     @property
     def pooled_df(self) -> int:
@@ -108,7 +114,7 @@ def report(design: Design, configurations: Sequence[Configuration], notes: Seque
     )
     pairs = {} if design.is_sampled else _winner_against(rows, best)
     eligible = [row.configuration.sample for row in rows if row.configuration.is_complete and row.configuration.sample]
-    raised = corrected(eligible) if eligible and not design.is_sampled else None
+    raised = corrected(eligible) if eligible and not design.is_sampled and not design.splits else None
     found = _detectable(design, rows)
     return Report(design, tuple(configurations), rows, best, raised, found, pairs, tuple(notes))
 
@@ -132,7 +138,7 @@ def _detectable(design: Design, rows: Sequence[Row]) -> Detectable | None:
     able = [row for row in rows if row.configuration.sample]
     samples = [row.configuration.sample for row in able if row.configuration.sample]
     base = next((i for i, row in enumerate(able) if row.is_reference), None)
-    if design.is_sampled:
+    if design.is_sampled or design.splits:
         return None
     pairs = [(i, j) for j in range(len(able)) for i in range(j) if base is None or base in (i, j)]
     return detectable(samples, pairs, len(pairs))

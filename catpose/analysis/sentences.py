@@ -112,6 +112,17 @@ def _nothing_learnt(report: Report) -> list[str]:
     return [f"Nothing was learnt: no configuration reaches an AP of {LEARNT}, and which is the highest means nothing."]
 
 
+def _scope(report: Report) -> str:
+    """What a comparison is about beside seeds and images; with one seed each it is about the models alone."""
+    if report.is_of_models:
+        return ""
+    finished = [training for each in report.configurations for training in each.finished]
+    is_final = bool(finished) and finished[0].protocol.get("split") == "test"
+    if report.design.splits:
+        return f" over {'training sets from' if is_final else 'random splits of'} these pictures"
+    return " on this training set" if is_final else " on this training set and split"
+
+
 def _called(report: Report, configuration: Configuration) -> str:
     """A configuration as what the statistics are about: where it has one seed as all others, its one model."""
     return f"the one model trained with {configuration.name}" if report.is_of_models else configuration.name
@@ -140,7 +151,8 @@ def _winner_against(report: Report, winner: Row) -> list[str]:
     parts = [f"{how} {_each(some)}" for how, some in groups if some]
     why = " (p corrected for all pairs of configurations, since these very numbers chose the winner)"
     subject = _capital(_called(report, winner.configuration)) if report.is_of_models else "It"
-    return [f"{subject} is {'; '.join(parts)}{why}."]
+    scope = _scope(report) if better or worse else ""
+    return [f"{subject} is {'; '.join(parts)}{scope}{why}."]
 
 
 def _each(pairs: Sequence[tuple[str, Tested]]) -> str:
@@ -166,7 +178,10 @@ def _differences(report: Report) -> list[str]:
     alike = [(row, d) for row, d in compared if (row, d) not in different]
     if len(compared) > MANY:
         return _counted([row for row, _ in different], len(compared), named)
-    each = [_significant(_capital(_called(report, row.configuration)), row, d, reference) for row, d in different]
+    scope = _scope(report)
+    each = [
+        _significant(_capital(_called(report, row.configuration)), row, d, reference, scope) for row, d in different
+    ]
     each += [_alike(_capital(_called(report, row.configuration)), row, d, reference) for row, d in alike]
     holm = f"p is corrected for all {len(compared)} comparisons (Holm); an interval stands for itself alone."
     return [*each, holm] if len(compared) > 1 else each
@@ -197,9 +212,9 @@ def _detectable(report: Report) -> list[str]:
     ]
 
 
-def _significant(called: str, row: Row, difference: Difference, base: str) -> str:
+def _significant(called: str, row: Row, difference: Difference, base: str, scope: str) -> str:
     better = "better" if difference.value > 0 else "worse"
-    return f"{called} is {better} than {base}: {tested(difference, row.p)}."
+    return f"{called} is {better} than {base}{scope}: {tested(difference, row.p)}."
 
 
 def _alike(called: str, row: Row, difference: Difference, base: str) -> str:
@@ -293,6 +308,8 @@ def estimand(report: Report) -> list[str]:
     able = [row.configuration for row in report.rows if row.estimate is not None]
     if not able:
         return []
+    if report.design.splits:
+        return _over_splits(report)
     if report.is_of_models:
         return [
             "With one seed a configuration, intervals and differences speak of these trained models on other images,"
@@ -311,13 +328,39 @@ def estimand(report: Report) -> list[str]:
     return lines
 
 
+def _over_splits(report: Report) -> list[str]:
+    n = report.design.splits
+    finished = [training for each in report.configurations for training in each.finished]
+    if finished and finished[0].protocol.get("split") == "test":
+        return [
+            "Seeds were trained on different random splits of the training and validation pictures: their spread is of"
+            " seed and split, taken as if trainings were independent, though these splits share most of their pictures."
+        ]
+    lines = [
+        "What is estimated is a configuration's expected AP over training seeds and random splits of these training and"
+        f" validation pictures: seed i was trained and scored on split i mod {n}, the same for all configurations."
+        " Intervals and p are of the splits' means, by Nadeau & Bengio's (2003) corrected resampled t-test; of training"
+        " sets that aren't such splits they don't speak. The column 'training sd' is the spread of single trainings."
+        " The highest AP isn't corrected for being the highest."
+    ]
+    shares = report.components.shares if report.components else {}
+    if shares and "seed" in shares:
+        parts = (f"{100 * shares['images']:.0f} % with the images that it is scored on", f"{100 * shares['seed']:.0f} %"
+                 " with the seed", f"{100 * shares['division']:.0f} % with the split")  # fmt: skip
+        lines.append(f"Of the variance of one training's AP, {listed(parts)}.")
+    elif shares:
+        lines.append(
+            f"Of the variance of one training's AP, {100 * shares['images']:.0f} % comes with the images that it is"
+            f" scored on, the rest with seed and split, which one seed a split can't tell apart; seeds: {2 * n} would."
+        )
+    return lines
+
+
 def _reading(report: Report) -> list[str]:
     able = any(row.estimate is not None for row in report.rows) and not report.is_of_models
-    column = ["The column 'seed sd' is the spread between seeds alone."] if able else []
-    lines = [
-        *column,
-        "AP is the last epoch's; the best epoch is chosen on the very images it is measured on, and flatters.",
-    ]
+    column = " The column 'seed sd' is the spread between seeds alone." if able and not report.design.splits else ""
+    flatters = "AP is the last epoch's; the best epoch is chosen on the very images it is measured on, and flatters."
+    lines = [flatters + column]
     if any(row.configuration.published is not None for row in report.rows):
         lines.append(
             "*Published elsewhere, under a protocol that can't be checked: it stands beside these numbers, and is never"
@@ -327,8 +370,11 @@ def _reading(report: Report) -> list[str]:
     if finished and finished[0].protocol:
         protocol = finished[0].protocol
         flip = {True: "with flip test", False: "without flip test"}.get(protocol["flip_test"], "flip test unknown")
+        split = f"split {protocol['split']} (sha256 {protocol['split_hash'][:12]})"
+        if protocol.get("pool"):
+            split = f"random splits of train and val (sha256 {protocol['pool'][:12]})"
         lines.append(
-            f"All under one protocol: split {protocol['split']} (sha256 {protocol['split_hash'][:12]}); boxes:"
+            f"All under one protocol: {split}; boxes:"
             f" {protocol['box_source']}; {flip}; areas of {protocol['area_rule']}; score: {protocol['score_rule']}."
         )
     return lines

@@ -28,6 +28,21 @@ each with the weight of its S - 1 degrees of freedom, as the analysis of varianc
 McCulloch 1992, Variance Components, ch. 3). V is then a weighted sum of all these s², and Satterthwaite's degrees of
 freedom are those of that sum. Whether the arm's own spread is another, one seed can't say. Where every arm has one
 seed, intervals and tests are about these trained models on other images alone.
+
+Of a study over random divisions of a pool of images (`Sample.divisions`), the estimand is the expected AP over these,
+too. Each division draws all three, images, training set and seed, so that the means of n
+divisions alone say how much they vary, s²; that they are of one pool makes them alike, and
+
+    V = (1/n + n2/n1) s²,  n - 1 degrees of freedom,
+
+with n1 images trained and n2 scored on: Nadeau & Bengio's (2003) corrected resampled t-test, which takes the
+correlation of two divisions to be n2 / (n1 + n2). That is right for the images, and on the wide side for the seeds,
+which aren't correlated. But the training sets of one pool share most images, so that where another pool would move the
+AP as much as another seed does, 8 to 20 % of pairs of equal configurations differ significantly, in the simulation of
+`tests/benchmarks/divisions.py`. So the estimand is of divisions of this pool, and no sentence speaks of other pools.
+That each training draws seed and division anew, rather than seeds on one split, is what Bouthillier et al. (2021),
+Accounting for variance in machine learning benchmarks, MLSys, find to estimate best at a given cost.
+`analysis.variance` takes s² apart.
 """
 
 from __future__ import annotations
@@ -38,6 +53,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
+
+from catpose.score.full import Division
 
 LEVEL = 0.95  # of confidence intervals
 ALPHA = 0.05  # a difference whose p is below it is significant
@@ -52,6 +69,7 @@ class Sample:
     ap: np.ndarray  # (S,), a model for each seed
     draws: np.ndarray  # (B, S), over bootstrap draws of the images
     n_images: int
+    divisions: tuple[Division, ...] = ()  # (S,) on which each was trained and scored; none: all on the same split
 
     def __post_init__(self) -> None:
         if self.ap.ndim != 1 or not len(self.ap) or self.draws.ndim != 2 or self.draws.shape[1] != len(self.ap):
@@ -135,7 +153,8 @@ def difference(
         fraction: whether this is about fractions, whose differences lie within -1..1.
         others: as of `estimate`.
     """
-    if arm.n_images != reference.n_images or len(arm.draws) != len(reference.draws):
+    is_paired = arm.n_images == reference.n_images or arm.divisions
+    if not is_paired or len(arm.draws) != len(reference.draws):
         raise ValueError("two arms are compared on the same draws of the same images")
     value, se, df = _contrast([(1, arm), (-1, reference)], others)
     most = 1.0 if fraction else math.inf
@@ -209,6 +228,8 @@ def pooled_seed_variance(samples: Sequence[Sample]) -> tuple[float, float, int]:
 
 def _contrast(arms: list[tuple[int, Sample]], others: Sequence[Sample] = ()) -> tuple[float, float, float]:
     """A signed sum of arms' mean APs with its standard error and degrees of freedom, by the module's formula."""
+    if any(sample.divisions for _, sample in arms):
+        return _over_divisions(arms)
     value = float(sum(sign * sample.ap.mean() for sign, sample in arms))
     known = np.logical_and.reduce([~np.isnan(sample.draws).any(axis=1) for _, sample in arms])
     draws, n = [sample.draws[known] for _, sample in arms], arms[0][1].n_images  # a draw without an instance is none
@@ -239,6 +260,24 @@ def _contrast(arms: list[tuple[int, Sample]], others: Sequence[Sample] = ()) -> 
     uncertain = images**2 * (1 / (n - 1) + 1 / (len(draws[0]) - 1))  # half the variance of the estimated variance
     uncertain += float((((own + lent) * inflated) ** 2 / df).sum())
     return value, math.sqrt(variance), (images + part(inflated)) ** 2 / uncertain
+
+
+def _over_divisions(arms: list[tuple[int, Sample]]) -> tuple[float, float, float]:
+    """As `_contrast`, of the divisions that all arms have: nan where there are fewer than two."""
+    numbers = set.intersection(*({each.number for each in sample.divisions} for _, sample in arms))
+    value = float(sum(sign * sample.ap.mean() for sign, sample in arms))
+    if len(numbers) < 2 or math.isnan(value):
+        return value, math.nan, math.nan
+    of_each = sum(sign * division_means(sample, sorted(numbers)) for sign, sample in arms)
+    ratio = float(np.mean([each.scored_per_trained for _, sample in arms for each in sample.divisions]))
+    variance = (1 / len(numbers) + ratio) * float(np.var(of_each, ddof=1))
+    return value, math.sqrt(variance) if variance > _NOTHING**2 else 0.0, len(numbers) - 1.0
+
+
+def division_means(sample: Sample, numbers: Sequence[int]) -> np.ndarray:
+    """The mean AP over the seeds of each of some divisions, (n,)."""
+    own = np.array([each.number for each in sample.divisions])
+    return np.array([sample.ap[own == number].mean() for number in numbers])
 
 
 def _noncentrality(df: float, alpha: float) -> float:

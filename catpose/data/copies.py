@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from catpose.data.coco_split import CocoSplit
 from catpose.data.images import read_image
 from catpose.errors import InputError
 from catpose.files import read_json
@@ -124,19 +125,24 @@ def group_copies(seen: Mapping[T, Fingerprint]) -> dict[T, T]:
     return {key: keys[root(i)] for i, key in enumerate(keys)}
 
 
-def copies_of(files: Sequence[Path], known: Sequence[Path]) -> list[Path]:
-    """Those of some pictures that are copies of known ones, exact or nearly so, in their order.
+def copies_among(files: Sequence[Path]) -> dict[Path, Path]:
+    """For each picture the first that it is a copy of, exact or nearly so, as `group_copies`.
 
     Raises:
         InputError: a picture that can't be read.
     """
-    every = list(dict.fromkeys([*known, *files]))
+    every = list(dict.fromkeys(files))
     seen: dict[Path, Fingerprint] = {}
     for file, look in zip(every, fingerprints(every), strict=True):
         if isinstance(look, InputError):
             raise look
         seen[file] = look
-    group = group_copies(seen)
+    return group_copies(seen)
+
+
+def copies_of(files: Sequence[Path], known: Sequence[Path]) -> list[Path]:
+    """Those of some pictures that are copies of known ones, in their order. Raises as `copies_among`."""
+    group = copies_among([*known, *files])
     groups = {group[file] for file in known}
     return [file for file in files if group[file] in groups]
 
@@ -164,6 +170,24 @@ def known_copies(root: Path) -> list[dict[str, list[str]]]:
     if not isinstance(listed, list) or not all(_is_group(group) for group in listed):
         raise InputError(f"{file}: 'copies' is no list of file names by split; restore the file or delete it")
     return listed
+
+
+def recorded_pool(root: Path) -> str:
+    """The hash of the pool of which a data folder is a random division (`data.resplit`), by ROOT/split.json.
+
+    Empty where it is none.
+
+    Raises:
+        InputError: the file is there and can't be read.
+    """
+    file = root / RECORD
+    record = read_json(file) if file.is_file() else {}
+    return str(record.get("pool", "")) if isinstance(record, dict) else ""
+
+
+def pool_of(split: CocoSplit) -> str:
+    """The same of a training or validation split; empty of any other."""
+    return recorded_pool(split.file.parent.parent) if split.file.stem in ("train", "val") else ""
 
 
 def _is_group(group: object) -> bool:

@@ -111,7 +111,7 @@ def draw_split(
     file_names: Mapping[int, str],
     copy_of: Mapping[int, int],
     sizes: tuple[int, int, int],
-    seed: int,
+    seed: int | str,
     test: frozenset[int],
     whole: bool = False,
 ) -> dict[str, list[int]]:

@@ -143,6 +143,7 @@ def complete_training(run: Run, split: CocoSplit) -> Training:
         flip_test=protocol.flip_test,
         score_rule=protocol.score_rule,
         nms_area=protocol.nms_area,
+        pool=protocol.pool,
     )
     broken = protocol.differences(meant)
     if broken:

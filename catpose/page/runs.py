@@ -55,6 +55,12 @@ def read_runs(paths: Sequence[Path], root: Path | None = None) -> Found:
     """
     paths = [*{path.resolve(): path for path in paths}.values()]
     studies = {path: StudyRecord.read(StudyDirectory(path).summary) for path in paths if not is_run(path)}
+    for path, record in studies.items():
+        if record and record.splits:
+            raise InputError(
+                f"{path}: is a study over {record.splits} random splits, and this page is of one; its table, figure and"
+                f" sentences are in {path / 'report.md'}, by sweep --report"
+            )
     by_folder: dict[Path, Run] = {}
     for run in (run for path in paths for run in _runs(path, studies.get(path))):
         by_folder.setdefault(run.path.resolve(), run)

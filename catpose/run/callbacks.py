@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import WandbLogger
 
 from catpose.data.coco_split import split_hash
+from catpose.data.copies import pool_of
 from catpose.figures.overlay import draw_pose
 from catpose.files import atomic_write, write_json
 from catpose.geometry import apply, invert
@@ -51,7 +52,7 @@ class Validation(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.truth = trainer.datamodule.val_split  # type: ignore[attr-defined]
         self.input_size = trainer.datamodule.input_size  # type: ignore[attr-defined]
-        self.split_hash = split_hash(self.truth)
+        self.split_hash, self.pool = split_hash(self.truth), pool_of(self.truth)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.metric = KeypointAP(self.truth, self.input_size).to(pl_module.device)
@@ -74,6 +75,7 @@ class Validation(Callback):
             box_source="ground truth",
             flip_test=pl_module.flip_test,  # type: ignore[arg-type]
             seen=int((seen & ~self.truth.ignored).sum()),
+            pool=self.pool,
         )
         if protocol.is_partial:  # instances that nobody looked at are no missed ones
             values = metric_values(dataclasses.replace(self.truth, ignored=self.truth.ignored | ~seen), detections)

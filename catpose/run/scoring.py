@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from catpose.data.coco_split import CocoSplit, split_hash
+from catpose.data.copies import pool_of
 from catpose.errors import InputError
 from catpose.files import read_json
 from catpose.instances import Instances
@@ -72,5 +73,6 @@ def score(split: CocoSplit, detections: Detections, flip_test: bool | None, box_
         flip_test=flip_test,
         score_rule=TIMES_BOX if box_source else MEAN_CONFIDENCE if flip_test is not None else AS_GIVEN,
         nms_area=NMS_CROP if box_source or flip_test is not None else NMS_UNKNOWN,
+        pool=pool_of(split),
     )
     return Score(values, protocol)

@@ -18,6 +18,14 @@ from catpose.score.distances import distances, means, measures
 METRICS: dict[str, Callable[..., np.ndarray]] = {"ECE": calibration_error}
 
 
+@dataclass(frozen=True)
+class Division:
+    """Which of several random divisions of a pool of images a model was trained and scored on."""
+
+    number: int
+    scored_per_trained: float  # images scored for each trained on, n2/n1 in Nadeau & Bengio (2003)
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """The metrics of one set of detections, fractions in 0..1 but for EPE (px), NME and NME_eyes (boxes, eye distances)
@@ -28,6 +36,7 @@ class Evaluation:
     n_images: int  # what was drawn from: all images of the data set
     rests_on: dict[str, int]  # of all that isn't a count: the number of instances that it rests on
     first_alike: np.ndarray | None = None  # (I,) int64, of each image the first with the same detections; where known
+    division: Division | None = None  # None of the data's own split
 
 
 def evaluate(truth: Instances, detections: Detections, draws: int = 1000) -> Evaluation:

@@ -40,6 +40,7 @@ class EvaluationProtocol:
     nms_area: str = NMS_BOX
     instances: int | None = None  # labelled ones of the split; None where it is not known
     seen: int | None = None  # those of them that the model was shown: an AP of fewer is none of the split
+    pool: str = ""  # hash of the training and validation splits of which this is a random division; else empty
     copies_left_out: int = 0  # images of the split that are copies of ones the study has seen, and aren't scored
 
     @property
@@ -74,10 +75,12 @@ class EvaluationProtocol:
         score_rule: str = MEAN_CONFIDENCE,
         nms_area: str = NMS_CROP,
         seen: int | None = None,
+        pool: str = "",
     ) -> EvaluationProtocol:
         """The protocol of an evaluation; the area rule comes from what is compared.
 
         Args:
+            pool: as of `data.resplit.pool_of`.
             seen: labelled instances that the model was shown; None: all of the truth's.
         """
         instances = int((~truth.ignored).sum())
@@ -94,6 +97,7 @@ class EvaluationProtocol:
             nms_area,
             instances,
             seen,
+            pool,
         )
 
 

@@ -6,6 +6,7 @@ trials/NAME             the run of a trial's first claim; trials/NAME-claim2 tha
 logs/NAME.log           what a training prints
 logs/NAME.holder        the newest claim of a trial
 study.json              what it compares and how its trials stand, for `report`
+divisions/N             the data with its training and validation pictures divided anew, of a study with `splits`
 report.md, .csv, .png, .svg
 final/                  the winner and the reference on the test split
 slurm/                  the jobs' output
@@ -45,6 +46,10 @@ class StudyDirectory:
     @property
     def logs(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def divisions(self) -> Path:
+        return self.path / "divisions"
 
     @property
     def final(self) -> Path:

@@ -12,6 +12,8 @@
     published: [0.153, 0.488, 0.228]                # by configuration, null where there is none
     reference: 1e-05                                # that others are compared with; else the experiment as it stands
     seeds: 3                                        # each is trained with seeds 0, 1, 2; or a list
+    splits: 5                                       # seed i is trained and scored on random split i mod 5 of the
+                                                    # pictures of train and val, copies kept together (see below)
     metric: val/AP                                  # or {val/AP: maximize, GMACs: minimize}
     sampler: {name: TPESampler, n_startup_trials: 8}              # any of Optuna's
     pruner: MedianPruner                            # any of Optuna's; only with one metric
@@ -24,6 +26,12 @@
     imports: [my_net]                               # modules of your own, for a model: my_net.MyNet in an experiment
     slurm: {partition: gpu, gpus_per_node: 1}       # what --launch slurm asks for
 
+With `splits: n` each training draws split and seed anew, which estimates best at a given cost how configurations do,
+whichever of these pictures they are trained on; it costs what as many seeds cost without. n seeds (0 to n - 1) are
+enough for that; 2n, two on each split, tell the seed's part of the variance from the split's. Each split needs as many
+seeds, and has its own cache of decoded pictures. A grid alone can have splits, since a sampler or pruner would take
+their differences for those of configurations.
+
 Only `experiment` and `space` are required. A path of an experiment is looked for from the working directory, then
 from each folder above the sweep file's. Modules are looked for as Python does it: in the working directory first.
 """
@@ -32,6 +40,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -151,6 +160,7 @@ class _File(BaseModel):
     published: list[float | None] | None = None
     reference: Any = None
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], BeforeValidator(_seeds)] = [0]
+    splits: Annotated[int, Field(ge=2, le=100)] | None = None
     metric: Annotated[dict[str, Direction], BeforeValidator(_metrics)] = {"val/AP": "maximize"}
     sampler: Annotated[OptunaClass | None, BeforeValidator(_optuna_class)] = None
     pruner: Annotated[OptunaClass | None, BeforeValidator(_optuna_class)] = None
@@ -195,6 +205,7 @@ class Study:
     settings: tuple[str, ...]  # arguments of fit's command line for all configurations
     space: Space
     seeds: tuple[int, ...]
+    splits: int  # random ones of train and val together; 0: the data's own
     metrics: dict[str, Direction]
     published: tuple[float | None, ...]
     reference: str | None  # None where the file names none, see `opening.reference_of`
@@ -216,6 +227,10 @@ class Study:
     def labels(self) -> tuple[str, ...]:
         """What the configurations of a grid are called, in their order; none of a sampled study."""
         return () if self.trials is not None else tuple(each.label for each in self.space.configurations())
+
+    def division(self, seed: int) -> int:
+        """The number of the random split that a seed is trained and scored on, of a study with `splits`."""
+        return seed % self.splits
 
     def args(self, configuration: Configuration | None, seed: int) -> list[str]:
         """The arguments of a trial's `fit` for model and training; without a configuration, those that all share."""
@@ -253,6 +268,7 @@ def read_study(
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(str(file)) else f"{file}: space.{error}") from None
     _require_trials(file, written, space)
+    _require_splits(file, written)
     is_own = experiment is None or experiment.stem == Path(written.experiment).stem
     path = _experiment(file, written, experiment)
     settings = tuple(argument(key, value) for key, value in written.settings.items())
@@ -268,6 +284,7 @@ def read_study(
         settings=(*settings, *overrides),
         space=space,
         seeds=tuple(written.seeds),
+        splits=written.splits or 0,
         metrics=written.metric,
         published=_published(file, written.published, labels),
         reference=_reference(file, written.reference, labels),
@@ -294,6 +311,23 @@ def _require_trials(file: Path, written: _File, space: Space) -> None:
     metrics = [*written.metric]
     if written.pruner is not None and (len(metrics) > 1 or not metrics[0].startswith("val/")):
         raise InputError(f"{file}: pruner: a study of several metrics, or of cost, can't prune; leave it out")
+
+
+def _require_splits(file: Path, written: _File) -> None:
+    """InputError where `splits` doesn't go with seeds, sampler and pruner."""
+    if written.splits is None:
+        return
+    if written.trials is not None or written.pruner is not None:
+        raise InputError(
+            f"{file}: splits: a sampler or pruner would take splits' differences for those of configurations; leave one"
+            " of them out"
+        )
+    counts = Counter(seed % written.splits for seed in written.seeds)
+    if len(counts) < written.splits or len({*counts.values()}) > 1:
+        raise InputError(
+            f"{file}: splits: seed i is trained on split i mod {written.splits}, and each split needs as many seeds;"
+            f" give seeds: {written.splits} or a multiple of it"
+        )
 
 
 def _experiment(file: Path, written: _File, other: Path | None) -> Path:

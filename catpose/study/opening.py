@@ -70,6 +70,7 @@ def facts_of(study: Study) -> tuple[Facts, Namespace]:
         data={split: split_hash(read_split(root, split, base.config.data.area)) for split in ("train", "val")},
         metrics=dict(study.metrics),
         space={name: distribution_to_json(distribution) for name, distribution in distributions.items()},
+        splits=study.splits,
         versions=numeric_versions(),
     )
     return facts, base.config
@@ -190,6 +191,7 @@ def differences(stored: Facts, facts: Facts) -> list[str]:
     ]
     differing += [f"data of {split}" for split in facts.data if facts.data[split] != stored.data.get(split)]
     differing += ["metric"] if stored.metrics != facts.metrics else []
+    differing += [f"splits {stored.splits} → {facts.splits}"] if stored.splits != facts.splits else []
     differing += ["space"] if stored.space != facts.space else []
     return differing
 

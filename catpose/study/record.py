@@ -46,6 +46,7 @@ class StudyRecord(Stored):
     labels: list[str]
     published: dict[str, Number]
     reference: str | None
+    splits: int = 0
     notes: list[str]
     trials: list[_Trial]
 
@@ -61,6 +62,7 @@ class StudyRecord(Stored):
             labels=tuple(self.labels),
             published=self.published,
             reference=self.reference,
+            splits=self.splits,
         )
 
     @property
@@ -100,6 +102,7 @@ def write_record(file: Path, design: Design, trials: Sequence[Trial], notes: Seq
         labels=list(design.labels),
         published=dict(design.published),
         reference=design.reference,
+        splits=design.splits,
         notes=list(notes),
         trials=[
             _Trial(

@@ -6,15 +6,19 @@ import functools
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from catpose.analysis.configurations import Configuration, Design, Training, evaluated, gather
+from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit, split_hash
+from catpose.data.resplit import resplit
 from catpose.errors import InputError, one_line
 from catpose.files import parse_json
-from catpose.instances import Instances
+from catpose.instances import AreaRule, Instances
 from catpose.score.detections import Detections
-from catpose.score.full import evaluate_ap
+from catpose.score.full import Division, evaluate_ap
+from catpose.study.directory import StudyDirectory
 from catpose.study.file import Study
 from catpose.study.stored import Outcome
 from catpose.study.trial import Trial
@@ -23,6 +27,29 @@ from catpose.study.trial import Trial
 LARGEST_DETECTION = 4000
 #: An AP made again from a trial's detections differs by the rounding of float32 from the one written down.
 ROUNDING = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What a trial's detections are held against."""
+
+    split: CocoSplit
+    division: Division | None = None  # which of the study's random splits it is
+
+
+def truths_of(study: Study, directory: StudyDirectory, root: Path, area: AreaRule) -> list[Truth]:
+    """The validation split; of a study over random splits each, of seed i that at i mod n.
+
+    Raises:
+        InputError: the data can't be read, or divided.
+    """
+    if not study.splits:
+        return [Truth(read_split(root, "val", area))]
+    truths = []
+    for number, folder in enumerate(resplit(root, study.splits, directory.divisions)):
+        train, val = (read_split(folder, name, area) for name in ("train", "val"))
+        truths.append(Truth(val, Division(number, len(val.images) / len(train.images))))
+    return truths
 
 
 def design_of(study: Study, reference: str | None = None) -> Design:
@@ -40,6 +67,7 @@ def design_of(study: Study, reference: str | None = None) -> Design:
         is_sampled=study.trials is not None,
         labels=study.labels,
         published={label: value for label, value in published if value is not None},
+        splits=study.splits,
         reference=reference or study.reference or next(iter(study.labels), None),
     )
 
@@ -53,21 +81,22 @@ def resampled(
     design: Design,
     trials: Sequence[Trial],
     results: Callable[[int, int], bytes | None],
-    truth: CocoSplit,
+    truths: Sequence[Truth],
 ) -> list[Configuration]:
     """The configurations with their trials' AP on the resamples of the images, of those that a report shows.
 
     Args:
         results: the compressed detections of a complete trial, by the configuration's index and the seed.
-        truth: the validation split.
+        truths: as of `truths_of`.
 
     Raises:
         InputError: as `gather`; the split isn't the one that was scored; detections are missing, damaged or other ones.
     """
     trainings = trainings_of(trials)
     gathered = gather(design, trainings)
-    _require_same_split(trainings, truth)
-    return evaluated(design, gathered, functools.partial(_evaluated, design.name, results, truth))
+    for place, truth in enumerate(truths):
+        _require_same_split([each for each in trainings if each.seed % len(truths) == place], truth.split)
+    return evaluated(design, gathered, functools.partial(_evaluated, design.name, results, truths))
 
 
 def _training(trial: Trial) -> Training:
@@ -105,9 +134,11 @@ def _require_same_split(trainings: Sequence[Training], split: CocoSplit) -> None
 
 
 def _evaluated(
-    study: str, results: Callable[[int, int], bytes | None], truth: Instances, training: Training
+    study: str, results: Callable[[int, int], bytes | None], truths: Sequence[Truth], training: Training
 ) -> Training:
     """The training with its detections' AP, which must be the one that was written down."""
+    against = truths[training.seed % len(truths)]
+    truth = against.split
     name = f"{study}: {training.label}, seed {training.seed}"
     detections = _detections(results(training.index, training.seed), truth, name)
     evaluation = evaluate_ap(truth, detections)
@@ -117,7 +148,7 @@ def _evaluated(
             f"{name}: its detections make an AP of {again:.6f}, but {training.ap:.6f} was written down; one of the"
             " two was changed: restore the storage, or run the study under another name"
         )
-    return replace(training, evaluation=evaluation)
+    return replace(training, evaluation=replace(evaluation, division=against.division))
 
 
 def _detections(compressed: bytes | None, truth: Instances, name: str) -> Detections:

@@ -103,9 +103,11 @@ def fit_args(study: Study, study_id: str, trial: Trial, folder: Path) -> list[st
         "trial": trial.number,
         "configuration_index": trial.configuration_index,
     }
+    directory = StudyDirectory(folder.parent.parent)
     is_tagged = any(arg.startswith("--wandb.tags") for arg in study.settings)
     return [
         *study.args(configuration, trial.seed),
+        *([f"--data.root={directory.divisions / str(study.division(trial.seed))}"] if study.splits else []),
         f"--out={folder}",
         f"--wandb.id={wandb_id(study_id, trial)}",
         f"--wandb.name={study.name}/{name_of(trial)}",

@@ -17,6 +17,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from tqdm import tqdm
 
+from catpose.data.resplit import resplit
 from catpose.errors import INTERRUPTED, TERMINATED, InputError, one_line
 from catpose.files import require_writable
 from catpose.study.deadline import Deadline, part_of, time_of
@@ -71,6 +72,8 @@ def run(
         opened = patiently(lambda: open_ledger(study, url, create=True, mixed_versions=mixed_versions))
         ledger = opened.ledger
         directory.set_aside(opened.corrections)
+        if study.splits:
+            resplit(opened.root, study.splits, directory.divisions)
         rows = patiently(lambda: open_rows(study, opened, url))
         if retry_failed:
             print(f"{patiently(ledger.retry_failed)} trials that failed or ended early are tried again")

@@ -30,7 +30,7 @@ Scalar = str | bool | Annotated[int, AfterValidator(_bounded)] | Number | None
 
 def _current(protocol: dict[str, Any]) -> dict[str, Any]:
     """With what earlier versions didn't say of a protocol, there being one way only."""
-    return {"nms_area": NMS_BOX, "copies_left_out": 0} | protocol if protocol else protocol
+    return {"nms_area": NMS_BOX, "copies_left_out": 0, "pool": ""} | protocol if protocol else protocol
 
 
 class Stored(BaseModel):
@@ -90,6 +90,7 @@ class Facts(Stored):
     data: dict[str, str]  # the hash of each split
     metrics: dict[str, str]  # with their directions
     space: dict[str, str] = {}  # of a sampled study: Optuna's distributions
+    splits: Natural = 0  # random ones that seeds are trained on; 0: the data's own
     corrections: Natural = 0  # how often the settings were corrected
     versions: dict[str, str] | None = None  # None in studies of catpose 0.1.0
 

@@ -26,7 +26,7 @@ from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
 from catpose.score.bootstrap import image_weights
 from catpose.study.file import Study
-from catpose.study.results import design_of, resampled, trainings_of
+from catpose.study.results import Truth, design_of, resampled, trainings_of
 from catpose.text import p_value, signed
 
 GRID = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nreference: 1e-5\nseeds: 3\npublished: [0.153, null, 0.228]\n"
@@ -61,7 +61,7 @@ def made(study: Study, truth: CocoSplit, trials: Trials) -> Report:
 
 
 def configurations(study: Study, truth: CocoSplit, trials: Trials) -> list[Configuration]:
-    return resampled(design_of(study), trials.trials, trials.results, truth)
+    return resampled(design_of(study), trials.trials, trials.results, [Truth(truth)])
 
 
 def records(report: Report) -> list[dict[str, str]]:

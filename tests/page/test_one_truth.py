@@ -30,7 +30,7 @@ from catpose.study.directory import StudyDirectory
 from catpose.study.file import Study
 from catpose.study.final import final
 from catpose.study.record import write_record
-from catpose.study.results import design_of, resampled
+from catpose.study.results import Truth, design_of, resampled
 
 GRID = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nseeds: 3\n"
 PARETO = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nseeds: 3\nmetric: {val/AP: maximize, GMACs: minimize}\n"
@@ -86,7 +86,8 @@ CASES = {
         ("lr 0.0001 has the highest mean AP", "lr 0.0001 is better than the reference lr 1e-05"),
     ),
     "one is worse": Case(
-        GRID, [4, 4, 12], as_is, None, ("lr 0.0005 is worse than the reference lr 1e-05: -0.",),
+        GRID, [4, 4, 12], as_is, None,
+        ("lr 0.0005 is worse than the reference lr 1e-05 on this training set and split: -0.",),
     ),
     "equal": Case(
         GRID, [5, 5, 5], as_is, None,
@@ -184,7 +185,7 @@ def test_sweep_page_and_wandb_say_the_same(case: Case, truth: CocoSplit, tmp_pat
     grid, out = study(tmp_path, case.text), tmp_path / "out"
     trials, design = trials_of(case, grid, truth), design_of(grid)
     write_runs(trials, truth, out)
-    sweep = report(design, resampled(design, trials.trials, trials.results, truth))
+    sweep = report(design, resampled(design, trials.trials, trials.results, [Truth(truth)]))
     write_record(StudyDirectory(out).summary, design, trials.trials, [])
     page = compared(read_runs([out]), draws=1000)
 

@@ -36,15 +36,16 @@ def test_a_study_of_three_lines_has_defaults(file: Path) -> None:
 def test_what_can_be_said_is_heard(file: Path) -> None:
     more = (
         "settings: {trainer.max_epochs: 20, data.input_size: [64, 64]}\npublished: [0.153, null, 0.228]\n"
-        "reference: 5e-4\nseeds: [3, 5]\nmetric: {val/AP: maximize, GMACs: minimize}\ntime_limit: 90m\ngrace: 6\n"
-        "slurm: {partition: gpu}\n"
+        "reference: 5e-4\nseeds: [3, 6]\nmetric: {val/AP: maximize, GMACs: minimize}\ntime_limit: 90m\ngrace: 6\n"
+        "slurm: {partition: gpu}\nsplits: 2\ntest_copies: drop\n"
     )
     file.write_text(GRID + more)
     study = read_study(file, overrides=["--data.root=x"])
     assert study.settings == ("--trainer.max_epochs=20", "--data.input_size=[64, 64]", "--data.root=x")
-    assert (study.published, study.reference, study.seeds) == ((0.153, None, 0.228), "0.0005", (3, 5))
+    assert (study.published, study.reference, study.seeds) == ((0.153, None, 0.228), "0.0005", (3, 6))
     assert study.metrics == {"val/AP": "maximize", "GMACs": "minimize"}
     assert (study.time_limit, study.grace, study.slurm) == (5400, 6, {"partition": "gpu"})
+    assert (study.splits, study.division(3), study.test_copies) == (2, 1, "drop")
 
 
 def test_a_range_is_sampled_so_many_times(file: Path) -> None:
@@ -108,6 +109,12 @@ def test_another_experiment_takes_its_place_and_names_the_study(file: Path) -> N
         (GRID + "imports: [1]", "no list of modules"),
         (GRID.replace("experiment:", "experimant:"), "Did you mean experiment"),
         (GRID + "sampler: [1]", "sampler"),
+        (GRID + "splits: 1", "splits: is 1"),
+        (GRID + "splits: 5", "give seeds: 5 or a multiple"),
+        (GRID + "splits: 2\nseeds: 3", "give seeds: 2 or a multiple"),
+        (GRID + "splits: 2\nseeds: [1, 3]", "give seeds: 2 or a multiple"),
+        (SAMPLED + "trials: 5\nsplits: 2\nseeds: 2", "a sampler or pruner would"),
+        (GRID + "test_copies: leave", "test_copies: is leave"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_the_files_name(file: Path, text: str, named: str) -> None:

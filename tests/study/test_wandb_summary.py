@@ -21,7 +21,7 @@ from catpose.analysis.report import Report, report
 from catpose.errors import InputError
 from catpose.run.wandb import job_type
 from catpose.study.file import Study
-from catpose.study.results import design_of, resampled
+from catpose.study.results import Truth, design_of, resampled
 from catpose.study.wandb_summary import log_summary, report_page, save_report, summary_id
 
 pytest.importorskip("wandb_workspaces", reason="wandb-workspaces isn't installed (catpose[reports])")
@@ -64,7 +64,7 @@ def made(rates: Study, tmp_path_factory: pytest.TempPathFactory) -> Report:
     truth = validation(tmp_path_factory.mktemp("data"))
     trials = Trials(truth, rates.configurations, rates.seeds, [12.0, 4.0, 6.0])
     design = design_of(rates)
-    return report(design, resampled(design, trials.trials, trials.results, truth))
+    return report(design, resampled(design, trials.trials, trials.results, [Truth(truth)]))
 
 
 @pytest.fixture
