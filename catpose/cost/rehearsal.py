@@ -26,7 +26,7 @@ from catpose.cost.metrics import costs
 from catpose.errors import InputError, one_line
 from catpose.run.cli import FitCLI
 from catpose.run.directory import RunDirectory
-from catpose.run.training import fit, refuse_broken_data
+from catpose.run.training import fit, sound_data
 
 #: Training steps, of which the first is slower than those that follow.
 STEPS = 2
@@ -116,7 +116,7 @@ def main() -> None:
             try:
                 if i == 0:
                     cli = FitCLI(each["args"])
-                    refuse_broken_data(Path(cli.config.data.root), cli.config.data.area)
+                    sound_data(Path(cli.config.data.root), cli.config.data.area)
                 answer: dict[str, Any] = {**rehearse(each["args"], each["step"], request["metrics"])}
             except InputError as error:
                 answer = {"error": one_line(error)}

@@ -13,9 +13,9 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -26,8 +26,11 @@ from catpose.errors import InputError, one_line
 
 Cache = Literal["disk", "memory", "off"]
 
-_MAGIC = b"catpose2"
+_MAGIC = b"catpose3"
 _CHANNELS = 4  # OpenCV warps four channels twice as fast as three; the fourth carries nothing
+_STORED = 3  # of them in a cache file
+_SHARE = 0.5  # of the disk's room that cache files may take
+_IN_USE_SECONDS = 86400  # a cache file opened within the last day isn't removed
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LEFT_BEHIND_SECONDS = 3600  # an unfinished file not written to for so long is that of a killed process
 
@@ -43,8 +46,9 @@ def open_pictures(split: CocoSplit, wanted: Iterable[int], cache: Cache, cache_d
 
     Args:
         wanted: indices into `split.images`.
-        cache: "disk": decoded once into one file of raw pixels that all workers and processes read, each picture
-            checked against its checksum; without room for the file, a line is printed and it is "off". "memory":
+        cache: "disk": decoded once, when first asked for, into one file of raw pixels that all workers and processes
+            share, each picture checked against its checksum at each reading; where cache files would take more than
+            half of the disk's room, those used longest ago go, else a line is printed and it is "off". "memory":
             decoded now, shared with forked workers but not with other processes. "off": decoded at each access.
         cache_dir: where "disk" keeps its files; None: `catpose` in $XDG_CACHE_HOME or ~/.cache.
 
@@ -112,113 +116,133 @@ def _in_memory(split: CocoSplit, indices: list[int]) -> Pictures:
 
 
 def _on_disk(split: CocoSplit, indices: list[int], folder: Path) -> Pictures:
-    key = _content_key(split, indices)
+    source = _Source.of(split, indices)
     name = hashlib.sha256(os.path.abspath(split.file).encode()).hexdigest()[:16]
     file = folder / f"{split.file.stem}-{name}.rgb"  # one for each annotation file: the old content makes way
-    found = _CacheFile.find(file, key, split, indices)
+    found = _CacheFile.find(file, source)
     if found:
+        with contextlib.suppress(OSError):
+            os.utime(file)  # used last now, for `_make_room`
         return found
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
-    needed, free = _n_bytes(split, indices), shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, f"the decoded pictures take {_gib(needed)}, {_gib(free)} are free")
-    return _built(file, key, split, indices)
+    _make_room(folder, file, source.end)
+    return _created(file, source)
+
+
+class _Source(NamedTuple):
+    """What a cache file is made from, as arrays: workers that look things up in them copy no memory."""
+
+    split: CocoSplit
+    indices: np.ndarray  # (n,) int64, ascending: places in `split.images`
+    states: np.ndarray  # (n, 2) int64: size in bytes and mtime in ns of the pictures' files
+    starts: np.ndarray  # (n,) int64: where their pixels are in the file, in bytes
+    end: int  # bytes of the file
+    key: bytes
+
+    @classmethod
+    def of(cls, split: CocoSplit, indices: list[int]) -> _Source:
+        """The key is the SHA-256 of names, stated shapes, and each file's size, inode, mtime and ctime.
+
+        A copy can keep the mtime, not the ctime.
+        """
+        key, states = hashlib.sha256(), []
+        for index in indices:
+            image = split.images[index]
+            stat = _stat(image, split.file)
+            content = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, image.width, image.height
+            key.update(repr((os.path.abspath(image.path), *content)).encode())
+            states.append(content[:2])
+        n_bytes = np.array([split.images[i].width * split.images[i].height * _STORED for i in indices], dtype=np.int64)
+        ends = _header_bytes(len(indices)) + n_bytes.cumsum()
+        end = int(ends[-1]) if indices else _header_bytes(0)
+        states_ = np.array(states, dtype=np.int64).reshape(-1, 2)
+        return cls(split, np.array(indices, dtype=np.int64), states_, ends - n_bytes, end, key.digest())
 
 
 class _CacheFile:
-    """The pictures of a cache file, each read anew and held against its checksum.
+    """The pictures of a cache file, each decoded when it is first asked for, and from then on read from the file.
 
-    The file isn't mapped into memory: one cut short while in use would kill the process. A picture that is no longer
-    what was written is decoded again and mended in the file.
+    Several processes fill it at once: what they write is the same. The file isn't mapped into memory: one cut short
+    while in use would kill the process. A picture that is no longer what was written is decoded again and mended.
 
-    The file holds: `_MAGIC`, the content's key (32 bytes), a checksum of each picture and a CRC-32 of all that is
-    before it (little-endian), then the pictures' pixels one after another.
+    The file holds: `_MAGIC`, the content's key (32 bytes) and the CRC-32 of both; for each picture a checksum and the
+    checksum's complement, two zeros until it is there; then the pictures' pixels, RGB, one after another. Numbers are
+    little-endian. A picture's pixels are written before its checksum.
     """
 
-    def __init__(self, opened: BinaryIO, path: Path, key: bytes, split: CocoSplit, indices: list[int]) -> None:
-        self._file = opened
-        self._where = path, key, indices
-        self._split = split
-        self._place: dict[int, int] = {}  # bytes from the start of the file, by place in `split.images`
-        self._checksum: dict[int, int] = {}
-        at = _header_bytes(len(indices))
-        for index in indices:
-            self._place[index] = at
-            at += _n_bytes(split, [index])
-        self._end = at
+    def __init__(self, opened: BinaryIO, path: Path, source: _Source) -> None:
+        self._file, self._path, self._source = opened, path, source
 
     @classmethod
-    def find(cls, path: Path, key: bytes, split: CocoSplit, indices: list[int]) -> _CacheFile | None:
-        """A finished cache file; None if it is absent, cut short, damaged or built from other pictures."""
+    def find(cls, path: Path, source: _Source) -> _CacheFile | None:
+        """A cache file that can be used; None if it is absent, cut short, damaged or of other pictures."""
         try:
-            opened = _open_to_mend(path)
+            opened = _open_to_fill(path)
         except (FileNotFoundError, PermissionError):
             return None
-        found = cls(opened, path, key, split, indices)
-        header = opened.read(_header_bytes(len(indices)))
-        body, checksum = header[:-4], header[-4:]
-        whole = os.fstat(opened.fileno()).st_size == found._end and zlib.crc32(body) == int.from_bytes(
-            checksum, "little"
-        )
-        if not whole or not body.startswith(_MAGIC + key):
-            opened.close()
-            return None
-        found._take(struct.unpack(f"<{len(indices)}I", body[len(_MAGIC + key) :]))
-        return found
-
-    def _take(self, checksums: Sequence[int]) -> None:
-        self._checksum = dict(zip(self._place, checksums, strict=True))
-
-    def write(self) -> None:
-        """Decode the pictures into the file, which is a new one."""
-        self._file.seek(_header_bytes(len(self._place)))  # the header comes last: without it there is no cache file
-        checksums = []
-        for picture in _decoded(self._split, list(self._place)):
-            self._file.write(picture.data)
-            checksums.append(_checksum(picture))
-        header = _MAGIC + self._where[1] + struct.pack(f"<{len(checksums)}I", *checksums)
-        self._file.seek(0)
-        self._file.write(header + zlib.crc32(header).to_bytes(4, "little"))
-        self._file.flush()
-        os.fsync(self._file.fileno())  # else a power cut could leave the full length without the content
-        self._take(checksums)
+        header = _header(source.key)
+        if os.fstat(opened.fileno()).st_size == source.end and opened.read(len(header)) == header:
+            return cls(opened, path, source)
+        opened.close()
+        return None
 
     def __getitem__(self, index: int, /) -> np.ndarray:
-        image = self._split.images[index]
-        picture = np.empty((image.height, image.width, _CHANNELS), np.uint8)
-        if not self._read(picture, self._place[index]) or _checksum(picture) != self._checksum[index]:
-            picture = read_picture(self._split, index)
-            if _checksum(picture) != self._checksum[index]:
-                raise InputError(
-                    f"{image.path}: has changed since its decoded copy was made, which is damaged; start again"
-                )
-            self._mend(picture, self._place[index])
-        picture.flags.writeable = False
+        row = int(self._source.indices.searchsorted(index))
+        if row == len(self._source.indices) or self._source.indices[row] != index:
+            raise KeyError(f"picture {index} is not among those that were opened")
+        image, at, entry_at = self._source.split.images[index], int(self._source.starts[row]), _header_bytes(row)
+        pixels, entry = np.empty((image.height, image.width, _STORED), np.uint8), np.zeros(8, np.uint8)
+        if self._read(entry, entry_at) and entry.any() and self._read(pixels, at):
+            picture = _with_alpha(pixels)
+            if _entry(picture) == entry.tobytes():
+                return picture
+        picture = read_picture(self._source.split, index)
+        state = _stat(image, self._source.split.file)
+        if (state.st_size, state.st_mtime_ns) != tuple(self._source.states[row].tolist()):
+            raise InputError(f"{image.path}: has changed since this run began; start again")
+        if self._write(np.ascontiguousarray(picture[..., :_STORED]).data, at):
+            self._write(_entry(picture), entry_at)
         return picture
 
-    def _read(self, picture: np.ndarray, at: int) -> bool:
-        """Fill `picture` from the file's bytes at an offset; False if the file is too short."""
+    def _read(self, array: np.ndarray, at: int) -> bool:
+        """Fill `array` from the file's bytes at an offset; False if the file is too short."""
         try:
             if hasattr(os, "preadv"):  # processes that were forked share the file's position
-                return os.preadv(self._file.fileno(), [picture.data], at) == picture.nbytes
+                return os.preadv(self._file.fileno(), [array.data], at) == array.nbytes
             self._file.seek(at)
-            return self._file.readinto(picture) == picture.nbytes  # type: ignore[attr-defined]
+            return self._file.readinto(array) == array.nbytes  # type: ignore[attr-defined]
         except OSError:  # a bad sector, a file server that has gone
             return False
 
-    def _mend(self, picture: np.ndarray, at: int) -> None:
-        with contextlib.suppress(OSError):  # one that may not be written, or a full disk: it is decoded each time
-            if hasattr(os, "pwrite") and self._file.writable():
-                os.pwrite(self._file.fileno(), picture.data, at)
+    def _write(self, data: bytes | memoryview, at: int) -> bool:
+        """Whether all of it was written; where it can't be, the picture is decoded each time."""
+        if not self._file.writable():
+            return False
+        try:
+            if hasattr(os, "pwrite"):
+                return os.pwrite(self._file.fileno(), data, at) == memoryview(data).nbytes
+            self._file.seek(at)
+            self._file.write(data)
+            self._file.flush()
+            return True
+        except OSError as error:
+            why = one_line(f"{self._path}: {error.strerror or error}")
+            _say_once(f"catpose: {why}; pictures that aren't there yet are decoded each time, which is slow")
+            return False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For processes that are not forked: they open the file themselves."""
-        return _found_again, (*self._where, self._split)
+        return _found_again, (self._path, self._source)
 
 
-def _found_again(path: Path, key: bytes, indices: list[int], split: CocoSplit) -> Pictures:
-    return _CacheFile.find(path, key, split, indices) or _ReadEachTime(split)
+def _found_again(path: Path, source: _Source) -> Pictures:
+    return _CacheFile.find(path, source) or _ReadEachTime(source.split)
+
+
+def _entry(picture: np.ndarray) -> bytes:
+    checksum = _checksum(picture)
+    return struct.pack("<2I", checksum, checksum ^ 0xFFFFFFFF)
 
 
 def _checksum(picture: np.ndarray) -> int:
@@ -232,34 +256,64 @@ def _checksum(picture: np.ndarray) -> int:
     return zlib.crc32(rows, zlib.crc32(columns))
 
 
-def _header_bytes(n_pictures: int) -> int:
-    return len(_MAGIC) + 32 + 4 * n_pictures + 4
+def _header(key: bytes) -> bytes:
+    return _MAGIC + key + zlib.crc32(_MAGIC + key).to_bytes(4, "little")
 
 
-def _open_to_mend(path: Path) -> BinaryIO:
-    """A file, to read and, where that is allowed, to mend."""
+def _header_bytes(row: int) -> int:
+    """What is before the entry of the picture of a row."""
+    return len(_MAGIC) + 32 + 4 + 8 * row
+
+
+def _open_to_fill(path: Path) -> BinaryIO:
+    """A file, to read and, where that is allowed, to write into."""
     if os.access(path, os.W_OK):
         return open(path, "r+b")
     return open(path, "rb")
 
 
-def _built(file: Path, key: bytes, split: CocoSplit, indices: list[int]) -> _CacheFile:
-    """A new cache file, written beside its place and then moved there.
+def _created(file: Path, source: _Source) -> _CacheFile:
+    """A new cache file without a picture, made beside its place and then moved there; it takes room as it is filled.
 
-    If two processes build it at once, the later one's stays; the other goes on with its own open file.
+    If two processes create it at once, the later one's stays; the other goes on with its own open file.
     """
     part = file.with_name(f"{file.name}.{secrets.token_hex(8)}.part")  # pids repeat between machines
     opened = open(part, "x+b")  # noqa: SIM115 (it stays open with what is returned)
     try:
-        built = _CacheFile(opened, file, key, split, indices)
-        built.write()
+        opened.write(_header(source.key))
+        opened.flush()
+        os.truncate(part, source.end)
         os.replace(part, file)
-        return built
+        return _CacheFile(opened, file, source)
     except BaseException:
         opened.close()
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _make_room(folder: Path, file: Path, needed: int) -> None:
+    """Remove the cache files used longest ago, until all take `_SHARE` of the disk's room for them; none in use.
+
+    Raises:
+        OSError: the file would take more.
+    """
+    taken, last_used, on_disk = {}, {}, 0
+    for each in folder.glob("*-????????????????.rgb"):
+        with contextlib.suppress(FileNotFoundError):
+            stat = each.stat()
+            on_disk += getattr(stat, "st_blocks", stat.st_size // 512) * 512  # of what it takes once it is filled
+            if each != file:
+                taken[each], last_used[each] = stat.st_size, stat.st_mtime
+    room = shutil.disk_usage(folder).free + on_disk
+    for each in sorted(taken, key=lambda each: last_used[each]):
+        if needed + sum(taken.values()) > room * _SHARE and last_used[each] < time.time() - _IN_USE_SECONDS:
+            each.unlink(missing_ok=True)
+            del taken[each]
+    if needed + sum(taken.values()) > room * _SHARE:
+        others = f", those of other data {_gib(sum(taken.values()))}" if taken else ""
+        why = f"the decoded pictures take {_gib(needed)}{others}, {_gib(int(room * _SHARE))} are for them"
+        raise OSError(errno.ENOSPC, f"{why} ({_SHARE:.0%} of what is free)")
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -269,23 +323,13 @@ def _remove_leftovers(folder: Path) -> None:
                 part.unlink()
 
 
-def _content_key(split: CocoSplit, indices: list[int]) -> bytes:
-    """SHA-256 of what a cache file is built from: names, stated shapes, and each file's size, inode, mtime and ctime.
-
-    A copy can keep the mtime, not the ctime.
-    """
-    key = hashlib.sha256()
-    for index in indices:
-        image = split.images[index]
-        try:
-            stat = image.path.stat()
-        except OSError as error:
-            raise InputError(
-                f"{image.path}: can't be read ({error.strerror}); restore the file or drop its entry in {split.file}"
-            ) from None
-        content = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, image.width, image.height
-        key.update(repr((os.path.abspath(image.path), *content)).encode())
-    return key.digest()
+def _stat(image: Image, annotation_file: Path) -> os.stat_result:
+    try:
+        return image.path.stat()
+    except OSError as error:
+        raise InputError(
+            f"{image.path}: can't be read ({error.strerror}); restore the file or drop its entry in {annotation_file}"
+        ) from None
 
 
 def _decoded(split: CocoSplit, indices: list[int]) -> Iterator[np.ndarray]:
@@ -302,6 +346,11 @@ def _checked(picture: np.ndarray, image: Image, annotation_file: Path) -> np.nda
             f"{image.path}: is {width} × {height} px, but {annotation_file} says {image.width} × {image.height}; "
             f"run `python -m catpose.check` and correct one of them"
         )
+    return _with_alpha(picture)
+
+
+def _with_alpha(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) -> (H, W, 4), read-only."""
     picture = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
     picture.flags.writeable = False
     return picture

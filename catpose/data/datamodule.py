@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import multiprocessing.util
 import signal
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -49,8 +52,9 @@ class CatDataModule(LightningDataModule):
         input_size: Width and height of the crops, px.
         batch_size: Samples in a batch on each device.
         num_workers: Loading processes for each device; null is none on the CPU, else one a free core and at most 8.
-        cache: Where decoded pictures of train and val are kept, 4 bytes a pixel: "disk" (one file that all processes
-            share), "memory" (once for each device's process) or "off" (decoded each time).
+        cache: Where decoded pictures of train and val are kept: "disk" (3 bytes a pixel, in one file that all
+            processes share, filled as pictures are first used), "memory" (4 bytes a pixel, decoded at the start, once
+            for each device's process) or "off" (decoded each time).
         cache_dir: The disk cache's folder; null is `catpose` in $XDG_CACHE_HOME or ~/.cache.
         area: An instance's area in OKS: "box", its box's width × height, or "file", the annotations' `area`, which
             must then be 5 to 105 % of the box's.
@@ -71,6 +75,7 @@ class CatDataModule(LightningDataModule):
     train_split: CocoSplit
     val_split: CocoSplit
     test_split: CocoSplit
+    splits: Mapping[str, CocoSplit] = MappingProxyType({})  # of `root`, that were read and checked before, by name
     first_epoch = 0  # of training: how many the checkpoint has finished that a run goes on from; set before `fit`
 
     def __init__(
@@ -115,7 +120,7 @@ class CatDataModule(LightningDataModule):
         self.seed = _whole("data.seed", seed, 0, 2**32 - 1)
 
     def prepare_data(self) -> None:
-        """Fill the disk cache in one process of each machine, before the others look for it."""
+        """Create the disk cache in one process of each machine, before the others look for it."""
         if self.cache == "disk" and self.trainer is not None and self.trainer.state.fn == "fit":
             self.setup("fit")
 
@@ -126,10 +131,10 @@ class CatDataModule(LightningDataModule):
             InputError: as `read_split` and `open_pictures`, or no labelled instance.
         """
         if stage == "fit":
-            self.train_split = read_split(self.root, "train", self.area)
+            self.train_split = self._split("train")
             self._train = self._training_set()
         if stage in ("fit", "validate"):
-            self.val_split = read_split(self.root, "val", self.area)
+            self.val_split = self._split("val")
             self._val = self._crops(self.val_split, _some_labelled(self.val_split), self.cache)
         if stage in ("test", "predict"):
             self.test_split = read_split(self.root, "test", self.area)
@@ -164,6 +169,9 @@ class CatDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader:
         return self.test_dataloader()
+
+    def _split(self, name: str) -> CocoSplit:
+        return self.splits[name] if name in self.splits else read_split(self.root, name, self.area)
 
     def _training_set(self) -> TrainingSet:
         """The training samples of `root` and of `also`, under `augment` and later `late_augment`."""
@@ -253,6 +261,7 @@ def for_workers(n: int) -> dict[str, Any]:
 
 def _start_worker(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM and others tell all processes; its parent ends this one
+    gc.freeze()  # a collection would write to all that was forked, and so copy the annotations' objects
     cv2.setNumThreads(0)  # torch keeps to one thread here by itself; OpenCV's pool of threads does not survive a fork
 
 

@@ -287,7 +287,11 @@ class PoseModel(pl.LightningModule):
         The seed is Lightning's, of `seed_everything`.
         """
         key = (int(os.environ.get("PL_GLOBAL_SEED", 0)), self.current_epoch, batch_index, self.global_rank)
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # without CUDA `manual_seed` formats the stack, for a millisecond
+        else:
+            torch.manual_seed(seed)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         self.trainer.fit_loop.setup_data()  # else the number of batches isn't known yet

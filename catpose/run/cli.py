@@ -9,8 +9,10 @@ import operator
 import pkgutil
 import re
 import typing
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import torch
@@ -25,6 +27,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import catpose.model.simcc  # noqa: F401  a codec by its name
 from catpose.data.coco import read_skeleton
+from catpose.data.coco_split import CocoSplit
 from catpose.data.datamodule import CatDataModule
 from catpose.errors import InputError, one_line
 from catpose.machine import usable_cores
@@ -157,6 +160,8 @@ class FitCLI(LightningCLI):
     Nothing is built on construction: `build()` does that, once the run's directory is known to be in order.
     """
 
+    splits: Mapping[str, CocoSplit] = MappingProxyType({})  # the data's "train" and "val", where they were read already
+
     def __init__(self, args: list[str]) -> None:
         modules, settings = split_imports(args)
         import_modules(modules)
@@ -200,7 +205,7 @@ class FitCLI(LightningCLI):
 
     def _with_skeleton(self, model: type[PoseModel], *args: Any, **kwargs: Any) -> PoseModel:
         """The model with the data's keypoints; one of somebody else's may know of none but AP-10K's."""
-        skeleton = read_skeleton(self.config.data.root)
+        skeleton = self.splits["val"].skeleton if self.splits else read_skeleton(self.config.data.root)
         return model(*args, **kwargs | ({} if skeleton == AP10K else {"skeleton": skeleton}))
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -252,6 +257,7 @@ class FitCLI(LightningCLI):
             super().instantiate_classes()
         except (MisconfigurationException, ImportError, RuntimeError, ValueError, TypeError) as error:
             raise input_error(error, self.config.trainer) from error
+        self.datamodule.splits = self.splits
         # Who puts off a stop comes after those who ask for one, Lightning's timer among them; checkpoints stay last.
         trainer: Any = self.trainer  # mypy doesn't see what Lightning's connector sets
         trainer.callbacks.sort(key=lambda each: isinstance(each, WholeEpochs) + 2 * isinstance(each, Checkpoint))

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from catpose.data.checks import examine_folder
+from catpose.data.coco_split import CocoSplit
 from catpose.data.finding import refuse_errors
 from catpose.data.layout import split_file
 from catpose.data.turned import turned_findings
@@ -69,7 +70,7 @@ def train(args: list[str]) -> Trained:
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     if first:
         run.check(settings, cli.config.new_lineage)
-    about_data = refuse_broken_data(Path(cli.config.data.root), cli.config.data.area)
+    cli.splits, about_data = sound_data(Path(cli.config.data.root), cli.config.data.area)
     if first:
         print(*map(printable, about_data), sep="\n")
     with run.locked() if first else contextlib.nullcontext():
@@ -144,19 +145,23 @@ def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
         raise input_error(error, cli.config.trainer) from error
 
 
-def refuse_broken_data(root: Path, area: AreaRule) -> list[str]:
-    """How much of a data folder is used, and how many warnings there are; InputError with the first error that the
-    quick part of `catpose.check` finds."""
+def sound_data(root: Path, area: AreaRule) -> tuple[dict[str, CocoSplit], list[str]]:
+    """The splits "train" and "val" of a data folder; as lines, how much of them is used, and how many warnings.
+
+    Raises:
+        InputError: the first error that the quick part of `catpose.check` finds.
+    """
     splits, findings, _ = examine_folder(root, area)
     findings += turned_findings(splits)
     refuse_errors(findings, root, listed_by=f"python -m catpose.check --data {root}")
     for split in ("train", "val"):
         split_file(root, split)
     summary = f"{counted(len(findings), 'warning')} about the data; python -m catpose.check --data {root} lists them"
-    counts = [f"catpose.fit: {name}: {splits[name].count()}" for name in ("train", "val")]
-    skeleton = splits["train"].skeleton
-    counts += [] if skeleton == AP10K else [f"catpose.fit: {skeleton.summary()}"]
-    return [*counts, *([f"catpose.fit: {summary}"] if findings else [])]
+    used = {name: splits[name] for name in ("train", "val")}
+    lines = [f"catpose.fit: {name}: {split.count()}" for name, split in used.items()]
+    skeleton = used["train"].skeleton
+    lines += [] if skeleton == AP10K else [f"catpose.fit: {skeleton.summary()}"]
+    return used, [*lines, *([f"catpose.fit: {summary}"] if findings else [])]
 
 
 def stopped(run: RunDirectory, how: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""The cache of decoded pictures: the same pictures each way, never half a file, never another's."""
+"""The cache of decoded pictures: the same pictures each way, never half a picture, never another's."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import multiprocessing
 import os
 import pickle
 import resource
+import shutil
 import signal
-import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import made_up
@@ -60,13 +61,17 @@ def test_each_way_gives_the_pictures(split: CocoSplit, folder: Path, cache: Cach
 
 
 def test_pictures_are_decoded_once(split: CocoSplit, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each when it is first asked for, whoever asks; 3 bytes a pixel are all that they take on the disk."""
     before = [read_image(image.path) for image in split.images]
-    open_pictures(split, range(N), "disk", folder)
-    monkeypatch.delattr(cache, "read_image")
-    monkeypatch.delattr(cache, "read_images")
-    for _ in range(2):
-        pictures = open_pictures(split, range(N), "disk", folder)
-        assert all((pictures[i][:, :, :3] == before[i]).all() for i in range(N))
+    decoded: list[Path] = []
+    monkeypatch.setattr(cache, "read_image", lambda path: decoded.append(path) or read_image(path))
+    first, second = (open_pictures(split, range(N), "disk", folder) for _ in range(2))
+    assert decoded == []
+    for pictures in (first, second, open_pictures(split, range(N), "disk", folder)):
+        assert all((pictures[i][:, :, :3] == before[i]).all() for i in reversed(range(N)))
+    assert decoded == [image.path for image in reversed(split.images)]
+    (file,) = folder.iterdir()
+    assert file.stat().st_size == cache._header_bytes(N) + sum(picture.nbytes for picture in before)
 
 
 @pytest.mark.parametrize("way", ["in place", "another file"])
@@ -81,7 +86,7 @@ def test_other_content_of_the_same_size_and_time(split: CocoSplit, folder: Path,
     assert len(first) == len(second)
     path.write_bytes(first)
     stat = path.stat()
-    open_pictures(split, range(N), "disk", folder)
+    assert_right(split, folder)
     if way == "another file":
         path.rename(path.with_name("old"))
     path.write_bytes(second)
@@ -129,6 +134,7 @@ def test_damage_while_in_use_gives_no_wrong_pixel(
     split: CocoSplit, folder: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = open_pictures(split, range(N), "disk", folder)
+    assert_right(split, folder)
     (file,) = folder.iterdir()
     damaged(file, how, tmp_path / "new")
     right = [read_image(image.path) for image in split.images]
@@ -140,10 +146,13 @@ def test_damage_while_in_use_gives_no_wrong_pixel(
     assert_right(split, folder)
 
 
-def test_damage_that_can_not_be_mended_since_the_picture_changed_too(split: CocoSplit, folder: Path) -> None:
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_picture_that_changed_before_it_was_read_or_mended(split: CocoSplit, folder: Path, was_there: bool) -> None:
     pictures = open_pictures(split, range(N), "disk", folder)
-    (file,) = folder.iterdir()
-    os.truncate(file, 10)
+    if was_there:
+        assert_right(split, folder)
+        (file,) = folder.iterdir()
+        os.truncate(file, 10)
     path = split.images[2].path
     cv2.imwrite(str(path), 255 - read_image(path)[:, :, ::-1])
     with pytest.raises(InputError, match=r"3\.png: has changed since"):
@@ -152,7 +161,7 @@ def test_damage_that_can_not_be_mended_since_the_picture_changed_too(split: Coco
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_damaged_file_that_may_not_be_written(split: CocoSplit, folder: Path) -> None:
-    open_pictures(split, range(N), "disk", folder)
+    assert_right(split, folder)
     (file,) = folder.iterdir()
     file.chmod(0o400)
     pictures = open_pictures(split, range(N), "disk", folder)
@@ -185,7 +194,7 @@ def test_a_changed_picture_is_decoded_anew_in_the_old_ones_place(split: CocoSpli
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "header", "empty"])
 def test_a_damaged_file_is_made_anew(split: CocoSplit, folder: Path, damage: str) -> None:
-    open_pictures(split, range(N), "disk", folder)
+    assert_right(split, folder)
     (file,) = folder.iterdir()
     content = file.read_bytes()
     file.write_bytes(
@@ -196,9 +205,13 @@ def test_a_damaged_file_is_made_anew(split: CocoSplit, folder: Path, damage: str
 
 
 def test_other_places_of_a_split_are_not_mistaken(split: CocoSplit, folder: Path) -> None:
-    open_pictures(split, [0, 1], "disk", folder)
-    pictures = open_pictures(split, [3, 4], "disk", folder)
-    assert (pictures[4][:, :, :3] == read_image(split.images[4].path)).all()
+    assert open_pictures(split, [0, 1], "disk", folder)[1].size
+    pictures = open_pictures(split, [1, 4], "disk", folder)
+    for i in (1, 4):
+        assert (pictures[i][:, :, :3] == read_image(split.images[i].path)).all()
+    for i in (0, 3, 5):
+        with pytest.raises(KeyError):
+            pictures[i]
 
 
 @pytest.mark.parametrize("cache", ["disk", "memory", "off"])
@@ -209,7 +222,6 @@ def test_a_size_that_is_not_the_stated_one(split: CocoSplit, folder: Path, cache
         open_pictures(split, range(N), cache, folder)[1]
     assert str(path) in str(caught.value)
     assert "catpose.check" in str(caught.value)
-    assert files(folder) == []
 
 
 @pytest.mark.parametrize("cache", ["disk", "memory", "off"])
@@ -251,7 +263,7 @@ def test_more_than_the_disk_or_the_memory_holds(
     with pytest.raises(InputError, match=r"take 16384\.0 GiB"):
         open_pictures(split, range(4), "memory", tmp_path / "cache")
     open_pictures(split, range(4), "disk", tmp_path / "cache")
-    assert "take 16384.0 GiB" in capsys.readouterr().err
+    assert "take 12288.0 GiB" in capsys.readouterr().err
 
 
 def test_default_folder(split: CocoSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,28 +273,60 @@ def test_default_folder(split: CocoSplit, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_killed_half_way(split: CocoSplit, folder: Path) -> None:
-    """A process is killed while it decodes: the next one is not held up by what it leaves."""
+    """A process is killed while it writes a picture: the next one is not held up by what it leaves, nor misled."""
 
-    def never_ends() -> None:
-        cache._decoded = lambda *_: iter(lambda: time.sleep(0.1) or np.zeros(10, np.uint8), None)
-        open_pictures(split, range(N), "disk", folder)
+    def killed() -> None:
+        pictures: Any = open_pictures(split, range(N), "disk", folder)
+        assert pictures[0].size
+        write = pictures._write
 
-    path = split.images[-1].path
-    process = multiprocessing.get_context("fork").Process(target=never_ends, daemon=True)
+        def half(data: memoryview, at: int) -> bool:
+            write(data[: len(data) // 2], at)
+            os.kill(os.getpid(), signal.SIGKILL)
+            return False
+
+        pictures._write = half
+        pictures[1]
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
     process.start()
-    deadline = time.monotonic() + 300
-    while not files(folder) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
-    (left,) = folder.iterdir()
-    assert left.suffix == ".part"
+    assert process.exitcode == -signal.SIGKILL
     assert_right(split, folder)
-    assert len(files(folder)) == 2  # it might be another's, still at work …
+    assert len(files(folder)) == 1
+
+
+def test_what_a_killed_process_left_is_removed_after_an_hour(split: CocoSplit, folder: Path) -> None:
+    folder.mkdir()
+    left, fresh = folder / "train-0.rgb.0.part", folder / "train-0.rgb.1.part"  # this might be another's, still at work
+    left.touch()
+    fresh.touch()
     os.utime(left, (0, 0))
-    path.touch()
     assert_right(split, folder)
-    assert len(files(folder)) == 1  # … but not after an hour
+    assert (left.exists(), fresh.exists()) == (False, True)
+
+
+def test_files_used_longest_ago_make_room(
+    split: CocoSplit, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the disk's room is for all cache files: older ones go first, those of the last day and strangers stay."""
+    folder.mkdir()
+    size = cache._Source.of(split, [*range(N)]).end
+    others = [folder / f"val-{i:016x}.rgb" for i in range(3)]
+    for i, other in enumerate(others):
+        other.touch()
+        os.truncate(other, size)
+        os.utime(other, (i * 1000, i * 1000) if i < 2 else None)
+    (folder / "mine.rgb").touch()
+    disk = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=2 * 3 * size))
+    assert_right(split, folder)
+    assert len(files(folder)) == 4
+    assert not others[0].exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=0))
+    open_pictures(split, range(N - 1), "disk", folder)
+    assert "are for them (50% of what is free); pictures are decoded each time" in capsys.readouterr().err
+    assert [other.exists() for other in others] == [False, False, True]
 
 
 def test_several_at_once(split: CocoSplit, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -17,10 +18,10 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from catpose.data.augment import Augmentation
-from catpose.data.datamodule import CatDataModule
+from catpose.data.datamodule import CatDataModule, for_workers
 from catpose.errors import InputError
 
 Batch = dict[str, torch.Tensor]
@@ -73,6 +74,21 @@ def test_any_number_of_workers_gives_the_same_batches(root: Path, tmp_path: Path
         for one, other in zip(alone, epochs(root, num_workers=workers, **settings), strict=True):
             assert_same(one, other)
     assert_same(alone[0], epochs(root, count=1, num_workers=0, cache="memory")[0])
+
+
+class Frozen(torch.utils.data.Dataset):
+    """How many objects the process that loads has set aside from collections."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return gc.get_freeze_count()
+
+
+def test_a_worker_collects_nothing_that_it_was_forked_with() -> None:
+    """A collection writes to each object that it looks at, and so gives each worker a copy of all annotations."""
+    assert int(next(iter(DataLoader(Frozen(), **for_workers(1))))) > 10_000
 
 
 def test_the_seed_changes_order_and_augmentation(root: Path) -> None:

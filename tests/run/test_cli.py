@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from catpose.data import coco
 from catpose.errors import InputError
+from catpose.files import read_json
 from catpose.plain_yaml import flatten
 from catpose.run.cli import FitCLI
 from catpose.run.directory import RunDirectory
+from catpose.run.training import sound_data
 
 REPOSITORY = Path(__file__).parents[2]
 EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.yaml"))
@@ -124,6 +127,21 @@ def test_a_whole_number_of_batches_is_no_part_of_them(
     cli = FitCLI(["--config", "config.yaml"])
     cli.build(RunDirectory(tmp_path / "run"), [], resume=False)
     assert {key: repr(getattr(cli.trainer, key)) for key in keys} == dict.fromkeys(keys, value)
+
+
+def test_each_annotation_file_is_parsed_once(
+    drawn: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was checked is what is trained on, the model's skeleton included."""
+    parsed: list[str] = []
+    monkeypatch.setattr(coco, "read_json", lambda file: (parsed.append(file.stem), read_json(file))[1])
+    cli = FitCLI(["--config", str(tiny), "--data.cache_dir", str(tmp_path)])
+    cli.splits, _ = sound_data(drawn, cli.config.data.area)
+    cli.build(RunDirectory(tmp_path / "run"), [], resume=False)
+    for _ in range(2):  # Lightning's `prepare_data` and `setup`
+        cli.datamodule.setup("fit")
+    assert sorted(parsed) == ["test", "train", "val"]
+    assert (cli.datamodule.train_split, cli.datamodule.val_split) == (cli.splits["train"], cli.splits["val"])
 
 
 FLIPPED = """
