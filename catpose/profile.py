@@ -88,19 +88,26 @@ def budget(text: str) -> float:
 
 
 def measured(options: argparse.Namespace, settings: list[str]) -> Cost:
-    """Measure what `settings` come to, with progress on a terminal."""
-    import torch
+    """Measure what `settings` come to; stderr has each step and each result as it comes, a terminal in one line."""
     from tqdm import tqdm
 
-    from catpose.cost.profiling import measure
-    from catpose.machine import usable_cores
-    from catpose.run.network import find_device
+    with tqdm(bar_format="{desc} [{elapsed}]", leave=False, disable=None) as bar:
 
-    device = find_device(options.device)
-    threads = options.threads or (None if "OMP_NUM_THREADS" in os.environ else usable_cores())
-    if threads:
-        torch.set_num_threads(min(threads, MOST_THREADS))
-    with tqdm(bar_format="{desc} [{elapsed}]", leave=False, disable=None) as progress:
+        def found(line: str) -> None:
+            bar.write(f"catpose.profile: {line}", file=sys.stderr)
+
+        progress = found if bar.disable else bar.set_description_str
+        progress("loading torch")
+        import torch
+
+        from catpose.cost.profiling import measure
+        from catpose.machine import usable_cores
+        from catpose.run.network import find_device
+
+        device = find_device(options.device)
+        threads = options.threads or (None if "OMP_NUM_THREADS" in os.environ else usable_cores())
+        if threads:
+            torch.set_num_threads(min(threads, MOST_THREADS))
         return measure(
             settings,
             device,
@@ -109,7 +116,8 @@ def measured(options: argparse.Namespace, settings: list[str]) -> Cost:
             compiled=options.compile,
             half=options.half,
             skip=options.skip,
-            progress=progress.set_description_str,
+            progress=progress,
+            found=found,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,13 @@ def test_runs_alone_measure_nothing(trained: Path, tmp_path: Path, capsys: pytes
 def test_any_setting_of_fit_may_follow(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     skip = ("--skip", "training", "--skip", "predictions")
     run("--config", tiny, *skip, "--data.input_size", "[96, 64]", "--model.head_channels=8", "--device", "cpu")
-    assert "Input shape: (1, 3, 64, 96)" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "Input shape: (1, 3, 64, 96)" in out
+    lines = [
+        line.removeprefix("catpose.profile: ") for line in err.splitlines() if line.startswith("catpose.profile: ")
+    ]
+    assert lines[0] == "loading torch"  # what is slow is told before it begins
+    assert re.fullmatch(r"[\d.]+ [kM] parameters, [\d.]+ [MG] multiply–adds", lines[-1])
 
 
 def test_a_run_s_own_settings_are_a_configuration(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

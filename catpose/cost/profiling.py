@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from catpose.cost.complexity import complexity
 from catpose.cost.memory import is_out_of_memory
 from catpose.cost.record import Cost, Timing, TrainingStep
+from catpose.cost.table import milliseconds, quantity
 from catpose.cost.timing import half_of, name_of, time_predictions
 from catpose.cost.training_step import largest_prediction_batch, largest_training_batch, time_training
 from catpose.data.datamodule import CatDataModule
@@ -35,6 +36,7 @@ def measure(
     half: bool = False,
     skip: Sequence[str] = (),
     progress: Callable[[str], object] = lambda line: None,
+    found: Callable[[str], object] = lambda line: None,
 ) -> Cost:
     """Count and time what a configuration comes to; the model's weights are random, which changes no cost.
 
@@ -45,6 +47,7 @@ def measure(
         compiled, half: time predictions so, too.
         skip: "training", "predictions" or both.
         progress: told what is being done.
+        found: told each result as it comes.
 
     Raises:
         InputError: settings or data that can't be used.
@@ -57,11 +60,14 @@ def measure(
     require_fit(model, size)
     progress("counting")
     counted, notes = complexity(model, size), busy()
+    found(f"{quantity(counted.params)} parameters, {quantity(counted.macs)} multiply–adds")
     training, in_training, in_prediction = None, None, None
     predictions: list[Timing] = []
     if "training" not in skip:
         progress("training steps")
         training, lines = _training(cli, model, datamodule, device, TRAINING_BUDGETS * seconds)
+        if training:
+            found(f"a training step of {training.batch_size} crops: {milliseconds(training.p50_ms)} ms")
         in_training, in_prediction, more = _largest_batches(cli, model, size, device, progress)
         notes += lines + more
     if "predictions" not in skip:

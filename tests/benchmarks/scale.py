@@ -2,8 +2,8 @@
 
     python tests/benchmarks/scale.py [--sizes 1000,10000,100000]
 
-Made-up data: so many pictures (links to one file) with an animal each. Behind each time stands the growth since the size
-before, as a power: 1 is linear, 2 quadratic. 100,000 animals take some minutes and 3 GB of memory.
+Made-up data: so many pictures (links to one file) with an animal each. Behind each time stands its growth since the
+size before, as a power: 1 is linear, 2 quadratic. 100,000 animals take some minutes and 3 GB of memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import resource
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,7 +69,7 @@ def measure(n: int, folder: Path) -> dict[str, float]:
     """CPU seconds by what they were spent on."""
     seconds: dict[str, float] = {}
 
-    def timed[T](what: str, work: Callable[[], T]) -> T:
+    def timed(what: str, work: Callable[[], Any]) -> Any:
         before = cpu_seconds()
         result = work()
         seconds[what] = cpu_seconds() - before
@@ -91,9 +92,7 @@ def measure(n: int, folder: Path) -> dict[str, float]:
     timed("validation: AP and the others", metric.compute)
     detections = metric.detections
     assert detections is not None
-    text = timed(
-        "validation: results as JSON", lambda: json.dumps(detections.to_results(own_oks(split, detections)))
-    )
+    text = timed("validation: results as JSON", lambda: json.dumps(detections.to_results(own_oks(split, detections))))
     seconds["(their MB)"] = len(text) / 1e6
     looks = made_up_looks(n)
     timed("near-copies", lambda: list(near_pairs(looks)))
