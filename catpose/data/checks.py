@@ -191,7 +191,7 @@ def _keypoint_findings(split: CocoSplit) -> Iterator[Finding]:
     # Pictures end half a px beyond the centres of their outermost px; another half is left to rounding.
     outside = np.maximum(-1 - keypoints, keypoints - sizes[split.image_index][:, None]).max(axis=-1)
     beyond = np.maximum(start - keypoints, keypoints - start - side) / side  # in sides of the box
-    lost = beyond.max(axis=-1) > (PADDING - 1) / 2
+    lost = beyond.max(axis=-1) > (PADDING - 1) / 2  # (N, K)
     scale = np.sqrt(split.boxes[:, 2] * split.boxes[:, 3])
     eyes = split.skeleton.indices("left_eye", "right_eye")
     if not split.visibility[~split.crowd].any() and (len(split) >= MANY or (name in ("train", "val") and len(split))):
@@ -199,9 +199,12 @@ def _keypoint_findings(split: CocoSplit) -> Iterator[Finding]:
         yield Finding("no labelled keypoint", "error" if name in ("train", "val") else "warning", name,
                       split.file.name, message)  # fmt: skip
         return
-    for i in np.flatnonzero(~split.crowd).tolist():
+    close = _coincident(keypoints, split.visibility, scale, eyes)
+    unlabelled = split.labelled.sum(axis=1) == 0
+    told = unlabelled | ((outside > 0) | lost | close.any(axis=2)).any(axis=1)
+    for i in np.flatnonzero(told & ~split.crowd).tolist():
         where = f"annotation {ids[i]}"
-        if not split.visibility[i].any():
+        if unlabelled[i]:
             message = "has no labelled keypoint, so it neither trains nor scores anything"
             yield Finding("no labelled keypoint", "warning", name, where, message)
         for k in np.flatnonzero(outside[i] > 0).tolist():
@@ -210,7 +213,7 @@ def _keypoint_findings(split: CocoSplit) -> Iterator[Finding]:
         for k in np.flatnonzero(lost[i]).tolist():
             message = f"{_place(split, i, k)} is so far outside its box that the crop does not hold it"
             yield Finding("keypoint outside the crop", "warning", name, where, message)
-        for a, b in _coincident(keypoints[i], split.visibility[i], scale[i], eyes):
+        for a, b in np.argwhere(close[i]).tolist():
             message = f"{_place(split, i, a)} and {split.skeleton.names[b]} are at one place"
             yield Finding("keypoints at one place", "warning", name, where, message)
     for i, message in suspicious_swaps(
@@ -219,16 +222,19 @@ def _keypoint_findings(split: CocoSplit) -> Iterator[Finding]:
         yield Finding("left and right", "warning", name, f"annotation {ids[i]}", message)
 
 
-def _coincident(
-    keypoints: np.ndarray, visibility: np.ndarray, scale_px: float, eyes: list[int]
-) -> Iterator[tuple[int, int]]:
-    """Pairs of keypoints at exactly one place, and eyes, both visible, closer than a hundredth of the scale."""
-    distance = np.linalg.norm(keypoints[:, None] - keypoints[None], axis=-1)
-    close = distance == 0
-    if len(eyes) == 2:
-        a, b = sorted(eyes)
-        close[a, b] |= distance[a, b] < 0.01 * scale_px and visibility[a] == visibility[b] == 2
-    yield from ((int(a), int(b)) for a, b in np.argwhere(np.triu(close, k=1)))
+def _coincident(keypoints: np.ndarray, visibility: np.ndarray, scale_px: np.ndarray, eyes: list[int]) -> np.ndarray:
+    """(N, K, K) bool, in the upper triangle: pairs of keypoints at exactly one place, and eyes, both visible, closer
+    than a hundredth of the scale (N,)."""
+    close = np.zeros((*visibility.shape, visibility.shape[1]), dtype=bool)
+    for start in range(0, len(keypoints), 1000):  # which bounds the memory
+        some = slice(start, start + 1000)
+        distance = np.linalg.norm(keypoints[some, :, None] - keypoints[some, None], axis=-1)
+        close[some] = distance == 0
+        if len(eyes) == 2:
+            a, b = sorted(eyes)
+            both = (visibility[some, a] == 2) & (visibility[some, b] == 2)
+            close[some, a, b] |= (distance[:, a, b] < 0.01 * scale_px[some]) & both
+    return np.triu(close, k=1)
 
 
 def _place(split: CocoSplit, i: int, k: int) -> str:

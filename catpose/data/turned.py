@@ -30,8 +30,9 @@ _TURNS = {
 
 def orientations(images: Sequence[Image]) -> list[int]:
     """EXIF's orientation of each picture, 1 where it can't be read; only headers are."""
+    some = [images[start : start + 64] for start in range(0, len(images), 64)]  # a thread's turn costs more than one
     with ThreadPoolExecutor(min(8, usable_cores())) as threads:
-        return list(threads.map(_orientation, images))
+        return [each for found in threads.map(lambda part: [*map(_orientation, part)], some) for each in found]
 
 
 def _orientation(image: Image) -> int:
