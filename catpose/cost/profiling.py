@@ -65,9 +65,7 @@ def measure(
     predictions: list[Timing] = []
     if "training" not in skip:
         progress("training steps")
-        training, lines = _training(cli, model, datamodule, device, TRAINING_BUDGETS * seconds)
-        if training:
-            found(f"a training step of {training.batch_size} crops: {milliseconds(training.p50_ms)} ms")
+        training, lines = _training(cli, model, datamodule, device, TRAINING_BUDGETS * seconds, found)
         in_training, in_prediction, more = _largest_batches(cli, model, size, device, progress)
         notes += lines + more
     if "predictions" not in skip:
@@ -90,17 +88,24 @@ def measure(
 
 
 def _training(
-    cli: FitCLI, model: PoseModel, datamodule: CatDataModule, device: torch.device, seconds: float
+    cli: FitCLI,
+    model: PoseModel,
+    datamodule: CatDataModule,
+    device: torch.device,
+    seconds: float,
+    found: Callable[[str], object],
 ) -> tuple[TrainingStep | None, list[str]]:
     """The training steps; a line where there is no room for them."""
     try:
-        return time_training(model, datamodule, device, seconds, cli.config.trainer.as_dict()), []
+        step = time_training(model, datamodule, device, seconds, cli.config.trainer.as_dict())
     except MisconfigurationException as error:
         raise input_error(error, cli.config.trainer) from error
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         return None, [f"no room for training steps of {datamodule.batch_size} crops"]
+    found(f"a training step of {step.batch_size} crops: {milliseconds(step.p50_ms)} ms")
+    return step, []
 
 
 def _largest_batches(
