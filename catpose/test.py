@@ -156,12 +156,13 @@ def _network(arguments: argparse.Namespace) -> Network:
 
 def _scored(arguments: argparse.Namespace, split: CocoSplit, model: Network | None) -> tuple[Detections, Score]:
     """The checkpoint's detections, or those of the results file, and their score."""
-    from catpose.run.prediction import detect
     from catpose.run.scoring import read_results, score
 
     if model is None:
         detections = read_results(arguments.predictions, split)
         return detections, score(split, detections, flip_test=None)
+    from catpose.run.prediction import detect  # and torch, which a results file is scored without
+
     detections = detect(model, split, arguments.batch_size, labelled_only=True)
     return detections, score(split, detections, flip_test=model.flip_test)
 

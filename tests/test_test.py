@@ -7,6 +7,8 @@ import functools
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,12 @@ def test_the_written_results_score_the_same(scored: Path, drawn: Path, tmp_path:
     assert again.protocol.flip_test is None
     assert results.read_bytes() == before
     assert json.loads((tmp_path / "results_val.json").read_text()) == json.loads(before)
+
+
+def test_a_results_file_is_scored_without_torch(scored: Path, drawn: Path) -> None:
+    code = "import sys; from catpose.test import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    args = ("--predictions", scored / "results_val.json", "--data", drawn, "--draws", "20")
+    subprocess.run([sys.executable, "-c", code, *map(str, args)], check=True, capture_output=True)
 
 
 def test_what_is_printed_is_what_is_written(
