@@ -46,7 +46,7 @@ a command line, but not there."""
 @command
 def main(argv: list[str] | None = None) -> None:
     words = hide_password(sys.argv[1:] if argv is None else list(argv), again=argv is None)
-    options, rest = parser().parse_known_args(words)
+    options, rest = parsed(words)
     if sys.platform == "win32":
         raise InputError(
             "a study needs signals and process groups, which Windows hasn't; use WSL, or catpose.fit alone"
@@ -228,6 +228,14 @@ def parser() -> Parser:
     made.add_argument("--wandb-report", action="store_true", help="save a W&B report that compares the configurations")
     made.add_argument("--launch", choices=["slurm"], help="submit the workers as a job array (with --slurm.KEY VALUE)")
     return made
+
+
+def parsed(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options of a command line, and what else is on it, settings for example."""
+    # argparse takes a word with a space in it for a value, and so for one of --config's: --data.input_size=[64, 64].
+    spaced = [word for word in words if OVERRIDES.match(word) and " " in word]
+    options, rest = parser().parse_known_args([word for word in words if word not in spaced])
+    return options, rest + spaced
 
 
 def limit(text: str) -> float:

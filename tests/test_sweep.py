@@ -18,7 +18,7 @@ from refused import exit_code, refused, says
 from run.offline import records
 
 from catpose.errors import InputError
-from catpose.sweep import hide_password, main, sort_out, storage_url
+from catpose.sweep import hide_password, main, parsed, sort_out, storage_url
 
 SECRET = "s3cr%40t"
 STUDY = """# Question: is a higher rate better?
@@ -209,6 +209,16 @@ def test_the_process_list_never_keeps_it(file: Path, tmp_path: Path) -> None:
         process.wait()
     assert SECRET.encode() not in shown
     assert b"postgresql://cat:***@127.0.0.1" in shown
+
+
+@pytest.mark.parametrize("setting", ["--data.input_size=[64, 64]", "--data.input_size=[64,64]", "--model.lr=1e-3"])
+def test_a_setting_after_files_is_none_of_them(setting: str) -> None:
+    options, rest = parsed(
+        ["--config", "one.yaml", "other.yaml", setting, "--workers", "2", "--trainer.max_epochs", "8"]
+    )
+    assert options.config == [Path("one.yaml"), Path("other.yaml")]
+    assert options.workers == 2
+    assert set(sort_out(rest)[1]) == {setting, "--trainer.max_epochs=8"}
 
 
 def test_what_is_left_over_is_sorted_out() -> None:
