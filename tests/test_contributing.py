@@ -289,7 +289,7 @@ def test_a_backbone_of_ones_own_in_a_study_and_on_the_page(workplace: Path) -> N
         ended = subprocess.run(line, capture_output=True, text=True, cwd=workplace, timeout=1800)
         assert ended.returncode == 0, (line, ended.stdout[-2000:], ended.stderr[-2000:])
         printed[command] = printed.get(command, "") + ended.stdout
-    assert "Test AP" in printed["sweep"]
+    assert "AP on the test split" in printed["sweep"]
     assert "multiply–adds" in printed["report"]
     with (workplace / "runs" / "widths" / "report.csv").open(newline="") as file:
         smaller, larger = (float(row["GMACs"]) for row in csv.DictReader(file))

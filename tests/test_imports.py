@@ -75,7 +75,7 @@ def test_a_model_of_ones_own_works_in_every_place(
     table = (tmp_path / "out" / "report.csv").read_text().splitlines()
     costs = [float(line.split(",")[table[0].split(",").index("GMACs")]) for line in table[1:]]
     assert 0 < costs[0] < costs[1]
-    assert "Test AP" in sweep_ours("--final")
+    assert "AP on the test split" in sweep_ours("--final")
     assert json.loads((tmp_path / "out" / "final" / "final.json").read_text())["AP"]["mean"] >= 0
     page = run(report.main, "out", "--out", "page", "--draws", "20", "--import", "net_of_ours")
     assert "multiply–adds" in page
