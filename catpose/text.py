@@ -86,6 +86,13 @@ def counted(n: int, what: str, several: str = "") -> str:
     return f"{n} {what}" if n == 1 else f"{n} {several or what + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds as text: "80 s", "12 min", "1.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> str:
     """Rows of text under a header, columns aligned, the first to the left and the others to the right."""
     rows = [tuple(one_line(cell) if not cell.isprintable() else cell for cell in row) for row in rows]

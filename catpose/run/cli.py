@@ -8,6 +8,7 @@ import importlib.util
 import operator
 import pkgutil
 import re
+import sys
 import typing
 from collections.abc import Mapping
 from datetime import timedelta
@@ -43,6 +44,7 @@ from catpose.run.ending import WholeEpochs
 from catpose.run.explain import explain
 from catpose.run.fit_help import full_help
 from catpose.run.imports import import_modules, split_imports
+from catpose.run.quiet import quieten
 from catpose.run.wandb_logger import wandb_logger
 from catpose.shipped import with_found_configs
 from catpose.skeleton import AP10K
@@ -249,6 +251,7 @@ class FitCLI(LightningCLI):
         self.run = run
         self.trainer_defaults = {**self.trainer_defaults, "callbacks": callbacks}
         self._refuse_senseless()
+        quieten()
         try:
             self.config.seed_everything = seed_everything(self.config.seed_everything, workers=True, verbose=False)
         except ValueError as error:
@@ -315,6 +318,10 @@ class FitCLI(LightningCLI):
             run_id = self.run.wandb_id if rank_zero_only.rank == 0 else ""  # type: ignore[attr-defined]
             ours = wandb_logger(self.run.path, **self.config.wandb.as_dict() | {"id": run_id})
             loggers += [ours] if ours else []
+        shown = self.config_init.trainer  # null is our default: no table of layers, and no bar but on a terminal
+        kwargs |= {"enable_model_summary": False} if shown.enable_model_summary is None else {}
+        if shown.enable_progress_bar is None and not sys.stderr.isatty():
+            kwargs["enable_progress_bar"] = False
         if loggers:  # it refuses to run without one
             self.trainer_defaults["callbacks"] = [*self.trainer_defaults["callbacks"], LoggedRate("step")]
         return super().instantiate_trainer(logger=loggers or False, default_root_dir=str(self.run.path), **kwargs)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -12,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from catpose.model.pose import PoseModel
 from catpose.model.schedule import steps_of
-from catpose.text import counted
+from catpose.text import counted, duration, number
 
 #: The part of a run that warm-up may take.
 LONGEST_WARMUP = 0.1
@@ -43,12 +44,48 @@ class Schedule(NamedTuple):
 
 
 class Outlook(Callback):
-    """Says before the training what it is going to be, with a line for each thing that doesn't suit the data."""
+    """Says before the training what it is going to be, with a line for each thing that doesn't suit the data, and with
+    each epoch how far it has come."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.begun, self.first_step = time.perf_counter(), trainer.global_step
         if isinstance(pl_module, PoseModel):
+            parameters = sum(parameter.numel() for parameter in pl_module.parameters())
+            rank_zero_info(f"{type(pl_module).__name__} has {parameters / 1e6:.1f} M parameters")
             for line in outlook(_schedule(trainer, pl_module)):
                 rank_zero_info(line)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validated = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # An exchange between the processes, so before the first one is left alone. Others are of an epoch before.
+        metrics = {k: v for k, v in trainer.callback_metrics.items() if self.validated or not k.startswith("val")}
+        if trainer.is_global_zero:
+            steps, total = trainer.global_step, trainer.estimated_stepping_batches
+            a_step = (time.perf_counter() - self.begun) / max(1, steps - self.first_step)
+            per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+            epochs = math.ceil(total / per_epoch) if math.isfinite(total) else None
+            line = progress(trainer.current_epoch + 1, epochs, metrics, (total - steps) * a_step)
+            bar: Any = trainer.progress_bar_callback  # above which a line must be written
+            (bar.print if bar is not None else print)(line)
+
+
+def progress(done: int, epochs: int | None, metrics: Mapping[str, Any], seconds: float) -> str:
+    """How far a training has come, as a line.
+
+    Args:
+        done: epochs; of `epochs`, None where nothing ends them.
+        metrics: of the epoch, by name.
+        seconds: that are left; infinite where that isn't known.
+    """
+    names = {"val/AP": "AP", "val_partial/AP": "AP of a part", "train/loss": "loss"}
+    found = [f"{short} {number(float(metrics[name]))}" for name, short in names.items() if name in metrics]
+    left = f"; about {duration(seconds)} left" if epochs is not None and 0 < seconds < math.inf else ""
+    return f"epoch {done}{'' if epochs is None else f' of {epochs}'}: {', '.join(found)}{left}"
 
 
 def outlook(schedule: Schedule) -> Iterator[str]:

@@ -23,6 +23,7 @@ from catpose.study.file import Study
 from catpose.study.outcome import last_words
 from catpose.study.process import POLL, die_with_parent
 from catpose.study.space import Configuration
+from catpose.text import duration
 
 Settings = dict[str, Any]
 
@@ -152,10 +153,3 @@ def forecast(study: Study, tried: Sequence[tuple[Configuration, float]], workers
     machines = "one after the other" if workers == 1 else f"{workers} at once"
     lines.append(f"{machines} they take about {total} here, by their first steps, which are slower than later ones")
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as text: "80 s", "12 min", "1.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -51,6 +51,7 @@ SILENT = re.compile(
     "|reset by|recovery mode|not yet accepting|lost connection|gone away",
     re.IGNORECASE,
 )
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # studies made to try something aren't told of either
 #: Creating Optuna's tables at the same moment as others is tried so often.
 TRIES = 30
 
@@ -157,7 +158,6 @@ def open_storage(url: str) -> RDBStorage:
     Raises:
         InputError: as `open_engine`; the tables are those of another version of Optuna, or can't be created.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     open_engine(url).dispose()
     template = normal_url(url).replace("{", "{{").replace("}", "}}")  # Optuna fills in {SCHEMA_VERSION}
     for attempt in range(TRIES):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import random
 import re
 import sys
@@ -31,6 +32,7 @@ from catpose.study.runner import Runner, ShouldStop, log
 from catpose.study.storage import AWAY
 from catpose.study.stored import Outcome
 from catpose.study.trial import FINISHED, RETRIED, Key, Trial
+from catpose.text import duration
 
 #: So many failures alike, one after the other, end a study.
 ALIKE = 3
@@ -219,6 +221,7 @@ class WorkerPool:
                 self.log(f"{self._title(trial)}: {ended.outcome.reason}; it {again}")
         elif self._patience.call(lambda: self.ledger.finish(trial, ended.how, ended.outcome, ended.results)):
             self.log(f"{self._title(trial)}: {self._result(ended)}")
+            self.log(progress(self._patience.call(self.ledger.trials)))
         self._patience.call(lambda: self.rows.tell(trial))
         with contextlib.suppress(InputError):  # a full disk: the ledger has it all
             self._patience.call(self.ended)
@@ -279,6 +282,17 @@ class WorkerPool:
         if ended.how == "pruned":
             return f"pruned after epoch {(outcome.epochs or 0) - 1}, {text}"
         return f"ended early, with {outcome.reason}: {text}" if ended.how == "early" else text
+
+
+def progress(trials: Sequence[Trial]) -> str:
+    """How far a study has come: "3 of 9 done, about 12 min left", by the mean trial and those that run now."""
+    seconds = [trial.outcome.seconds for trial in trials if trial.outcome and trial.outcome.seconds]
+    done, running = (sum(t.state in states for t in trials) for states in (FINISHED, ("running",)))
+    line = f"{done} of {len(trials)} done"
+    if not seconds or done == len(trials):
+        return line
+    left = sum(seconds) / len(seconds) * math.ceil((len(trials) - done) / (running + 1))
+    return f"{line}, about {duration(left)} left"
 
 
 def shared_failure(trials: Sequence[Trial]) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catpose.fit import main
-from catpose.run.outlook import Schedule, outlook
+from catpose.run.outlook import Schedule, outlook, progress
 
 #: The published settings on 1000 cats.
 PUBLISHED = Schedule(
@@ -67,3 +67,24 @@ def test_fit_says_it_before_its_first_epoch(tiny: Path, tmp_path: Path) -> None:
     assert "steps an epoch, 4 in all; warm-up ends in epoch 1" in said[0] or "steps an epoch, 3 in all" in said[0]
     assert "model.warmup_iterations to 0.1" in said[1]
     assert log.index(said[0]) < log.index(" epoch 0: ")
+
+
+@pytest.mark.parametrize(
+    ("done", "epochs", "seconds", "line"),
+    [
+        (3, 50, 705.0, "epoch 3 of 50: AP 0.5321, loss 0.0123; about 12 min left"),
+        (50, 50, 0.0, "epoch 50 of 50: AP 0.5321, loss 0.0123"),
+        (3, None, math.inf, "epoch 3: AP 0.5321, loss 0.0123"),
+    ],
+)
+def test_an_epoch_is_a_line_with_the_time_left(done: int, epochs: int | None, seconds: float, line: str) -> None:
+    assert progress(done, epochs, {"train/loss": 0.0123, "val/AP": 0.53214, "lr": 1.0}, seconds) == line
+
+
+def test_a_run_says_how_far_it_is_and_nothing_of_what_is_not_there(trained: Path) -> None:
+    lines = [line for line in (trained.parent / "stdout").read_text().splitlines() if line.startswith("epoch ")]
+    assert [line.split(":")[0] for line in lines] == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
+    assert all("AP " in line and len(line) <= 80 for line in lines)
+    log = (trained / "log.txt").read_text()
+    assert "FeaturePyramid has " in log
+    assert not any(word in log for word in ("💡", "TPU available", "FLOPs"))

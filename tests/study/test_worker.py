@@ -23,7 +23,7 @@ from catpose.study.running import pruner_of, sampler_of
 from catpose.study.storage import open_engine, open_storage, open_study
 from catpose.study.stored import Outcome, Owner
 from catpose.study.trial import Trial
-from catpose.study.worker import WorkerPool, shared_failure
+from catpose.study.worker import WorkerPool, progress, shared_failure
 
 REPOSITORY = Path(__file__).parents[2]
 GRID = "experiment: experiments/quickstart.yaml\nspace: {model.lr: [1, 2, 3, 4]}\nseeds: 2\ngrace: 1\n"
@@ -375,3 +375,13 @@ def test_a_sampler_that_cannot_be_used_is_said_at_once(folder: Path, sampler: st
     bench = Bench(folder, SAMPLED + f"sampler: {{name: {sampler}}}\n")
     with pytest.raises(InputError, match="sampler"):
         bench.pool()
+
+
+def test_how_far_a_study_is() -> None:
+    """By the mean of the trials so far, as many at once as run now and the worker that asks."""
+    done = [Trial(0, n, None, "complete", outcome=Outcome(seconds=120.0)) for n in range(3)]
+    running, waiting = Trial(1, 0, None, "running"), [Trial(2, n, None, "waiting") for n in range(5)]
+    assert progress([*done, *waiting]) == "3 of 8 done, about 10 min left"
+    assert progress([*done, running, *waiting]) == "3 of 9 done, about 6 min left"
+    assert progress(done) == "3 of 3 done"
+    assert progress(waiting) == "0 of 5 done"
