@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,8 @@ WORKFLOW = REPOSITORY / ".github" / "workflows" / "ci.yml"
 
 
 def run(*words: str | Path, cwd: Path) -> str:
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=900)
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which would be this checkout
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=900, env=alone)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
