@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import NoReturn
 
 BAD_INPUT = 2
@@ -110,6 +111,13 @@ def whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is no whole number from 0")
     return int(text)
+
+
+def whole_between(key: str, value: object, low: int, high: int) -> int:
+    """A setting's value, where it is a whole number from `low` to `high`; else InputError, which names the setting."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
+        raise InputError(f"{key}: must be a whole number between {low} and {high}, not {value!r}")
+    return int(value)
 
 
 def command(main: Callable[[list[str] | None], None]) -> Callable[..., None]:

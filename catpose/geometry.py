@@ -93,6 +93,6 @@ def apply(affine: Float[np.ndarray, "2 3"], points: Shaped[np.ndarray, "*n 2"]) 
 
 
 def apply_each(affines: Float[np.ndarray, "b 2 3"], points: Shaped[np.ndarray, "b k 2"]) -> Float[np.ndarray, "b k 2"]:
-    """Each of B sets of K points taken through its own affine, in their precision; not a matrix product, whose order
-    of sums would depend on the library."""
+    """Each of B sets of K points, px, taken through its own affine, in their precision; not a matrix product, whose
+    order of sums would depend on the library."""
     return (affines[:, None, :, :2] * points[:, :, None, :]).sum(-1) + affines[:, None, :, 2]

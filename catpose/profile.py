@@ -88,13 +88,13 @@ def budget(text: str) -> float:
 
 
 def measured(options: argparse.Namespace, settings: list[str]) -> Cost:
-    """Measure what `settings` come to; stderr has each step and each result as it comes, a terminal in one line."""
+    """Measure what `settings` come to; each step and each result is told as it comes, on a terminal in one line."""
     from tqdm import tqdm
 
     with tqdm(bar_format="{desc} [{elapsed}]", leave=False, disable=None) as bar:
 
         def found(line: str) -> None:
-            bar.write(f"catpose.profile: {line}", file=sys.stderr)
+            bar.write(f"catpose.profile: {line}")
 
         progress = found if bar.disable else bar.set_description_str
         progress("loading torch")

@@ -36,7 +36,7 @@ EPILOG = f"""\
 Settings of the experiment (--model.lr, --trainer.max_epochs, …) hold for all configurations.
 
 The study's file has the keys experiment and space; and, where they are wanted, name, settings, seeds, metric,
-reference, published, trials, test_copies, sampler, pruner, time_limit, grace, imports and slurm; see
+reference, published, trials, splits, test_copies, sampler, pruner, time_limit, grace, imports and slurm; see
 catpose/study/file.py.
 
 {STORAGE} in the environment is the storage where --storage isn't given: a URL with a password is seen by other users on

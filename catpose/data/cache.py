@@ -75,7 +75,7 @@ def open_pictures(split: CocoSplit, wanted: Iterable[int], cache: Cache, cache_d
 
 
 def read_picture(split: CocoSplit, index: int) -> np.ndarray:
-    """The picture at a place of `split.images` as `Pictures` have it; InputError as of `open_pictures`."""
+    """The picture (H, W, 3) at a place of `split.images` as `Pictures` have it; InputError as of `open_pictures`."""
     image = split.images[index]
     return _checked(read_image(image.path), image, split.file)
 

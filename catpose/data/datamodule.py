@@ -24,7 +24,7 @@ from catpose.data.coco_split import CocoSplit, labelled
 from catpose.data.dataset import ANY_EPOCH, CropDataset, collate
 from catpose.data.sampler import TrainSampler
 from catpose.data.training import TrainingSet, first_pictures
-from catpose.errors import InputError
+from catpose.errors import InputError, whole_between
 from catpose.geometry import INPUT_SIDES
 from catpose.instances import AreaRule
 from catpose.machine import usable_cores
@@ -97,11 +97,11 @@ class CatDataModule(LightningDataModule):
         super().__init__()
         self.root = root
         self.input_size = (
-            _whole("data.input_size", input_size[0], *INPUT_SIDES),
-            _whole("data.input_size", input_size[1], *INPUT_SIDES),
+            whole_between("data.input_size", input_size[0], *INPUT_SIDES),
+            whole_between("data.input_size", input_size[1], *INPUT_SIDES),
         )
-        self.batch_size = _whole("data.batch_size", batch_size, 1, 2**20)
-        self.num_workers = None if num_workers is None else _whole("data.num_workers", num_workers, 0, 64)
+        self.batch_size = whole_between("data.batch_size", batch_size, 1, 2**20)
+        self.num_workers = None if num_workers is None else whole_between("data.num_workers", num_workers, 0, 64)
         if cache not in ("disk", "memory", "off"):
             raise InputError(f"data.cache: must be disk, memory or off, not {cache!r}")
         self.cache: Cache = cache
@@ -110,14 +110,14 @@ class CatDataModule(LightningDataModule):
             raise InputError(f"data.area: must be box or file, not {area!r}")
         self.area: AreaRule = area
         self.augment = augment
-        self.late_from = None if late_from is None else _whole("data.late_from", late_from, 1, 2**31)
+        self.late_from = None if late_from is None else whole_between("data.late_from", late_from, 1, 2**31)
         self.late_augment = late_augment
-        self.train_images = None if train_images is None else _whole("data.train_images", train_images, 1, 2**31)
+        self.train_images = None if train_images is None else whole_between("data.train_images", train_images, 1, 2**31)
         self.also = also or {}
         for other, times in self.also.items():
             if not 0 < times <= 1000:
                 raise InputError(f"data.also.{other}: must be a number above 0, at most 1000, not {times!r}")
-        self.seed = _whole("data.seed", seed, 0, 2**32 - 1)
+        self.seed = whole_between("data.seed", seed, 0, 2**32 - 1)
 
     def prepare_data(self) -> None:
         """Create the disk cache in one process of each machine, before the others look for it."""
@@ -282,9 +282,3 @@ def _some_labelled(split: CocoSplit) -> np.ndarray:
             f"see `python -m catpose.check`"
         )
     return instances
-
-
-def _whole(key: str, value: int, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise InputError(f"{key}: must be a whole number between {low} and {high}, not {value!r}")
-    return int(value)

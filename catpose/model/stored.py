@@ -15,7 +15,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from catpose.errors import InputError, one_line
+from catpose.errors import InputError, one_line, whole_between
 from catpose.geometry import INPUT_SIDES
 from catpose.model.bounded import bounded_building, bounded_outputs
 from catpose.model.codec import Codec
@@ -124,8 +124,9 @@ def _settings(text: Any) -> dict[str, Any]:
     try:
         settings = parse_yaml(text)
         width, height = settings["data"]["input_size"]
-        sides = all(type(side) is int and INPUT_SIDES[0] <= side <= INPUT_SIDES[1] for side in (width, height))
-        if sides and isinstance(settings["model"]["class_path"], str):
+        for side in (width, height):
+            whole_between("data.input_size", side, *INPUT_SIDES)
+        if isinstance(settings["model"]["class_path"], str):
             return settings
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError, yaml.YAMLError):
         pass

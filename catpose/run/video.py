@@ -62,7 +62,7 @@ def follow(model: CropModel, video: Video, batch_size: int) -> Iterator[FramePos
         for (number, frame), (points, confidence) in zip(
             batch, _located(model, [frame for _, frame in batch], box), strict=True
         ):
-            yield FramePose(number, frame, box, points, confidence, float(instance_score(confidence)))
+            yield FramePose(number, frame, box, points, confidence, float(instance_score(confidence[None])[0]))
         box = keypoint_box(points[confidence > MIN_CONFIDENCE])
 
 

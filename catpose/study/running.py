@@ -89,12 +89,9 @@ def run(
             return trials
 
         trials = patiently(record)
-        states = [trial.state for trial in trials]
-        to_come = sum(state in OPEN for state in states)
-        print(
-            f"study {study.name}: {len(states)} trials, {to_come} to come; storage {masked(url)}, files"
-            f" {directory.path}/"
-        )
+        to_come = sum(trial.state in OPEN for trial in trials)
+        places = f"storage {masked(url)}, files {directory.path}/"
+        print(f"study {study.name}: {len(trials)} trials, {to_come} to come; {places}")
         deadline = _deadline(until, tried, trials, finished_in(study, directory, results))
         run_one = fit_runner(study, opened.id, directory, workers, results, mixed_versions)
         pool = WorkerPool(study, ledger, rows, run_one, ended=record, deadline=deadline)

@@ -156,7 +156,7 @@ def test_a_dry_run_leaves_nothing_and_a_failed_study_can_be_corrected(
 
 
 @pytest.mark.parametrize(
-    ("epochs", "steps", "seconds"), [(10, -1, 20), (-1, 9, 6), (None, 9, 6), (2, 100, 4), (10, 4, 4), (None, -1, 2)]
+    ("epochs", "steps", "seconds"), [(10, -1, 20), (-1, 9, 6), (None, 9, 6), (2, 100, 4), (10, 4, 2), (None, -1, 2)]
 )
 def test_a_run_ends_with_its_epochs_or_its_steps(epochs: int | None, steps: int, seconds: float) -> None:
     """Of four steps an epoch, which takes two seconds."""
