@@ -42,8 +42,8 @@ def test_each_keypoint_alone():
 @pytest.mark.parametrize(
     ("overall", "per_keypoint"),
     [
-        pytest.param(range(2000, 5000), range(12000, 12300), marks=pytest.mark.slow),
-        pytest.param(range(5000, 12000), range(12300, 13000), marks=pytest.mark.long),
+        pytest.param(range(2000, 3000), range(12000, 12100), marks=pytest.mark.slow),
+        pytest.param(range(3000, 12000), range(12100, 13000), marks=pytest.mark.long),
     ],
 )
 def test_many_thousand_data_sets(overall: range, per_keypoint: range):
