@@ -187,7 +187,7 @@ def test_pages_can_be_followed_from_an_empty_folder(workplace: Path, monkeypatch
 
 def prepared_for(command: str, words: list[str]) -> list[str] | None:
     """A page's words made short, with the files that they name put there; None where it can't be run here."""
-    elsewhere = {"yolo", "deeplabcut", "sleap", "animal-pose", "torchvision", "experiments/hrnet.yaml"}
+    elsewhere = {"yolo", "deeplabcut", "sleap", "animal-pose", "torchvision", "cat.mp4", "experiments/hrnet.yaml"}
     if command == "demo" or (elsewhere | {"demo/corrections.json"}) & set(words):
         return None
     for folder in {"photos/", "new-photographs/"} & set(words):
