@@ -36,6 +36,16 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+def watched(page: Page) -> tuple[list[str], list[str]]:
+    """What the page will ask for, and its errors and warnings, as they come."""
+    asked: list[str] = []
+    wrong: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    return asked, wrong
+
+
 @contextlib.contextmanager
 def opened(
     browser: Browser,
@@ -57,11 +67,7 @@ def opened(
         bypass_csp=injected,
     )
     page = context.new_page()
-    asked: list[str] = []
-    wrong: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
+    asked, wrong = watched(page)
     page.set_default_timeout(15_000)
     page.goto(file.absolute().as_uri() + address)
     yield page

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from page.page_browser import CHROMIUM, DESK, PHONE, chromium
+from page.page_browser import CHROMIUM, DESK, PHONE, chromium, watched
 from serving.served import png, served
 
 pytestmark = [
@@ -55,11 +55,7 @@ def opened(
         viewport={"width": size[0], "height": size[1]}, color_scheme=theme, bypass_csp=injected, has_touch=size == PHONE
     )  # type: ignore[arg-type]
     page = context.new_page()
-    asked: list[str] = []
-    wrong: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
+    asked, wrong = watched(page)
     page.set_default_timeout(30_000)
     page.goto(address)
     yield page
