@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import re
 import shutil
@@ -194,17 +195,20 @@ def prepared_for(command: str, words: list[str]) -> list[str] | None:
         shutil.copytree("data/cats/images", folder, dirs_exist_ok=True)
     if "boxes.json" in words:
         shutil.copy("data/cats/annotations/val.json", "boxes.json")
-    for name in re.findall(r"[\w/]+\.json", " ".join(words)):
+    for n, name in enumerate(re.findall(r"[\w/]+\.json", " ".join(words))):
         Path(name).parent.mkdir(exist_ok=True)
-        if name in ("a.json", "b.json") or "seed" in name:
-            shutil.copy("runs/mobilenet/val_results.json", name)
+        if name in ("a.json", "b.json") or "seed" in name:  # the same results twice would be refused
+            results = json.loads(Path("runs/mobilenet/val_results.json").read_text())
+            Path(name).write_text(json.dumps([{**result, "score": result["score"] + n + 1} for result in results]))
         elif name in ("val.json", "instances_val.json"):
             shutil.copy("data/cats/annotations/val.json", name)
     if "theirs/" in words:
         Path("theirs").mkdir()
-        shutil.copy("a.json", "theirs")
+        shutil.copy("runs/mobilenet/val_results.json", "theirs")
     if command == "fit":
         return [*words, *SHORT, "--model.weights=null"]
     if command == "sweep":
         return [*words, *SHORT]
+    if "--calibrate" in words:  # on more keypoints than the dozen imported cats have
+        return [word.replace("data/cats", "data/drawn") for word in words]
     return [*words, "--sizes", "24", "8", "8"] if words == ["drawn"] else words
