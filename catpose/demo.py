@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catpose.errors import InputError, Parser, command, one_line, whole
+from catpose.shipped import DEFAULT_MODEL, find_model
 
 if TYPE_CHECKING:
     from catpose.serving.app import Model
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 
         require_writable(arguments.out, "--out", folder=True)
         refuse_owned(arguments.out, "--out", "run", "study")
-        models = _models(arguments.checkpoint, tuple(arguments.trusted))
+        models = _models(arguments.checkpoint or [find_model(DEFAULT_MODEL)], tuple(arguments.trusted))
         skeleton = next(iter(models.values())).skeleton
         demo = Demo(models, CorrectionsFile(arguments.out / "corrections.json", skeleton))
         local = arguments.host in _LOOPBACK
@@ -59,8 +60,9 @@ def _parser() -> Parser:
         "catpose demo --checkpoint a.ckpt b.ckpt --port 0 --out corrected/",
     )
     parser = Parser(prog="catpose demo", description="Try models on a local page.", examples=examples)
-    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, metavar="FILE",
-                        help="best.ckpt or last.ckpt of fit; several can be switched on the page")  # fmt: skip
+    parser.add_argument("--checkpoint", type=find_model, nargs="+", metavar="FILE",
+                        help="best.ckpt or last.ckpt of fit, several of which can be switched on the page"
+                        f" ({DEFAULT_MODEL}, which comes with catpose)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR",
                         help="folder for corrections.json (%(default)s)")  # fmt: skip
     parser.add_argument("--port", type=whole, default=8765, help="0: any free one (%(default)s)")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, Parser, command, one_line
+from catpose.shipped import WEIGHTS, find_model
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.cost.agreement import Agreement
@@ -33,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     if precision == "int8" and not arguments.data:
         raise InputError("--precision int8: its ranges are taken from training pictures; give --data ROOT as well")
     suffix = ".onnx" if precision == "fp32" else f".{precision}.onnx"
-    out = arguments.out or arguments.checkpoint.with_suffix(suffix)
+    beside = arguments.checkpoint.with_suffix(suffix)
+    out = arguments.out or (Path(beside.name) if beside.parent == WEIGHTS else beside)
     if out.suffix.lower() != ".onnx":
         raise InputError(f"--out {out}: an ONNX file's name ends in .onnx")
 
@@ -86,7 +88,7 @@ def _parser() -> Parser:
         "catpose export --checkpoint best.ckpt --precision fp16 --out cat.onnx",
     )
     parser = Parser(prog="catpose export", description=__doc__.splitlines()[0].split(":")[0] + ".", examples=examples)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a best.ckpt or last.ckpt of fit")
+    parser.add_argument("--checkpoint", type=find_model, required=True, help="a best.ckpt or last.ckpt of fit, or cats")
     parser.add_argument("--format", choices=("onnx",), default="onnx", help="of the file (%(default)s)")
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32",
                         help="of the network; int8 needs --data (%(default)s)")  # fmt: skip

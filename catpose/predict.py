@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from catpose.errors import InputError, Parser, command, one_line, whole
 from catpose.run.options import add_model_options
+from catpose.shipped import DEFAULT_MODEL, find_model
 from catpose.text import counted
 
 if TYPE_CHECKING:  # else torch and OpenCV would be loaded for --help
@@ -145,8 +146,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE",
                         help="one COCO file, or folders and single pictures, or a video")  # fmt: skip
-    parser.add_argument("--checkpoint", type=Path, required=True,
-                        help="a best.ckpt or last.ckpt of fit, or an .onnx of export")  # fmt: skip
+    parser.add_argument("--checkpoint", type=find_model, default=DEFAULT_MODEL,
+                        help="a best.ckpt or last.ckpt of fit, or an .onnx of export (%(default)s, which comes with"
+                        " catpose)")  # fmt: skip
     parser.add_argument("--images", type=Path, help="where the COCO file's pictures are (../images beside the file)")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of folders too")
     where = parser.add_mutually_exclusive_group()

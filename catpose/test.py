@@ -23,6 +23,7 @@ from catpose.data.coco import DEFAULT_ROOT, read_coco, read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError, Parser, command, natural, one_line
 from catpose.run.options import add_model_options
+from catpose.shipped import find_model
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.analysis.diagnosis import Diagnosis
@@ -129,7 +130,7 @@ def _parser() -> Parser:
     )
     parser = Parser(prog="catpose test", description=__doc__.splitlines()[0].split(":")[0] + ".", examples=examples)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", type=Path, help="a best.ckpt or last.ckpt of fit")
+    what.add_argument("--checkpoint", type=find_model, help="a best.ckpt or last.ckpt of fit, or cats")
     what.add_argument("--predictions", type=Path, help="a COCO results file")
     parser.add_argument("--against", type=Path, metavar="FILE", help="another COCO results file, to be compared with")
     parser.add_argument("--rules", action="append", default=[], metavar="all|FILE",

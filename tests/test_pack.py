@@ -12,16 +12,17 @@ from refused import exit_code, refused, says
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from catpose import pack, predict
+from catpose import pack, predict, shipped
+from catpose import test as score_model
 from catpose.errors import InputError
-from catpose.model import weights_file
 from catpose.model.backbones.pyramid import FeaturePyramid
 from catpose.model.backbones.timm_backbone import TimmBackbone
 from catpose.model.weights import load_weights
-from catpose.model.weights_file import KEYS, shipped
+from catpose.model.weights_file import KEYS
 from catpose.plain_yaml import parse_yaml
 from catpose.run.checkpoint import load_model, read_checkpoint
 from catpose.score.protocol import Score
+from catpose.shipped import shipped_models
 from catpose.skeleton import AP10K, skeleton_of
 from catpose.version import __version__
 
@@ -40,7 +41,7 @@ def ships(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """The packed model as one that comes with catpose, under the name "felines"."""
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "felines.safetensors").write_bytes(packed.read_bytes())
-    monkeypatch.setattr(weights_file.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "weights")
     return tmp_path
 
 
@@ -100,7 +101,7 @@ def test_averaged_weights_are_taken(trained: Path, tmp_path: Path, capsys: pytes
 
 
 def test_a_model_starts_from_it_by_name(ships: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, published = start(weights="felines"), load_file(shipped()["felines"])
+    model, published = start(weights="felines"), load_file(shipped_models()["felines"])
     for name, tensor in model.state_dict().items():
         if "num_batches" not in name:
             assert torch.equal(tensor, published[name].float()), name
@@ -115,7 +116,7 @@ def test_its_heatmaps_go_to_keypoints_of_their_name(ships: Path) -> None:
     before = start(skeleton=skeleton_of(names)).state_dict()["head.final.weight"]
     torch.manual_seed(0)
     weight = start(skeleton=skeleton_of(names), weights="felines").state_dict()["head.final.weight"]
-    published = load_file(shipped()["felines"])["head.final.weight"].float()
+    published = load_file(shipped_models()["felines"])["head.final.weight"].float()
     assert torch.equal(weight[[0, 1, 3]], published[AP10K.indices("left_eye", "right_eye", "nose")])
     assert torch.equal(weight[2], before[2])
 
@@ -123,7 +124,7 @@ def test_its_heatmaps_go_to_keypoints_of_their_name(ships: Path) -> None:
 def test_another_network_of_the_same_backbone_takes_that(ships: Path) -> None:
     model = TimmBackbone("test_resnet", head_channels=8, weights="felines")
     name = "backbone.conv1.0.weight"
-    assert torch.equal(model.state_dict()[name], load_file(shipped()["felines"])[name].float())
+    assert torch.equal(model.state_dict()[name], load_file(shipped_models()["felines"])[name].float())
 
 
 def test_another_backbone_is_refused_in_a_line(ships: Path) -> None:
@@ -143,8 +144,16 @@ def test_it_predicts(packed: Path, drawn: Path, tmp_path: Path) -> None:
     assert len(json.loads(out.read_text())) == 8
 
 
+def test_one_that_ships_is_not_calibrated(ships: Path, drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = shipped_models()["felines"].read_bytes()
+    argv = ["--checkpoint", "felines", "--data", drawn, "--calibrate", "--accelerator", "cpu", "--draws", "20"]
+    assert exit_code(score_model.main, *argv) == 2
+    assert "felines.safetensors: comes with catpose" in capsys.readouterr().err
+    assert shipped_models()["felines"].read_bytes() == before
+
+
 def test_what_ships_is_small_and_can_be_built() -> None:
-    for name, file in shipped().items():
+    for name, file in shipped_models().items():
         assert file.stat().st_size <= 8e6, name
         model, _ = load_model(file)
         load_weights(model, name)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from refused import exit_code
 
-from catpose import shipped, sweep
+from catpose import load, shipped, sweep
+from catpose.errors import InputError
 from catpose.run.cli import FitCLI
-from catpose.shipped import find_config, with_found_configs
+from catpose.shipped import find_config, find_model, with_found_configs
 
 REPOSITORY = Path(__file__).parents[1]
 EXPERIMENT, STUDY = REPOSITORY / "experiments" / "hrnet.yaml", REPOSITORY / "sweeps" / "quick.yaml"
@@ -52,3 +53,15 @@ def test_commands_take_names(drawn: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert cli.out == Path("runs/quickstart")
     command = functools.partial(exit_code, sweep.main)
     assert command("--config", "nothing") == 2
+
+
+def test_a_models_name_means_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "felines.safetensors").touch()
+    (tmp_path / "last").touch()
+    assert find_model("felines") == tmp_path / "felines.safetensors"
+    for name in ("felines.safetensors", "runs/felines", "felines.ckpt", "../felines", "last"):
+        assert find_model(name) == Path(name)
+    with pytest.raises(InputError, match=r"feline: no such file, nor a model that comes with catpose \(felines\);"):
+        load("feline")

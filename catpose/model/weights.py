@@ -22,7 +22,7 @@ from catpose.files import read_json
 from catpose.model.layouts import LAYOUTS, TIMM, Rules, assembled, differing_heads
 from catpose.model.normalisation import IMAGENET, JAX_VIT, described, normalisation
 from catpose.model.tensor_file import read_content, tensors_of
-from catpose.model.weights_file import shipped
+from catpose.shipped import shipped_models
 from catpose.skeleton import AP10K, Skeleton
 
 REMEDY = "give --model.weights FILE (a local file), or --model.weights null for a random start"
@@ -46,7 +46,7 @@ def load_weights(model: nn.Module, weights: str) -> str:
         model: has `backbone` (a timm network), `head`, `timm_name` (None for a network that isn't timm's), `mean` and
             `std`.
         weights: `imagenet` for the weights that timm knows under `timm_name`, another of their tags (`a1_in1k`), the
-            name of a file that comes with catpose (`weights_file.shipped`), or a file: timm's, torchvision's, a
+            name of a file that comes with catpose (`catpose.shipped`), or a file: timm's, torchvision's, a
             checkpoint or weights file of ours, or a checkpoint in one of `LAYOUTS`, as `.safetensors`, `.pth`, `.pt`,
             `.ckpt` or `.npz`. Names and shapes decide; ViTPose, say, is a starting point only, since it pads its
             patches and has no class token.
@@ -257,7 +257,7 @@ def _file(weights: str, timm_name: str | None) -> tuple[Path, Mapping[str, Any] 
 
     timm's own are fetched from the Hugging Face hub, or found in its cache.
     """
-    path, ours = Path(weights).expanduser(), shipped()
+    path, ours = Path(weights).expanduser(), shipped_models()
     if weights in ours:
         return ours[weights], None
     if weights != "imagenet" and (path.exists() or path.suffix or len(path.parts) > 1):

@@ -18,7 +18,6 @@ weights file. Those in `catpose/weights/` come with the package, and have names:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,6 @@ from catpose.files import atomic_write, parse_json
 SUFFIX = ".safetensors"
 #: Texts that a weights file has, and other safetensors haven't.
 KEYS = ("catpose", "skeleton", "network", "trained_on", "val", "version")
-
-
-def shipped() -> dict[str, Path]:
-    """The weights files that come with catpose, by name."""
-    folder = Path(str(resources.files("catpose"))) / "weights"
-    return {file.stem: file for file in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
 def round_to_half(model: nn.Module) -> None:

@@ -13,6 +13,7 @@ from catpose.model.weights_file import SUFFIX, add_text
 from catpose.run.checkpoint_io import AtomicCheckpointIO
 from catpose.score.detections import Detections
 from catpose.score.trust import HELD, Learnt, learn
+from catpose.shipped import WEIGHTS
 
 
 def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Learnt:
@@ -24,8 +25,10 @@ def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Lea
         detections: the model's there.
 
     Raises:
-        InputError: the training split, too few labels, a file that can't be written.
+        InputError: the training split, too few labels, a model that comes with catpose, a file that can't be written.
     """
+    if checkpoint.parent == WEIGHTS:
+        raise InputError(f"{checkpoint}: comes with catpose and stays as it is; calibrate a copy of it")
     if split.file.stem == "train":
         raise InputError(
             f"--calibrate: {split.file} are pictures that it was trained on, where it is surer than elsewhere; give"

@@ -31,6 +31,7 @@ from catpose.run.prediction import (
     trust_of,
 )
 from catpose.run.second_pass import second_boxes
+from catpose.shipped import find_model
 from catpose.skeleton import Skeleton
 
 Picture: TypeAlias = "str | Path | np.ndarray | pillow.Image"
@@ -40,15 +41,15 @@ def load(checkpoint: str | Path, device: str = "auto", trusted: Sequence[str] = 
     """The model in a checkpoint of `fit` or a file of `export`, ready to predict.
 
     Args:
-        checkpoint: a `best.ckpt` or `last.ckpt`, or an `.onnx`, which needs no torch; whoever made it, nothing in it
-            is executed.
+        checkpoint: "cats", which comes with catpose; a `best.ckpt` or `last.ckpt`; or an `.onnx`, which needs no torch.
+            Whoever made the file, nothing in it is executed.
         device: "auto" (a GPU where there is one), "cpu", "gpu", or torch's own, such as "cuda:1".
         trusted: names of modules, imported here, whose classes the checkpoint may name.
 
     Raises:
         InputError: no such file, a damaged one or one that `fit` didn't write, a device that isn't there.
     """
-    return Predictor(load_crop_model(Path(checkpoint), device, tuple(trusted)))
+    return Predictor(load_crop_model(find_model(checkpoint), device, tuple(trusted)))
 
 
 class Predictor:
