@@ -76,15 +76,25 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     print("| cell | " + " | ".join(COLUMNS).replace("_", " ") + " |\n|---|" + "---:|" * len(COLUMNS))
     for name in sys.argv[3:] or CELLS:
-        file = folder / f"{name.replace(' ', '_')}.json"
+        file = folder / file_of(name)
         if not file.is_file() or json.loads(file.read_text())["studies"] < studies:
             unfinished = file.with_suffix(".part")
             unfinished.write_text(json.dumps(measured(name, studies), indent=1))
             unfinished.replace(file)
-        figures = json.loads(file.read_text())
-        cells = ["" if figures[key] is None else text.format(figures[key]) for key, text in COLUMNS.items()]
-        print("| " + " | ".join([name, *cells]) + " |", flush=True)
+        print(row(name, json.loads(file.read_text())), flush=True)
     print(f"\n{studies} studies a cell; one standard error of 5 %: {100 * (0.05 * 0.95 / studies) ** 0.5:.1f} %.")
+
+
+def file_of(name: str) -> str:
+    """What a cell's file is called."""
+    return f"{name.replace(' ', '_')}.json"
+
+
+def row(name: str, figures: dict[str, float | None]) -> str:
+    """A cell's figures as a line of the table."""
+    known = {key: figures[key] for key in COLUMNS}
+    cells = ["" if value is None else COLUMNS[key].format(value) for key, value in known.items()]
+    return "| " + " | ".join([name, *cells]) + " |"
 
 
 def measured(name: str, studies: int) -> dict[str, float | None]:
