@@ -198,7 +198,12 @@ def _are_boxes(contents: Mapping[Path, list[Any]]) -> bool:
 
 
 def _read_truth(file: Path, boxes: bool) -> CocoSplit:
-    split = read_coco(file, file.parent, labels=not boxes)
+    content = read_json(file)
+    categories = content.get("categories") if isinstance(content, dict) else None
+    for category in categories if isinstance(categories, list) else []:
+        if isinstance(category, dict):
+            category.pop("skeleton", None)  # limbs, which no score takes, and some files have of other keypoints
+    split = read_coco(file, file.parent, labels=not boxes, content=content)
     if split.crowd.all():
         raise InputError(f"{file}: no instance counts, since it has none or crowds alone; there is nothing to score")
     if not boxes and not split.visibility[~split.crowd].any():
@@ -299,7 +304,7 @@ def _verdict(compared: Comparison) -> str:
     if len(report.rows) > 1:
         return "\n".join(textwrap.fill(line, 100) for line in [*conclusion(report), *estimand(report)])
     row = report.rows[0]
-    return f"AP of {row.configuration.name}: {fraction(row.configuration.mean)} {interval(row.estimate)}."
+    return f"AP of {row.configuration.name}: {fraction(row.configuration.mean)} {interval(row.estimate)}".rstrip() + "."
 
 
 class _Callable(ModuleType):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,6 +185,24 @@ def test_no_detection_at_all_is_an_ap_of_0(tmp_path: Path, capsys: pytest.Captur
     file = written(tmp_path, "truth", made_truth())
     main([str(written(tmp_path, "none", [])), "--truth", str(file), "--draws", "20"])
     assert "0 detections" in capsys.readouterr().out
+
+
+def test_limbs_of_other_keypoints_than_the_files_own_are_no_matter(tmp_path: Path) -> None:
+    """As CrowdPose's annotations have them, whose 14 keypoints come with COCO's limbs."""
+    truth = made_truth()
+    a = written(tmp_path, "a", made_results(truth, 0.05, 0))
+    plain = compare_files({"a": [a]}, written(tmp_path, "truth", truth), draws=20)
+    truth["categories"] = [each | {"skeleton": [[16, 14], [99, 1]]} for each in truth["categories"]]
+    made = compare_files({"a": [a]}, written(tmp_path, "limbs", truth), draws=20)
+    assert made.methods[0].mean == plain.methods[0].mean
+
+
+def test_an_ap_of_few_animals_has_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = made_truth(n_images=2)
+    file, a = written(tmp_path, "truth", truth), written(tmp_path, "a", made_results(truth, 0.05, 0))
+    assert len(truth["annotations"]) < ENOUGH
+    main([str(a), "--truth", str(file), "--draws", "20"])
+    assert re.search(r"^AP of a: \d\.\d{3}\.$", capsys.readouterr().out, re.MULTILINE)
 
 
 def shifted(results: Results) -> Results:
