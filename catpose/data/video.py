@@ -15,14 +15,19 @@ from catpose.data.header import LARGEST_PICTURE
 from catpose.errors import InputError
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a file is said by us, in one line
+#: What a file may be, whatever its name: no list of other files or addresses, which FFmpeg would go and open.
+os.environ.setdefault(
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS",
+    "protocol_whitelist;file|format_whitelist;mov,avi,matroska,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,mxf",
+)
 
 #: By their names: what a video is, can be told only by decoding it.
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".mts")
 
 
 def is_video(file: Path) -> bool:
-    """Whether a source is a video, by its name."""
-    return file.suffix.lower() in SUFFIXES
+    """Whether a source is a video, by its name; a folder is none."""
+    return file.suffix.lower() in SUFFIXES and not os.path.isdir(file)
 
 
 class Video:
@@ -33,8 +38,8 @@ class Video:
             `stop`; None: to the end.
 
     Attributes:
-        fps: frames a second. size: (width, height), px. n: how many frames are to come, None where the file doesn't
-            say.
+        fps: frames a second, 25 where `states_fps` is False. size: (width, height), px. n: how many frames are to come,
+            None where the file doesn't say.
 
     Raises:
         InputError: no such file, no video, an empty or damaged one, one that ends before `start`.
@@ -44,11 +49,12 @@ class Video:
         if not os.path.isfile(file):
             raise InputError(f"{file}: no such file; name a video")
         self.file, self.start, self.stop = file, start, stop
-        self._capture = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
+        self._capture = cv2.VideoCapture(os.path.abspath(file), cv2.CAP_FFMPEG)  # "http:x.mp4" would be an address
         self._next, self._waiting = start, self._first()
         self.size = (self._waiting.shape[1], self._waiting.shape[0])
         fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = float(fps) if 0.1 <= fps <= 1000 else 25.0
+        self.states_fps = 0.1 <= fps <= 1000
+        self.fps = float(fps) if self.states_fps else 25.0
         stated = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))  # a guess of the container's, or nonsense
         ends = [end for end in (stop, stated if stated > start else None) if end is not None]
         self.n = min(ends) - start if ends else None
@@ -97,13 +103,13 @@ class Writer:
         file: ends in .mp4. fps: frames a second. size: (width, height), px.
 
     Raises:
-        InputError: it can't be written.
+        InputError: it can't be written, or not whole.
     """
 
     def __init__(self, file: Path, fps: float, size: tuple[int, int]) -> None:
         self.file, self.size = file, size
         self._temporary = file.with_name(f".{file.stem}.{secrets.token_hex(6)}.mp4")  # the suffix tells the format
-        self._fps = fps
+        self._fps, self._n = fps, 0
 
     def __enter__(self) -> Writer:
         with contextlib.suppress(OSError):
@@ -117,10 +123,22 @@ class Writer:
     def write(self, frame: np.ndarray) -> None:
         """Append a frame, (height, width, 3) uint8 RGB."""
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._n += 1
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._writer.release()
-        if kind is None:
-            os.replace(self._temporary, self.file)
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        try:
+            if kind is None:
+                self._require_whole()
+                os.replace(self._temporary, self.file)
+        finally:
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+
+    def _require_whole(self) -> None:
+        """OpenCV doesn't say when a disk is full."""
+        capture = cv2.VideoCapture(os.path.abspath(self._temporary), cv2.CAP_FFMPEG)
+        there = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
+        capture.release()
+        if there != self._n:
+            raise InputError(f"{self.file}: can't be written whole; make room there, or choose another place")

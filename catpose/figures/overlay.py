@@ -9,6 +9,7 @@ from catpose.skeleton import Skeleton
 
 LEFT, RIGHT, MIDDLE = (255, 140, 30), (40, 120, 255), (60, 220, 90)  # RGB; told apart by the colour-blind as well
 _SMALLEST = 0.25  # of a keypoint's dot that is shown, as a share of the largest, which confidence 1 has
+_FARTHEST = 10**6  # px: beyond any picture, and within what OpenCV can draw
 SIDES = {"left": LEFT, "right": RIGHT, "middle": MIDDLE}
 
 
@@ -32,7 +33,7 @@ def draw_pose(
     canvas = picture.copy()
     radius = max(2, round(max(canvas.shape[:2]) / 110))
     width = max(1, radius // 3) if hollow else max(1, round(radius / 1.5))
-    points = np.nan_to_num(keypoints).round().clip(-1e4, 1e4).astype(int)
+    points = np.nan_to_num(keypoints).round().clip(-_FARTHEST, _FARTHEST).astype(int)
     sides, size = skeleton.sides, np.sqrt(np.asarray(shown, np.float64))
     for a, b in skeleton.limbs:
         if shown[a] and shown[b]:
@@ -77,8 +78,8 @@ def draw_poses(
 def draw_box(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
     """A copy of `picture` with a white box (x, y, width, height; px) on it."""
     canvas = picture.copy()
-    x, y, width, height = (round(float(value)) for value in box)
-    cv2.rectangle(canvas, (x, y), (x + width, y + height), (255, 255, 255), 1, cv2.LINE_AA)
+    corners = np.array([box[:2], box[:2] + box[2:]]).round().clip(-_FARTHEST, _FARTHEST).astype(int).tolist()
+    cv2.rectangle(canvas, *corners, (255, 255, 255), 1, cv2.LINE_AA)
     return canvas
 
 

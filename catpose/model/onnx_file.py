@@ -19,6 +19,7 @@ import numpy as np
 
 from catpose.errors import InputError, one_line
 from catpose.files import as_record, parse_json
+from catpose.geometry import PADDING
 from catpose.machine import usable_cores
 from catpose.skeleton import Skeleton
 
@@ -28,6 +29,7 @@ LARGEST_FILE = 2**31 - 1  # bytes: protobuf's own limit
 MOST_FIELDS = 2_000_000  # of the file's structure; HRNet-W48 with the flip test has 30,000
 #: Bytes that onnxruntime may use for all models of a process together.
 MOST_MEMORY = 4 * 2**30
+FARTHEST = 1e6  # px: no keypoint of a crop of 4096 px is there
 INPUT, OUTPUTS = "crops", ("keypoints", "confidence")
 
 
@@ -96,7 +98,8 @@ class OnnxModel:
         """Keypoints (B, K, 2) in crop px and confidence (B, K), both float32, of crops (B, H, W, 3) uint8 RGB.
 
         Raises:
-            InputError: onnxruntime can't run the graph, or there is too little memory for so many crops.
+            InputError: onnxruntime can't run the graph, there is too little memory for so many crops, or it gives no
+                keypoints of a crop.
         """
         try:
             keypoints, confidence = self._session.run(OUTPUTS, {INPUT: crops})
@@ -107,6 +110,8 @@ class OnnxModel:
         n = (len(crops), len(self.skeleton))
         if keypoints.shape != (*n, 2) or confidence.shape != n:
             raise InputError(f"{self.path}: its graph doesn't suit its metadata; export the checkpoint again")
+        if (np.abs(keypoints) > FARTHEST).any():
+            raise InputError(f"{self.path}: finds keypoints far outside of its crops; export the checkpoint again")
         return keypoints, confidence
 
 
@@ -141,6 +146,11 @@ def described(content: bytes, path: Path) -> Described:
         ) from None
     if not all(32 <= side <= 4096 for side in found.input_size):
         raise InputError(f"{path}: no crop has {found.input_size} px; export the checkpoint again")
+    if found.padding != PADDING:
+        raise InputError(
+            f"{path}: its crops are {found.padding:g} times their boxes, those here {PADDING:g} times; export the"
+            " checkpoint again"
+        )
     return found
 
 
@@ -165,6 +175,7 @@ def _session(content: bytes, path: Path, threads: int | None) -> Any:
     options.log_severity_level = 4  # what is wrong is raised too
     options.intra_op_num_threads = threads or usable_cores()
     options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # none that wasn't looked through
     try:
         return onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:
@@ -184,6 +195,10 @@ def _bound_memory() -> None:
     as_requested, default = 1, -1
     configuration = onnxruntime.OrtArenaCfg(MOST_MEMORY, as_requested, default, default)
     onnxruntime.create_and_register_allocator(info, configuration)
+
+
+#: The type of texts: `MOST_MEMORY` doesn't bound theirs, and one that is doubled forty times fills any machine.
+_TEXT = 8
 
 
 class _Refused(Exception):
@@ -235,16 +250,25 @@ class _Structure:
                 name = one_line(bytes(_message(value))[:40].decode(errors="replace"))
                 raise _Refused(f"holds operators of {name}, which an export doesn't")
             if number == 5:
-                for kind, part in self._fields(_message(value)):
-                    if kind in (6, 11, 22, 23):
-                        raise _Refused("holds graphs within its graph or sparse tensors, which an export doesn't")
-                    if kind in (5, 10):
-                        self._require_tensor(_message(part))
+                self._require_attribute(_message(value))
+
+    def _require_attribute(self, attribute: memoryview) -> None:
+        fields = list(self._fields(attribute))
+        names = {bytes(_message(value)) for number, value in fields if number == 1}
+        if names & {b"value_string", b"value_strings"} or (b"to" in names and (3, _TEXT) in fields):
+            raise _Refused("holds texts as values, which an export doesn't")
+        for number, value in fields:
+            if number in (6, 11, 22, 23):
+                raise _Refused("holds graphs within its graph or sparse tensors, which an export doesn't")
+            if number in (5, 10):
+                self._require_tensor(_message(value))
 
     def _require_tensor(self, tensor: memoryview) -> None:
         for number, value in self._fields(tensor):
             if number == 13 or (number == 14 and value != 0):
                 raise _Refused("has weights in other files, which are never read")
+            if number == 2 and isinstance(value, int) and value % 2**32 == _TEXT:  # it is cut to 32 bits
+                raise _Refused("holds texts as values, which an export doesn't")
 
     def _entry(self, entry: memoryview) -> tuple[str, str]:
         parts = {number: _message(value) for number, value in self._fields(entry)}
@@ -260,6 +284,8 @@ class _Structure:
             if self._left < 0:
                 raise _Refused(f"has more than {MOST_FIELDS} fields, which no export has")
             tag, at = _varint(message, at)
+            if tag >= 2**32:  # a parser would cut it, and find another field than the one looked at here
+                raise ValueError("a field's number of more than 29 bits")
             kind = tag & 7
             if kind == 0:
                 value, at = _varint(message, at)
@@ -284,7 +310,7 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         byte = message[at]
         at += 1
         value |= (byte & 127) << shift
-        if byte < 128:
+        if byte < 128 and value < 2**64:
             return value, at
     raise ValueError("a number of more than 64 bits")
 

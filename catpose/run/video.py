@@ -120,16 +120,22 @@ def predict_video(
                     show.write(drawn)
                 done += 1
         except KeyboardInterrupt:
+            if not done:  # there is nothing to keep, nor to go on from
+                raise
             interrupted = True
     stated = f" of the {video.n} that it states" if video.n is not None and done < video.n and not interrupted else ""
     print(f"{file}: {counted(done, 'frame')}{stated}: {out}{f', {overlay}' if overlay else ''}")
+    if not video.states_fps:
+        print(f"{file}: states no sound frame rate; times are for {video.fps:g} frames a second", file=sys.stderr)
     if interrupted:
         print(f"catpose.predict: --frames {frames[0] + done}: goes on, with another --out", file=sys.stderr)
         raise KeyboardInterrupt
 
 
 def require_new(out: Path, overlay: Path | None) -> None:
-    """InputError where an output of `predict_video` is there already, or can't be written."""
+    """InputError where an output of `predict_video` is there already, can't be written, or is the other, too."""
+    if overlay is not None and os.path.abspath(out) == os.path.abspath(overlay):
+        raise InputError(f"--out {out}: is the annotated video of --overlays, too; name another file")
     for path, option in ((out, "--out"), (overlay, "--overlays")):
         if path is not None and os.path.lexists(path):
             raise InputError(f"{option} {path}: is there already; remove it, or name another with {option}")

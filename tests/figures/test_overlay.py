@@ -103,7 +103,8 @@ def test_the_source_is_left_as_it_is_and_points_outside_do_no_harm() -> None:
     points[0], points[1], points[5] = (-50, 1e9), (1e30, -7), (np.inf, np.nan)
     assert draw_pose(source, points, np.ones(17, bool), AP10K).shape == source.shape
     draw_pose(source, points, np.ones(17, bool), AP10K, hollow=True)
-    draw_box(source, np.array([1, 2, 3, 4]))
+    for box in ([1, 2, 3, 4], [-3e9, 4, 7e9, 1e30], [1e18, -1e18, 5, 5]):
+        draw_box(source, np.array(box))
     assert not changed(source).any()
 
 
@@ -142,3 +143,9 @@ def test_the_surer_a_keypoint_the_larger_its_dot():
         shown = only("nose") * confidence
         areas.append(changed(draw_pose(canvas(2000, 2000), grid(), shown, AP10K)).sum())
     assert areas == sorted(set(areas))
+
+
+def test_a_wide_picture_is_drawn_to_its_end():
+    picture = np.full((20, 15_000, 3), GREY, np.uint8)
+    drawn = draw_pose(picture, np.tile([12_000.0, 10.0], (17, 1)), only("nose"), AP10K)
+    assert changed(drawn).nonzero()[1].mean() == pytest.approx(12_000, abs=1)

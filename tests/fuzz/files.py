@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import json
 import random
@@ -12,7 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnx_graphs import DESCRIBED, graph
 from safetensors.torch import save
+
+from catpose.model.backbones.pyramid import FeaturePyramid
+from catpose.model.weights_file import KEYS
+from catpose.skeleton import AP10K
 
 VALUES: list[Any] = [None, True, 0, -1, 1, 2**31, 2**63, 10**40, 1e308, float("nan"), float("inf"), -0.0, "", "x", "1"]
 VALUES += [[], {}, [[]], "\x1b]0;x\x07", "\u202e", "../x", "/dev/zero", "a" * 5000, [1] * 2000, {"a": {"a": {}}}]
@@ -180,3 +186,51 @@ def bomb(rng: random.Random) -> bytes:
             if rng.random() < 0.2:
                 member.flag_bits |= 1
     return made.getvalue()
+
+
+@functools.cache
+def _packed() -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A small model's tensors and texts, as a weights file has them."""
+    model = FeaturePyramid("test_resnet", head_channels=8, weights=None)
+    described = {
+        "model": {
+            "class_path": "catpose.model.backbones.pyramid.FeaturePyramid",
+            "init_args": {"name": "test_resnet", "head_channels": 8, "weights": None},
+        },
+        "data": {"input_size": [32, 32]},
+    }
+    calibration = {"confidence": [0.1, 0.9], "probability": [0.2, 0.7], "radius": [0.1] * 17}
+    texts = dict.fromkeys(KEYS, "x") | {"catpose": json.dumps(described), "skeleton": json.dumps(AP10K.to_plain())}
+    return model.state_dict(), texts | {"calibration": json.dumps(calibration)}
+
+
+def packed(rng: random.Random) -> bytes:
+    """A weights file with texts or numbers exchanged, or bytes changed."""
+    tensors, texts = (dict(each) for each in _packed())
+    if rng.random() < 0.8:
+        key = rng.choice(("catpose", "skeleton", "calibration", "calibration", *texts))
+        value: Any = json.loads(texts[key]) if texts[key] != "x" else "x"
+        changed = value_changed(rng, {"": value}) if value == "x" else value_changed(rng, value)
+        if rng.random() < 0.3:
+            changed = text_changed(rng, texts[key])
+        texts[key] = changed.decode(errors="replace")
+    for name in rng.sample(sorted(tensors), rng.choice((0, 0, 1, 3))):
+        kind = rng.choice((torch.float16, torch.float64, torch.int8, torch.bool, torch.float8_e5m2, torch.bfloat16))
+        tensor = tensors[name].clone().float().flatten()
+        tensor[rng.randrange(len(tensor))] = rng.choice((float("nan"), float("inf"), 1e30, 0.0, -1.0))
+        tensors[name] = tensor.reshape(tensors[name].shape if rng.random() < 0.7 else (-1,)).to(kind)
+    content = save(tensors, texts)
+    return bytes_changed(rng, content) if rng.random() < 0.2 else content
+
+
+def onnx_file(rng: random.Random) -> bytes:
+    """An exported file with bytes changed, or its metadata's values."""
+    proto, text = graph(), DESCRIBED.to_json()
+    if rng.random() < 0.4:
+        text = value_changed(rng, json.loads(text)).decode(errors="replace")
+    proto.metadata_props.add(key="catpose", value=text)
+    content = proto.SerializeToString()
+    graph_alone = content.index(b"catpose") if rng.random() < 0.5 else len(content)
+    if rng.random() < 0.7:
+        return bytes_changed(rng, content[:graph_alone]) + content[graph_alone:]
+    return content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -21,8 +22,12 @@ from catpose.data.coco import examine_file
 from catpose.data.images import read_image
 from catpose.errors import InputError
 from catpose.instances import Instances
+from catpose.model import onnx_file
+from catpose.model.backbones.pyramid import FeaturePyramid
 from catpose.model.tensor_file import read_content
+from catpose.model.weights import load_weights
 from catpose.plain_yaml import read_yaml
+from catpose.run.checkpoint import load_model
 from catpose.run.directory import RunDirectory
 from catpose.run.scoring import read_results
 from catpose.score.protocol import EvaluationProtocol, Score
@@ -107,12 +112,33 @@ def run_record(file: Path) -> None:
     _ = RunDirectory(file.parent).wandb_id
 
 
+def start_and_build(file: Path) -> None:
+    """As `--checkpoint` and `--model.weights` read a weights file."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        load_weights(FeaturePyramid("test_resnet", head_channels=8, weights=None), str(file))
+    load_model(file)
+
+
+def run_onnx(file: Path) -> None:
+    """An exported file's graph, on two crops; that it wanted more memory than onnxruntime may have is bad input."""
+    onnx_file.MOST_MEMORY = 2**28
+    try:
+        model = onnx_file.OnnxModel(file, threads=1)
+        model(np.zeros((2, model.input_size[1], model.input_size[0], 3), np.uint8))
+        return
+    except InputError as error:
+        line = str(error)
+    raise InputError(line)
+
+
 TARGETS = {
     "pickles": Target(a_pickle, read_tensors_whole, "w.pth"),
     "weights": Target(files.weights, read_tensors_whole, "w.bin"),
     "safetensors": Target(files.safetensors, read_tensors_whole, "w.safetensors"),
     "npz": Target(files.npz, read_tensors_whole, "w.npz"),
     "bombs": Target(files.bomb, read_tensors_whole, "w.pth"),
+    "weights files": Target(files.packed, start_and_build, "w.safetensors"),
+    "ONNX files": Target(files.onnx_file, run_onnx, "w.onnx"),
     "yaml": Target(a_yaml, lambda file: read_yaml(file, "take another"), "x.yaml"),
     "annotations": Target(of_json(coco), lambda file: examine_file(file, file.parent), "val.json"),
     "results": Target(of_json(results), lambda file: read_results(file, truth()), "val_results.json"),

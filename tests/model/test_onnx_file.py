@@ -73,6 +73,8 @@ def test_a_file_that_isnt_there_or_is_another_programs_is_said(tmp_path: Path) -
         {"skeleton": {}},
         {"skeleton": {**AP10K.to_plain(), "names": ["tail"]}},
         {"flip_test": "yes"},
+        {"padding": 1.5},
+        {"padding": float("nan")},
         {"version": None},
     ],
 )
@@ -112,6 +114,22 @@ def foreign(proto: Any) -> None:
     proto.graph.node.append(helper.make_node("EPContext", ["crops"], ["more"], domain="com.microsoft"))
 
 
+def text(proto: Any) -> None:
+    proto.graph.initializer.append(helper.make_tensor("t", TensorProto.STRING, [1], [b"x"]))
+
+
+def text_in_a_constant(proto: Any) -> None:
+    proto.graph.node.append(helper.make_node("Constant", [], ["more"], value_string="x"))
+
+
+def texts_in_a_constant(proto: Any) -> None:
+    proto.graph.node.append(helper.make_node("Constant", [], ["more"], value_strings=["x", "y"]))
+
+
+def numbers_as_text(proto: Any) -> None:
+    proto.graph.node.append(helper.make_node("Cast", ["crops"], ["more"], to=TensorProto.STRING))
+
+
 def function(proto: Any) -> None:
     proto.functions.add(name="f", domain="ours")
 
@@ -127,6 +145,10 @@ def sparse(proto: Any) -> None:
         (external_in_a_constant, "other files"),
         (subgraph, "graphs within"),
         (foreign, "com.microsoft"),
+        (text, "texts"),
+        (text_in_a_constant, "texts"),
+        (texts_in_a_constant, "texts"),
+        (numbers_as_text, "texts"),
         (function, "functions"),
         (sparse, "sparse"),
     ],
@@ -142,6 +164,48 @@ def test_a_file_of_two_graphs_is_refused(tmp_path: Path) -> None:
     file = save(graph(), tmp_path / "a.onnx")
     file.write_bytes(2 * file.read_bytes())
     says(refusal(file), "no ONNX file")
+
+
+def varint(number: int) -> bytes:
+    return bytes([number & 127 | 128]) + varint(number >> 7) if number > 127 else bytes([number])
+
+
+def in_graph(content: bytes, field: bytes) -> bytes:
+    """A file's content with a field more in its graph."""
+    proto = onnx.load_from_string(content)
+    inner = proto.graph.SerializeToString() + field
+    proto.ClearField("graph")
+    return proto.SerializeToString() + b"\x3a" + varint(len(inner)) + inner
+
+
+@pytest.mark.parametrize("beyond", [32, 33, 34])
+def test_no_field_is_hidden_behind_a_number_that_is_cut(beyond: int, tmp_path: Path) -> None:
+    """Protobuf's parser takes 32 bits of a field's number and kind, and finds an operator of somebody else's here."""
+    proto = graph()
+    foreign(proto)
+    node = proto.graph.node.pop().SerializeToString()
+    proto.opset_import.add(domain="com.microsoft", version=1)
+    file = save(proto, tmp_path / "a.onnx")
+    field = varint(1 << 3 | 2 | 1 << beyond) + varint(len(node)) + node
+    file.write_bytes(in_graph(file.read_bytes(), field))
+    says(refusal(file), "no ONNX file")
+
+
+def test_a_file_is_read_as_onnx_whatever_it_looks_like(tmp_path: Path) -> None:
+    """onnxruntime knows its own format by four letters, and would read what wasn't looked through."""
+    file = save(graph(), tmp_path / "a.onnx")
+    file.write_bytes(b"\x12\x08\x00\x00ORTM\x00\x00" + file.read_bytes())  # as the name of who made it
+    assert OnnxModel(file)(np.full((1, SIZE[1], SIZE[0], 3), 7, np.uint8))[0].max() == pytest.approx(7)
+
+
+@pytest.mark.parametrize("factor", [1e5, -1e12, 3e38])
+def test_keypoints_far_from_any_crop_are_refused(factor: float, tmp_path: Path) -> None:
+    proto = graph(helper.make_node("Constant", [], ["factor"], value_float=factor))
+    proto.graph.node[-1].output[0] = "near"
+    proto.graph.node.append(helper.make_node("Mul", ["near", "factor"], ["keypoints"]))
+    model = OnnxModel(save(proto, tmp_path / "a.onnx"))
+    with pytest.raises(InputError, match=r"a\.onnx: finds keypoints far outside"):
+        model(np.full((1, SIZE[1], SIZE[0], 3), 50, np.uint8))
 
 
 def test_a_file_of_too_many_parts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,7 +195,22 @@ def cut(file: Path) -> None:
     file.write_bytes(whole[: len(whole) // 2])
 
 
-@pytest.mark.parametrize("damage", [empty, text, cut])
+def a_list_of_files(file: Path) -> None:
+    """FFmpeg's, of another's video."""
+    (file.parent / "others").mkdir()
+    save(file.parent / "others" / "b.mp4", frames())
+    file.write_text("ffconcat version 1.0\nfile others/b.mp4\n")
+
+
+def a_list_of_addresses(file: Path) -> None:
+    file.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/b.ts\n#EXT-X-ENDLIST\n")
+
+
+def a_picture(file: Path) -> None:
+    file.write_bytes(cv2.imencode(".png", frames()[0])[1].tobytes())
+
+
+@pytest.mark.parametrize("damage", [empty, text, cut, a_list_of_files, a_list_of_addresses, a_picture])
 def test_what_is_no_video_is_said(
     damage: Callable[[Path], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +230,77 @@ def test_a_video_without_such_frames_is_said(video: Path, tmp_path: Path) -> Non
         Video(tmp_path / "none.mp4")
 
 
+def test_a_name_that_looks_like_an_address_is_a_file(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("http:x.mp4", "data:x.mp4", "concat:a|b%d.mp4"):
+        video.rename(name)
+        with Video(Path(name)) as opened:
+            assert opened.n == N
+        Path(name).rename(video)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".mov", ".avi", ".mkv", ".wmv"])
+def test_common_kinds_are_read(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a{suffix}"
+    writer = cv2.VideoWriter(str(file), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE)
+    for frame in frames()[:5]:
+        writer.write(frame)
+    writer.release()
+    with Video(file) as opened:
+        assert len(list(opened)) == 5
+
+
+def test_a_disk_that_is_full_leaves_no_part_of_a_video(tmp_path: Path) -> None:
+    """OpenCV doesn't say so; a file's limit stands for the disk's."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0).integers(0, 256, (20, SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        with pytest.raises(InputError, match=r"a\.mp4: can't be written whole"):
+            save(tmp_path / "a.mp4", [*noise])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_frame_rate_that_cannot_be_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(file), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE)
+    for frame in frames()[:2]:
+        writer.write(frame)
+    writer.release()
+    content = bytearray(file.read_bytes())
+    stream, main = content.index(b"strh") + 8, content.index(b"avih") + 8
+    content[stream + 20 : stream + 28] = struct.pack("<II", 1, 2**31)  # frames a second
+    content[main : main + 4] = bytes(4)  # a frame's duration
+    file.write_bytes(content)
+    predicted(file, tmp_path / "a.json")
+    assert "a.avi: states no sound frame rate; times are for 25 frames a second" in capsys.readouterr().err
+    assert json.loads((tmp_path / "a.json").read_text())[1]["time_s"] == 0.04
+
+
+def test_an_interruption_before_the_first_frame_leaves_nothing(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: Green, crops: np.ndarray) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Green, "__call__", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        predicted(video, tmp_path / "a.json", tmp_path / "a.mp4")
+    assert [file.name for file in tmp_path.iterdir()] == ["cat.mp4"]
+
+
+def test_one_file_is_not_both_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"--out a\.mp4: is the annotated video of --overlays"):
+        require_new(Path("a.mp4"), tmp_path / "a.mp4")
+
+
 def test_outputs_that_are_there_are_kept(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(InputError, match=r"--out .*a.json: is there already"):
@@ -222,7 +310,9 @@ def test_outputs_that_are_there_are_kept(tmp_path: Path) -> None:
     require_new(tmp_path / "b.json", tmp_path / "b.mp4")
 
 
-def test_a_video_is_known_by_its_name() -> None:
+def test_a_video_is_known_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "pictures.mp4").mkdir()
+    assert not is_video(tmp_path / "pictures.mp4")
     assert is_video(Path("a/Cat.MP4"))
     assert is_video(Path("cat.mov"))
     assert not is_video(Path("cat.gif"))
