@@ -34,7 +34,7 @@ from catpose.run.scoring import results_of
 from catpose.score.cocoeval import cocoeval, cocoeval_boxes, require_agreement
 from catpose.score.detections import BoxDetections, Detections
 from catpose.score.full import Evaluation
-from catpose.text import counted, fraction, interval, metric, p_value, signed, table
+from catpose.text import counted, fraction, interval, metric, p_value, signed, table, with_interval
 
 #: Of a file's detections: where more lie outside of their pictures, it belongs to other pictures.
 _MOST_OUTSIDE = 0.5
@@ -304,7 +304,7 @@ def _verdict(compared: Comparison) -> str:
     if len(report.rows) > 1:
         return "\n".join(textwrap.fill(line, 100) for line in [*conclusion(report), *estimand(report)])
     row = report.rows[0]
-    return f"AP of {row.configuration.name}: {fraction(row.configuration.mean)} {interval(row.estimate)}".rstrip() + "."
+    return f"AP of {row.configuration.name}: {with_interval(row.configuration.mean, row.estimate)}."
 
 
 class _Callable(ModuleType):

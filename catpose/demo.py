@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catpose.errors import InputError, Parser, command, one_line, whole
+from catpose.run.options import add_import_option
 from catpose.shipped import DEFAULT_MODEL, find_model
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ def _parser() -> Parser:
                         help="folder for corrections.json (%(default)s)")  # fmt: skip
     parser.add_argument("--port", type=whole, default=8765, help="0: any free one (%(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to serve at; the default is this machine alone")
-    parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
-                        help="a module of your own that holds the model's class")  # fmt: skip
+    add_import_option(parser)
     return parser
 
 

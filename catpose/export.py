@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, Parser, command, one_line
+from catpose.run.options import add_import_option
 from catpose.shipped import WEIGHTS, find_model
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
@@ -47,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.model.export import quantized, require_exporter, to_onnx, with_description
     from catpose.model.onnx_file import OnnxModel
     from catpose.run.checkpoint import load_model
+    from catpose.run.prediction import of_skeleton
 
     require_exporter()
     require_writable(out, "--out")
@@ -57,9 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"{split.file}: holds no keypoints to compare APs on; name another --split")
     model, settings = load_model(arguments.checkpoint, tuple(arguments.trusted))
     width, height = settings["data"]["input_size"]
-    difference = split.skeleton.difference(model.skeleton) if split else ""
-    if split and difference:
-        raise InputError(f"{split.file}: its keypoints are others than the model's: {difference}; name its own data")
+    split = of_skeleton(split, model.skeleton) if split else None
     try:
         proto = to_onnx(model, (width, height), "fp16" if precision == "fp16" else "fp32")
         if precision == "int8":
@@ -95,8 +95,7 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=Path, metavar="FILE", help="(the checkpoint's name, in .onnx)")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="data folder: compare keypoints and AP on it")
     parser.add_argument("--split", default="val", help="of --data: val, test or another (%(default)s)")
-    parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
-                        help="a module of your own that holds the model's class")  # fmt: skip
+    add_import_option(parser)
     return parser
 
 

@@ -62,6 +62,11 @@ def interval(of: Interval | None, written: Callable[[float], str] = fraction) ->
     return "" if of is None else ends(of.low, of.high, written)
 
 
+def with_interval(value: float, of: Interval | None, written: Callable[[float], str] = fraction) -> str:
+    """ "0.765 [0.712, 0.801]"; the number alone where its interval isn't known."""
+    return f"{written(value)} {interval(of, written)}".strip()
+
+
 def ends(low: float, high: float, written: Callable[[float], str] = fraction) -> str:
     """As `interval`."""
     return "" if math.isnan(low) or math.isnan(high) else f"[{written(low)}, {written(high)}]"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from catpose.analysis.caution import caution
 from catpose.analysis.configurations import ENDS, SHOWN, Configuration
 from catpose.analysis.report import Report, Row, Tested
 from catpose.analysis.statistics import ALPHA, Difference
 from catpose.errors import one_line
-from catpose.text import fraction, interval, listed, number, p_value, signed
+from catpose.text import fraction, listed, number, p_value, signed, with_interval
 
 #: Of more configurations or trials than these there are counts.
 MANY = 12
@@ -53,8 +54,7 @@ def confirmation(report: Report, chosen: int) -> list[str]:
     """
     rows = sorted(report.rows, key=lambda row: row.configuration.index != chosen)
     each = [
-        f"{_called(report, row.configuration)} {fraction(row.configuration.mean)} {interval(row.estimate)}".rstrip()
-        for row in rows
+        f"{_called(report, row.configuration)} {with_interval(row.configuration.mean, row.estimate)}" for row in rows
     ]
     first = f"AP on the test split, on which nothing was chosen: {', '.join(each)}"
     has_interval = [row for row in rows if row.estimate and not math.isnan(row.estimate.low)]
@@ -72,7 +72,7 @@ def confirmation(report: Report, chosen: int) -> list[str]:
 
 def tested(difference: Difference, p: float | None) -> str:
     """ "+0.012 [-0.003, +0.027], p 0.110"."""
-    return f"{signed(difference.value)} {interval(difference, signed)}, p {p_value(p)}"
+    return f"{with_interval(difference.value, difference, signed)}, p {p_value(p)}"
 
 
 def _winner(report: Report) -> list[str]:
@@ -84,11 +84,11 @@ def _winner(report: Report) -> list[str]:
             f" far is {highest.name}, {fraction(highest.mean)} with {_seeds(highest)}."
         ]
     row = next(row for row in report.rows if row.configuration is best)
-    value = f"{fraction(best.mean)} {interval(row.estimate)}".rstrip()
+    value = with_interval(best.mean, row.estimate)
     if report.corrected and row.estimate and not math.isnan(row.estimate.low):
         n = sum(each.is_complete for each in report.configurations)
-        value += f"; corrected for its being the highest of {n}, {fraction(report.corrected.value)}"
-        value += f" {interval(report.corrected)}"
+        value += f"; corrected for its being the highest of {n}, "
+        value += with_interval(report.corrected.value, report.corrected)
     if row.estimate and not math.isnan(row.estimate.low):
         value += caution([row.configuration for row in report.rows])
     so_far, mean = "So far " if _to_come(report) else "", "AP" if report.is_of_models else "mean AP"
@@ -116,11 +116,16 @@ def _scope(report: Report) -> str:
     """What a comparison is about beside seeds and images; with one seed each it is about the models alone."""
     if report.is_of_models:
         return ""
-    finished = [training for each in report.configurations for training in each.finished]
-    is_final = bool(finished) and finished[0].protocol.get("split") == "test"
+    is_final = _protocol(report).get("split") == "test"
     if report.design.splits:
         return f" over {'training sets from' if is_final else 'random splits of'} these pictures"
     return " on this training set" if is_final else " on this training set and split"
+
+
+def _protocol(report: Report) -> Mapping[str, Any]:
+    """The evaluation protocol, which all trainings share; empty where none is known."""
+    finished = (training for each in report.configurations for training in each.finished)
+    return next((training.protocol for training in finished), {})
 
 
 def _called(report: Report, configuration: Configuration) -> str:
@@ -330,8 +335,7 @@ def estimand(report: Report) -> list[str]:
 
 def _over_splits(report: Report) -> list[str]:
     n = report.design.splits
-    finished = [training for each in report.configurations for training in each.finished]
-    if finished and finished[0].protocol.get("split") == "test":
+    if _protocol(report).get("split") == "test":
         return [
             "Seeds were trained on different random splits of the training and validation pictures: their spread is of"
             " seed and split, taken as if trainings were independent, though these splits share most of their pictures."
@@ -366,9 +370,7 @@ def _reading(report: Report) -> list[str]:
             "*Published elsewhere, under a protocol that can't be checked: it stands beside these numbers, and is never"
             " subtracted from them."
         )
-    finished = [training for each in report.configurations for training in each.finished]
-    if finished and finished[0].protocol:
-        protocol = finished[0].protocol
+    if protocol := _protocol(report):
         flip = {True: "with flip test", False: "without flip test"}.get(protocol["flip_test"], "flip test unknown")
         split = f"split {protocol['split']} (sha256 {protocol['split_hash'][:12]})"
         if protocol.get("pool"):

@@ -9,11 +9,12 @@ import numpy as np
 from catpose.analysis.compare import paired
 from catpose.analysis.configurations import Configuration
 from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
+from catpose.analysis.sentences import tested
 from catpose.analysis.slices import EXPLAINED
 from catpose.analysis.statistics import ALPHA, Difference, Estimate
 from catpose.errors import one_line
 from catpose.score.error_types import ERROR_TYPES
-from catpose.text import interval, metric, p_value, signed, table
+from catpose.text import interval, metric, p_value, signed, table, with_interval
 
 #: What two models are compared in.
 COMPARED = ("AP", "AP50", "AP75", "AR", "PCK@0.05", "PCK@0.1", "PCK@0.2", "AUC", "NME", "EPE")
@@ -65,7 +66,7 @@ def comparison_text(ours: Configuration, theirs: Configuration) -> str:
 
 def _verdict(ap: Difference) -> str:
     images = "on other images like these, of these two trained models; nothing is said about training them again."
-    much = f"{signed(ap.value)} {interval(ap, signed)}, p {p_value(ap.p)}"
+    much = tested(ap, ap.p)
     if ap.p < ALPHA:
         return f"In AP it is {'better' if ap.value > 0 else 'worse'}: {much}, {images}"
     if np.isnan(ap.p):
@@ -77,4 +78,4 @@ def _verdict(ap: Difference) -> str:
 
 
 def _both(of: Estimate) -> str:
-    return "" if np.isnan(of.value) else f"{metric(of.value)} {interval(of, metric)}".rstrip()
+    return "" if np.isnan(of.value) else with_interval(of.value, of, metric)

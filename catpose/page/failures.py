@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from catpose.page.results import written
 from catpose.score.calibration import reliability, threshold_curves
 from catpose.score.error_types import ERROR_TYPES
 from catpose.skeleton import Skeleton
-from catpose.text import fraction, interval
+from catpose.text import fraction, with_interval
 
 
 def where_does_it_fail(diagnosis: Diagnosis) -> Answer:
@@ -150,7 +150,7 @@ def _confidence(evaluated: Configuration, truth: Instances) -> list[Figure]:
     return [
         Figure(
             "reliability",
-            f"Can confidences be trusted? {evaluated.name}: ECE {fraction(ece.value)} {interval(ece)}{which}",
+            f"Can confidences be trusted? {evaluated.name}: ECE {with_interval(ece.value, ece)}{which}",
             "reliability: the part of keypoints that is right, by confidence",
             draw_reliability(bins),
             Table(
@@ -202,14 +202,10 @@ def _keypoint_table(evaluated: Configuration, skeleton: Skeleton) -> Table:
     for name in skeleton.names:
         cells = []
         for key in PER_KEYPOINT:
-            estimate, write = evaluated.estimate(f"{key}/{name}"), written(key)
-            known = not np.isnan(estimate.value)
-            cells.append(f"{write(estimate.value)} {interval(estimate, write)}".strip() if known else "")
+            cells.append(_cell(evaluated.estimate(f"{key}/{name}"), written(key)))
         rows.append((name.replace("_", " "), *cells))
     return Table(f"Each keypoint, {evaluated.name}", ("keypoint", "AP", "AR", "PCK@0.1", "EPE, px"), rows)
 
 
-def _cell(of: Estimate) -> str:
-    if np.isnan(of.value):
-        return ""
-    return fraction(of.value) + ("" if np.isnan(of.low) else f" [{fraction(of.low)}, {fraction(of.high)}]")
+def _cell(of: Estimate, write: Callable[[float], str] = fraction) -> str:
+    return "" if np.isnan(of.value) else with_interval(of.value, of, write)

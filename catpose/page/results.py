@@ -22,7 +22,7 @@ from catpose.page.html import Answer, Beside, Code, Figure, Fold, Listing, Secti
 from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.plain_yaml import read_yaml
 from catpose.score.rules import RULES
-from catpose.text import fraction, interval, p_value, signed
+from catpose.text import fraction, p_value, signed, with_interval
 
 #: The columns of the models' table: key, header.
 COLUMNS = {
@@ -52,9 +52,8 @@ def which_is_better(report: Report) -> Answer:
         return Answer(question, "Not decided", detail, "results")
     detail = f"AP {_ap(best)}, {seeds(best.configuration)}"
     if report.corrected:
-        detail += (
-            f"; corrected for its being the highest {fraction(report.corrected.value)} {interval(report.corrected)}"
-        )
+        corrected = with_interval(report.corrected.value, report.corrected)
+        detail += f"; corrected for its being the highest {corrected}"
     if len(order) > 1:
         other = report.rows[order[1]].configuration
         detail += f"; next of {len(order)} is {other.name}, {fraction(other.mean)}"
@@ -74,7 +73,7 @@ def is_it_real(report: Report) -> Answer:
     if math.isnan(pair.p):
         much = f"{signed(pair.difference.value)} to {other.name}, on too few images to tell".strip()
         return Answer(question, "Can't be told", much, "results")
-    much = f"{signed(pair.difference.value)} {interval(pair.difference, signed)} to {other.name}, p {p_value(pair.p)}"
+    much = f"{with_interval(pair.difference.value, pair.difference, signed)} to {other.name}, p {p_value(pair.p)}"
     apart = [i for i, each in report.pairs.items() if each.p < ALPHA]
     if pair.p < ALPHA:
         answer = "Yes"
@@ -238,8 +237,8 @@ def written(key: str) -> Any:
 
 
 def _ap(row: Row) -> str:
-    return f"{fraction(row.configuration.mean)} {interval(row.estimate)}".strip()
+    return with_interval(row.configuration.mean, row.estimate)
 
 
 def _score(configuration: Configuration, key: str) -> str:
-    return f"{written(key)(configuration.value(key))} {interval(configuration.estimate(key), written(key))}".strip()
+    return with_interval(configuration.value(key), configuration.estimate(key), written(key))

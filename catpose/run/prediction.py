@@ -169,17 +169,23 @@ def locate(
     poses: list[np.ndarray] = []
     every = crops()
     while batch := list(islice(every, batch_size)):
-        for (place, boxes, found, box), pose in zip(batch, _poses(model, batch), strict=True):
+        crops_of_batch = np.stack([found.crops[box] for *_, found, box in batch])
+        affines = np.stack([found.crop_to_image[box] for *_, found, box in batch])
+        for (place, boxes, found, box), pose in zip(batch, poses_in(model, crops_of_batch, affines), strict=True):
             poses.append(pose)
             if box == len(boxes) - 1:
                 yield Located(place, found.picture, boxes, np.stack(poses))
                 poses = []
 
 
-def _poses(model: CropModel, batch: list[tuple[int, np.ndarray, PictureCrops, int]]) -> np.ndarray:
-    """(B, K, 3) float64: x, y in image px and confidence of B crops; what isn't finite is (0, 0) with confidence 0."""
-    keypoints, confidence = model(np.stack([found.crops[box] for *_, found, box in batch]))
-    points = apply_each(np.stack([found.crop_to_image[box] for *_, found, box in batch]), keypoints)
+def poses_in(model: CropModel, crops: np.ndarray, crop_to_image: np.ndarray) -> np.ndarray:
+    """(B, K, 3) float64: x, y in image px and confidence of B crops; what isn't finite is (0, 0) with confidence 0.
+
+    Args:
+        crops: (B, h, w, 3) uint8 RGB. crop_to_image: (B, 2, 3), their affines.
+    """
+    keypoints, confidence = model(crops)
+    points = apply_each(crop_to_image, keypoints)
     poses = np.concatenate([points, confidence[..., None]], axis=-1).astype(np.float64)
     return np.where(np.isfinite(poses).all(axis=-1, keepdims=True), poses, 0)
 

@@ -21,8 +21,7 @@ from catpose.data.video import Video, Writer
 from catpose.errors import InputError
 from catpose.figures.overlay import draw_poses
 from catpose.files import atomic_write, require_writable
-from catpose.geometry import apply_each
-from catpose.run.prediction import CropModel, trust_of
+from catpose.run.prediction import CropModel, poses_in, trust_of
 from catpose.run.second_pass import keypoint_box
 from catpose.score.oks import MIN_CONFIDENCE, instance_score
 from catpose.score.trust import Trust
@@ -58,28 +57,25 @@ def follow(model: CropModel, video: Video, batch_size: int) -> Iterator[FramePos
         if box is None:
             first = batch[0][1]
             whole = np.array([0.0, 0.0, first.shape[1], first.shape[0]])
-            box = _box_around(*_located(model, [first], whole)[0], whole)
-        for (number, frame), (points, confidence) in zip(
-            batch, _located(model, [frame for _, frame in batch], box), strict=True
-        ):
+            box = _box_around(_poses(model, [first], whole)[0])
+            box = whole if box is None else box
+        poses = _poses(model, [frame for _, frame in batch], box)
+        for (number, frame), pose in zip(batch, poses, strict=True):
+            points, confidence = pose[:, :2], pose[:, 2]
             yield FramePose(number, frame, box, points, confidence, float(instance_score(confidence[None])[0]))
-        box = keypoint_box(points[confidence > MIN_CONFIDENCE])
+        box = _box_around(poses[-1])
 
 
-def _box_around(points: np.ndarray, confidence: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    box = keypoint_box(points[confidence > MIN_CONFIDENCE])
-    return otherwise if box is None else box
+def _box_around(pose: np.ndarray) -> np.ndarray | None:
+    """(4,) around the confident keypoints of (K, 3); None where they are too few."""
+    return keypoint_box(pose[pose[:, 2] > MIN_CONFIDENCE, :2])
 
 
-def _located(model: CropModel, frames: list[np.ndarray], box: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Keypoints (K, 2), px, and confidence (K,) in each frame's box; (0, 0) and 0 where they aren't finite."""
+def _poses(model: CropModel, frames: list[np.ndarray], box: np.ndarray) -> np.ndarray:
+    """(B, K, 3) float64: x, y in px and confidence in each frame's box, as `poses_in`."""
     crops = [crop_picture(cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA), box[None], model.input_size) for frame in frames]
-    keypoints, confidence = model(np.concatenate([each.crops for each in crops]))
-    points = apply_each(np.concatenate([each.crop_to_image for each in crops]), keypoints).astype(np.float64)
-    sound = np.isfinite(points).all(axis=-1) & np.isfinite(confidence)
-    return list(
-        zip(np.where(sound[..., None], points, 0), np.where(sound, confidence, 0).astype(np.float64), strict=True)
-    )
+    affines = np.concatenate([each.crop_to_image for each in crops])
+    return poses_in(model, np.concatenate([each.crops for each in crops]), affines)
 
 
 def predict_video(

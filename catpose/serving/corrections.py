@@ -10,6 +10,7 @@ import numpy as np
 from catpose.data.sources import category_entry, make_annotation
 from catpose.errors import InputError
 from catpose.files import write_json
+from catpose.score.box_ap import overlap
 from catpose.skeleton import Skeleton
 
 #: Boxes that overlap more are of one animal, which is then saved anew.
@@ -62,7 +63,7 @@ class CorrectionsFile:
         if not seen.any():
             raise InputError(f"{name}: no keypoint lies in the picture; keep one at least")
         animal = (np.array([x, y, right - x, bottom - y]), np.where(seen[:, None], points, 0))
-        others = [each for each in self._animals.get(name, []) if _overlap(each[0], animal[0]) <= SAME]
+        others = [each for each in self._animals.get(name, []) if overlap(each[0], animal[0], np.array(False)) <= SAME]
         self._sizes[name], self._animals[name] = size, [*others, animal]
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,10 +85,3 @@ class CorrectionsFile:
                 triples = [(round(x, 2), round(y, 2), int(v)) for x, y, v in points.tolist()]
                 annotations.append(make_annotation(len(annotations) + 1, image_id, 1, box.round(2).tolist(), triples))
         return {"images": images, "annotations": annotations, "categories": [category_entry(1, "cat", self._skeleton)]}
-
-
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two boxes (4,)."""
-    sides = np.minimum(one[:2] + one[2:], other[:2] + other[2:]) - np.maximum(one[:2], other[:2])
-    common = float(sides.clip(0).prod())
-    return common / float(one[2:].prod() + other[2:].prod() - common)

@@ -23,10 +23,8 @@ from catpose.files import require_writable, write_json
 from catpose.instances import AreaRule
 from catpose.score.full import evaluate_ap
 from catpose.study.directory import StudyDirectory
-from catpose.study.final_record import Copies, Difference, Final, MeanAP, Models, Record, earlier
+from catpose.study.final_record import NO_LABELS, Copies, Difference, Final, MeanAP, Models, Record, earlier
 from catpose.text import known
-
-_NO_LABELS = "{file} has no labels, so there is no score: send in the predictions."
 
 if TYPE_CHECKING:
     from catpose.score.detections import Detections
@@ -206,7 +204,7 @@ def _record(
 ) -> Record:
     """What there is to be written down; `outcome` is None without labels, the first configuration the winner."""
     models = [_models(*each, outcome) for each in zip(compared, tested, strict=True)]
-    said = confirmation(outcome, compared[0].index) if outcome else [_NO_LABELS.format(file=split.file)]
+    said = confirmation(outcome, compared[0].index) if outcome else [NO_LABELS.format(file=split.file)]
     return Record(
         **dict(models[0]),
         study=study.name,

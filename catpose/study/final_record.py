@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from catpose.errors import InputError, one_line
 from catpose.files import LARGEST_RECORD, read_json
 from catpose.study.results import ROUNDING
 from catpose.text import counted, ends, fraction, listed
+
+NO_LABELS = "{file} has no labels, so there is no score: send in the predictions."
 
 
 class MeanAP(BaseModel):
@@ -40,7 +43,7 @@ class Models(BaseModel):
     @property
     def name(self) -> str:
         """What messages call it."""
-        return f"{self.configuration} (seeds {', '.join(map(str, self.seeds))})"
+        return _named(self.configuration, self.seeds)
 
     def are_those_of(self, configuration: Configuration) -> bool:
         """Whether these are the models that a study's report speaks of now."""
@@ -113,7 +116,7 @@ class Final:
 def _former(record: Record) -> str:
     """What a record without sentences says."""
     if not record.AP:
-        return f"{record.file} has no labels, so there is no score: send in the predictions."
+        return NO_LABELS.format(file=record.file)
     of = "these trained models" if len(record.seeds) == 1 else "the configuration"
     interval = "" if record.AP.low is None or record.AP.high is None else f" {ends(record.AP.low, record.AP.high)}"
     return f"Test AP of {of}: {fraction(record.AP.mean)}{interval}."
@@ -145,7 +148,7 @@ def earlier(file: Path, best: Configuration, base: Configuration | None, test_co
     now = [("winner", record, best), ("reference", record.reference, base)]
     for role, then, configuration in now:
         if then is not None and (configuration is None or not then.are_those_of(configuration)):
-            is_now = "none" if configuration is None else _named(configuration)
+            is_now = "none" if configuration is None else _named(configuration.label, configuration.seeds)
             raise InputError(
                 f"{file}: the test split was predicted with {then.name}, and the {role} is now {is_now} or was trained"
                 f" anew; {remedy}"
@@ -159,5 +162,5 @@ def earlier(file: Path, best: Configuration, base: Configuration | None, test_co
     return record
 
 
-def _named(configuration: Configuration) -> str:
-    return f"{configuration.label} (seeds {', '.join(map(str, configuration.seeds))})"
+def _named(configuration: str, seeds: Sequence[int]) -> str:
+    return f"{configuration} (seeds {', '.join(map(str, seeds))})"
