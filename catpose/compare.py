@@ -43,9 +43,7 @@ _MOST_OUTSIDE = 0.5
 @command
 def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
-    compared = compare_files(
-        _methods(arguments.results), arguments.truth, arguments.draws, log=lambda line: print(line)
-    )
+    compared = compare_files(_methods(arguments.results), arguments.truth, arguments.draws, log=print)
     print(f"\n{_table(compared)}\n")
     for other in compared.against("AP"):
         print(_difference_table(compared, other))
@@ -77,14 +75,14 @@ def compare(a: Any, b: Any, truth: str | Path | CocoSplit, draws: int = 1000) ->
             file = Path(each) if isinstance(each, str | Path) else Path(f"{name}{number or ''}")
             contents[file] = _content(file) if isinstance(each, str | Path) else results_of(each)
             methods.setdefault(name, []).append(file)
-    return _compared(methods, contents, truth, draws, lambda _: None)
+    return _compared(methods, contents, truth, draws, lambda line: None)
 
 
 def compare_files(
     methods: Mapping[str, Sequence[str | Path]],
     truth: str | Path,
-    draws: int = 1000,
-    log: Callable[[str], None] | None = None,
+    draws: int,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
     """Compare methods, each with its results files by name, one for each seed.
 
@@ -100,7 +98,7 @@ def compare_files(
     """
     contents = {Path(file): _content(Path(file)) for files in methods.values() for file in files}
     _require_once(methods)
-    return _compared(methods, contents, truth, draws, log or (lambda _: None))
+    return _compared(methods, contents, truth, draws, log)
 
 
 def _compared(

@@ -13,7 +13,7 @@ from catpose.score.detections import Detections
 from catpose.score.full import Evaluation, evaluate
 
 
-def evaluate_runs(label: str, detections: Sequence[Detections], truth: Instances, draws: int = 1000) -> Configuration:
+def evaluate_runs(label: str, detections: Sequence[Detections], truth: Instances, draws: int) -> Configuration:
     """A model's detections, of each of its runs, evaluated.
 
     Raises:

@@ -45,13 +45,13 @@ class _Test:
     se: np.ndarray  # (K,) of the difference
     thresholds: np.ndarray  # (K, G): equally probable differences from which on it is significant
 
-    def detects(self, power: float) -> float:
-        """The difference that it finds with this power, on average over the spreads; by bisection."""
+    def detects(self) -> float:
+        """The difference that it finds with the power `POWER`, on average over the spreads; by bisection."""
         low, high = 0.0, 1.0
         for _ in range(40):
             middle = (low + high) / 2
             found = special.ndtr((middle - self.thresholds) / self.se[:, None]).mean()
-            low, high = (middle, high) if found < power else (low, middle)
+            low, high = (middle, high) if found < POWER else (low, middle)
         return high
 
 
@@ -87,10 +87,8 @@ def detectable(arms: Sequence[Sample], pairs: Sequence[tuple[int, int]], compari
         """Where the true spreads are the estimated ones over each ratio."""
         return _test(images / ratio, between / ratio, noise / ratio, seeds, images_df, alpha)
 
-    value = test(_chi2(total_df, _PLACES)).detects(POWER)
-    low, high = (
-        test(_chi2(total_df, np.array([place]))).detects(POWER) for place in ((1 + RANGE) / 2, (1 - RANGE) / 2)
-    )
+    value = test(_chi2(total_df, _PLACES)).detects()
+    low, high = (test(_chi2(total_df, np.array([place]))).detects() for place in ((1 + RANGE) / 2, (1 - RANGE) / 2))
     return Detectable(value, low, high, seeds)
 
 

@@ -226,7 +226,7 @@ def pooled_seed_variance(samples: Sequence[Sample]) -> tuple[float, float, int]:
     return float(between), float(noise), int(df.sum())
 
 
-def _contrast(arms: list[tuple[int, Sample]], others: Sequence[Sample] = ()) -> tuple[float, float, float]:
+def _contrast(arms: list[tuple[int, Sample]], others: Sequence[Sample]) -> tuple[float, float, float]:
     """A signed sum of arms' mean APs with its standard error and degrees of freedom, by the module's formula."""
     if any(sample.divisions for _, sample in arms):
         return _over_divisions(arms)

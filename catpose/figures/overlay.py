@@ -83,7 +83,7 @@ def draw_box(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
     return canvas
 
 
-def contact_sheet(pictures: list[np.ndarray], columns: int, tile: int = 256) -> np.ndarray:
+def contact_sheet(pictures: list[np.ndarray], columns: int, tile: int) -> np.ndarray:
     """Pictures side by side, each fitted into a square of `tile` px on white."""
     rows = -(-len(pictures) // columns)
     sheet = np.full((rows * tile, columns * tile, 3), 255, np.uint8)

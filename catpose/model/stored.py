@@ -26,7 +26,7 @@ from catpose.skeleton import AP10K, Skeleton
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def stored_model(path: Path, base: type[Model], trusted: tuple[str, ...] = ()) -> tuple[Model, dict[str, Any]]:
+def stored_model(path: Path, base: type[Model], trusted: tuple[str, ...]) -> tuple[Model, dict[str, Any]]:
     """The model in a checkpoint of `fit`, in evaluation mode on the CPU; in float32, or the half that it was kept in.
 
     Args:

@@ -66,7 +66,7 @@ class Price:
         return statistics.fmean(time.total_s for time in self.times.values()) / 60 if self.times else math.nan
 
 
-def price(runs: Sequence[Run], skeleton: Skeleton, trusted: tuple[str, ...] = ()) -> Price:
+def price(runs: Sequence[Run], skeleton: Skeleton, trusted: tuple[str, ...]) -> Price:
     """Counted on a model of the first run's settings, if its class is catpose's or trusted, and read from the logs.
 
     Args:

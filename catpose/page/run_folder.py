@@ -103,11 +103,8 @@ def read_run(folder: Path, study: Path | None) -> Run:
         InputError: a file in it is missing or damaged.
     """
     settings, history = _settings(folder), _history(folder)
-    return Run(folder, study, settings, run_directory(folder).starts, history, _results(folder))
-
-
-def _results(folder: Path) -> Path | None:
-    return next((folder / name for name in RESULTS if (folder / name).exists()), None)
+    results = next((folder / name for name in RESULTS if (folder / name).exists()), None)
+    return Run(folder, study, settings, run_directory(folder).starts, history, results)
 
 
 def early_training(run: Run) -> Training:

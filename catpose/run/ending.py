@@ -58,7 +58,7 @@ class WholeEpochs(Callback):
         renewed: go on with a run that has ended, since its settings are others now.
     """
 
-    def __init__(self, run: RunDirectory, renewed: bool = False) -> None:
+    def __init__(self, run: RunDirectory, renewed: bool) -> None:
         self.run, self.renewed = run, renewed
         self.wished = False  # within this epoch
         self.requested = False  # by the file

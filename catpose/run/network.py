@@ -25,7 +25,7 @@ class Network:
         InputError: a device that isn't there.
     """
 
-    def __init__(self, model: PoseModel, input_size: tuple[int, int], device: str = "auto") -> None:
+    def __init__(self, model: PoseModel, input_size: tuple[int, int], device: str) -> None:
         self.device = find_device(device)
         self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # as in its validation
         self.skeleton = model.skeleton

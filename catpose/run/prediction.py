@@ -54,7 +54,7 @@ Read = Callable[[int], np.ndarray]
 Unreadable = Callable[[int, str], None]
 
 
-def load_crop_model(path: Path, device: str = "auto", trusted: tuple[str, ...] = ()) -> CropModel:
+def load_crop_model(path: Path, device: str, trusted: tuple[str, ...]) -> CropModel:
     """The model in a file: exported ones (.onnx) run without torch, others are checkpoints.
 
     Args:
@@ -125,7 +125,7 @@ def locate(
     model: CropModel,
     split: CocoSplit,
     rows: np.ndarray,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int,
     *,
     read: Read | None = None,
     unreadable: Unreadable | None = None,

@@ -42,9 +42,7 @@ def cocoeval(
     return _plain(values)
 
 
-def cocoeval_boxes(
-    coco: Mapping[str, Any], results: Sequence[Mapping[str, Any]], area: str = "box"
-) -> dict[str, float]:
+def cocoeval_boxes(coco: Mapping[str, Any], results: Sequence[Mapping[str, Any]], area: str) -> dict[str, float]:
     """The same of a COCO file and box results.
 
     Returns:

@@ -38,8 +38,8 @@ def fit_runner(
     study_id: str,
     directory: StudyDirectory,
     workers: int,
-    results: Path | None = None,
-    mixed_versions: bool = False,
+    results: Path | None,
+    mixed_versions: bool,
 ) -> Runner:
     """Runs a trial as a `fit` in the study's directory, on the worker's share of this machine.
 
@@ -118,7 +118,7 @@ def fit_args(study: Study, study_id: str, trial: Trial, folder: Path) -> list[st
     ]
 
 
-def costs(folder: Path, names: list[str], trusted: tuple[str, ...] = ()) -> dict[str, float]:
+def costs(folder: Path, names: list[str], trusted: tuple[str, ...]) -> dict[str, float]:
     """What the model of a run costs, by name; its class is catpose's, or of a module that is trusted."""
     if not names:
         return {}

@@ -100,7 +100,7 @@ def run(
     return opened
 
 
-def rehearsed(study: Study, workers: int, known: Collection[str] = ()) -> list[tuple[Configuration, float]]:
+def rehearsed(study: Study, workers: int, known: Collection[str]) -> list[tuple[Configuration, float]]:
     """Configurations to try the study with, all but those of the known labels, and the seconds of a trial of each.
 
     Raises:

@@ -191,13 +191,9 @@ def read_space(described: object, where: str) -> Space:
         raise InputError(
             f"{where}: spans more than {MOST_CONFIGURATIONS} configurations; leave some out, or give a range"
         )
-    if len(set(space.keys)) < sum(len(_keys(d)) for d in dimensions):
+    if len(set(space.keys)) < sum(len(Space((d,)).keys) for d in dimensions):
         raise InputError(f"{where}: two dimensions vary the same setting; give it to one of them")
     return space
-
-
-def _keys(dimension: Choices | Range) -> set[str]:
-    return Space((dimension,)).keys
 
 
 def _dimension(name: str, values: object, where: str) -> Choices | Range:

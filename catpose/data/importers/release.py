@@ -42,7 +42,7 @@ class Imported:
     notes: list[str]  # what was done to boxes
 
 
-def to_release(labels: Labels, finder: PictureFinder, species: Sequence[str] | None, own: bool = False) -> Imported:
+def to_release(labels: Labels, finder: PictureFinder, species: Sequence[str] | None, own: bool) -> Imported:
     """Labels as a release: keypoints by name, ids from 1, pictures under names of their own.
 
     Args:
