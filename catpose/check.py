@@ -113,8 +113,8 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
         verdict = "fit to judge labels" if fit else "not fit to judge labels: no label issue is ranked"
         verdict = f"PCK@0.1 {pck:.3f} ({FIT_PCK:g} or more is needed): {verdict}"
         print(verdict)
-    there = [file.stem for file in annotation_files(arguments.data)[0]]
-    names = [name for name in ("train", "val") if name in there] or there
+    present = [file.stem for file in annotation_files(arguments.data)[0]]
+    names = [name for name in ("train", "val") if name in present] or present
     splits = [read_split(arguments.data, name, arguments.area) for name in names]
     statistics = measure(splits)
     by_split = {split.file.stem: slices(split) for split in splits}
@@ -152,8 +152,8 @@ def _for_tools(split: CocoSplit, image_ids: set[int]) -> dict[str, bytes]:
         )
         for row in rows
     ]
-    made = tool_files(images, poses, split.skeleton)
-    return {f"label_issues/{name}": content for name, content in made.items()}
+    files = tool_files(images, poses, split.skeleton)
+    return {f"label_issues/{name}": content for name, content in files.items()}
 
 
 def _print_table(kinds: dict[tuple[str, str, str], list[Finding]]) -> None:

@@ -69,9 +69,11 @@ def compare(a: Any, b: Any, truth: str | Path | CocoSplit, draws: int = 1000) ->
     """
     methods: dict[str, list[Path]] = {}
     contents: dict[Path, list[Any]] = {}
-    for name, given in (("a", a), ("b", b)):
-        several = isinstance(given, list | tuple) and given and all(isinstance(each, str | Path) for each in given)
-        for number, each in enumerate(given if several else [given]):
+    for name, results in (("a", a), ("b", b)):
+        several = (
+            isinstance(results, list | tuple) and results and all(isinstance(each, str | Path) for each in results)
+        )
+        for number, each in enumerate(results if several else [results]):
             file = Path(each) if isinstance(each, str | Path) else Path(f"{name}{number or ''}")
             contents[file] = _content(file) if isinstance(each, str | Path) else results_of(each)
             methods.setdefault(name, []).append(file)
@@ -289,9 +291,9 @@ def _difference_table(compared: Comparison, other: int) -> str:
     for key in compared.keys:
         each = compared.against(key)[other]
         n = best.evaluations[0].rests_on[key]
-        said = (interval(each.difference, signed), p_value(each.p)) if n >= ENOUGH else ("", "")
+        test = (interval(each.difference, signed), p_value(each.p)) if n >= ENOUGH else ("", "")
         values = (fraction(best.value(key)), fraction(one.value(key)), signed(each.difference.value))
-        rows.append((key.removeprefix("AP/"), str(n), *values, *said))
+        rows.append((key.removeprefix("AP/"), str(n), *values, *test))
     header = ("", "instances", *("best", "other"), "difference", "95 % interval", "p")
     return f"{best.name} (best) minus {one.name} (other):\n\n{table(rows, header)}\n"
 

@@ -89,9 +89,9 @@ def _predict_video(arguments: argparse.Namespace) -> None:
 
     (video, *others), frames = arguments.sources, arguments.frames
     unfit = ("images", "boxes", "detector", "rank", "pre_labels", "recursive", "num_workers")
-    given = [f"--{name.replace('_', '-')}" for name in unfit if getattr(arguments, name) not in (None, False)]
-    if others or given:
-        raise InputError(f"{video}: a video is predicted by itself; leave out {', '.join(given) or 'other sources'}")
+    options = [f"--{name.replace('_', '-')}" for name in unfit if getattr(arguments, name) not in (None, False)]
+    if others or options:
+        raise InputError(f"{video}: a video is predicted by itself; leave out {', '.join(options) or 'other sources'}")
     overlay = arguments.overlays / f"{video.stem}.mp4" if arguments.overlays else None
     require_new(arguments.out, overlay)
     model = load_crop_model(arguments.checkpoint, arguments.device, tuple(arguments.trusted))

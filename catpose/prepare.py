@@ -143,8 +143,8 @@ def _prepare_release(arguments: argparse.Namespace) -> None:
         train, val, test_ids = published.values()
         sizes = len(train), len(val), len(test_ids)
     else:
-        asked = parse_split(arguments.split)
-        sizes = resolve_sizes(asked, len(names)) if asked else default_sizes(len(names), len(test))
+        shares = parse_split(arguments.split)
+        sizes = resolve_sizes(shares, len(names)) if shares else default_sizes(len(names), len(test))
     if arguments.test_ids and len(test) != sizes[2]:
         raise InputError(
             f"--split has {sizes[2]} test images, but {arguments.test_ids} names {len(test)}; make them agree"
@@ -228,26 +228,26 @@ def _bring_in(arguments: argparse.Namespace, imported: Imported, files: list[Pat
         raise InputError(
             f"--split {OWN}: {in_none} of the {len(names)} pictures are in no split; take --split 0.8 0.1 0.1"
         )
-    asked = None if keep_own else parse_split(arguments.split) or SHARES
+    shares = None if keep_own else parse_split(arguments.split) or SHARES
     request = {
         "source": arguments.source,
         "species": sorted(category["name"] for category in release.categories),
         "keypoints": list(imported.match.source),
         "seed": arguments.seed,
-        "split": list(asked) if asked else OWN,
+        "split": list(shares) if shares else OWN,
         "annotations_sha256": hashlib.sha256("".join(_digests(files)).encode()).hexdigest(),
     }
     request |= {"skeleton": OWN} if arguments.skeleton == OWN else {}
     if _is_there(arguments.out, request):
         return
     copy_of = find_copies(release)
-    if asked is None:
+    if shares is None:
         split = own
         print("split: the source's own")
     else:
         together = keep_together(copy_of, imported.groups)
-        whole = any(isinstance(size, float) for size in asked) and len(set(together.values())) > 1
-        split = draw_split(names, together, resolve_sizes(asked, len(names)), arguments.seed, frozenset(), whole)
+        whole = any(isinstance(size, float) for size in shares) and len(set(together.values())) > 1
+        split = draw_split(names, together, resolve_sizes(shares, len(names)), arguments.seed, frozenset(), whole)
         if apart := torn_groups(split, imported.groups):
             print(
                 f"note: pictures of {' and '.join(apart[:2])}{' and others' if len(apart) > 2 else ''} lie in several"

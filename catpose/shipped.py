@@ -25,12 +25,12 @@ def find_config(name: str | Path, folder: str) -> Path:
             `experiments/hrnet.yaml`.
         folder: "experiments" or "sweeps", which a name needs not say.
     """
-    given = Path(name)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", str(name)) or given.is_file():  # a path elsewhere, or settings as text
-        return given
-    file = given if given.suffix == ".yaml" else Path(f"{given}.yaml")
+    path = Path(name)
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", str(name)) or path.is_file():  # a path elsewhere, or settings as text
+        return path
+    file = path if path.suffix == ".yaml" else Path(f"{path}.yaml")
     file = file if file.parts[0] in ("experiments", "sweeps") else folder / file
-    return next((place / file for place in PLACES if (place / file).is_file()), given)
+    return next((place / file for place in PLACES if (place / file).is_file()), path)
 
 
 def with_found_configs(args: Sequence[str]) -> list[str]:

@@ -118,14 +118,14 @@ class Skeleton:
         """In what the other's keypoints are other ones: "" where both agree in names, order and flip pairs."""
         if self.names == other.names:
             return "" if self.flip == other.flip else "other flip pairs"
-        here = [name for name in self.names if name not in other.names]
-        there = [name for name in other.names if name not in self.names]
-        if not here and not there:
+        added = [name for name in self.names if name not in other.names]
+        missing = [name for name in other.names if name not in self.names]
+        if not added and not missing:
             k = next(k for k in range(len(self)) if self.names[k] != other.names[k])
             return f"another order ({self.names[k]} at place {k}, not {other.names[k]})"
         parts = [f"{len(self)} keypoints, not {len(other)}"] if len(self) != len(other) else []
-        parts += [f"without {first(there, 5)}"] if there else []
-        parts += [f"with {first(here, 5)}"] if here else []
+        parts += [f"without {first(missing, 5)}"] if missing else []
+        parts += [f"with {first(added, 5)}"] if added else []
         return ", ".join(parts)
 
     def summary(self) -> str:

@@ -65,8 +65,8 @@ def main(argv: list[str] | None = None) -> None:
         require_writable(options.results, "--results", folder=True)
     entries: dict[str, Path | Study] = {}
     experiment = find_config(options.experiment, "experiments") if options.experiment else None
-    for given in options.config:  # all are read before the first is run
-        file = find_config(find_config(given, "sweeps"), "experiments")
+    for config in options.config:  # all are read before the first is run
+        file = find_config(find_config(config, "sweeps"), "experiments")
         entry: Path | Study = file
         if not is_experiment(file):
             entry = read_study(file, experiment, overrides, options.name, options.imports)
@@ -192,7 +192,7 @@ def began() -> float:
 
 def parser() -> Parser:
     """The command line's parser."""
-    made = Parser(
+    cli = Parser(
         prog="catpose sweep",
         description="Run a study, or help with one, and report what it shows.",
         epilog=EPILOG,
@@ -201,33 +201,33 @@ def parser() -> Parser:
             "catpose sweep --config my.yaml --workers 4 --trainer.max_epochs 50",
         ),
     )
-    made.add_argument("--config", type=Path, required=True, nargs="+", metavar="FILE",
-                      help="studies, or experiments as they stand, in the order in which they are run: one of sweeps/"
-                      " or experiments/ by its name, or a file")  # fmt: skip
-    made.add_argument("--experiment", type=Path, metavar="FILE", help="vary this experiment in place of the study's")
-    made.add_argument("--name", help="the study's name (the file's, with --experiment's)")
-    made.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
-                      help="a module of your own that you trust (my_net); may come again")  # fmt: skip
-    made.add_argument(
+    cli.add_argument("--config", type=Path, required=True, nargs="+", metavar="FILE",
+                     help="studies, or experiments as they stand, in the order in which they are run: one of sweeps/"
+                     " or experiments/ by its name, or a file")  # fmt: skip
+    cli.add_argument("--experiment", type=Path, metavar="FILE", help="vary this experiment in place of the study's")
+    cli.add_argument("--name", help="the study's name (the file's, with --experiment's)")
+    cli.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE",
+                     help="a module of your own that you trust (my_net); may come again")  # fmt: skip
+    cli.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the trials and the report, or of several such (runs/NAME)"
     )
-    made.add_argument("--storage", metavar="URL", help="postgresql://… or mysql://…; else study.db in the folder")
-    made.add_argument("--workers", type=natural, default=1, metavar="N",
-                      help="trials at once on this machine, or jobs with --launch (%(default)s)")  # fmt: skip
-    made.add_argument("--dry-run", action="store_true",
-                      help="try each configuration's first steps, and say how long all will take")  # fmt: skip
-    made.add_argument("--time-limit", type=limit, metavar="TIME",
-                      help="end by then (12m, 8h): what can't end isn't begun, what runs goes on later")  # fmt: skip
-    made.add_argument("--results", type=Path, metavar="DIR",
-                      help="keep finished trainings there, without checkpoints; those there count as done")  # fmt: skip
-    made.add_argument("--retry-failed", action="store_true", help="run trials that failed or ended early once more")
-    made.add_argument("--mixed-versions", action="store_true",
-                      help="help a study that was begun with other versions of catpose or its libraries")  # fmt: skip
-    made.add_argument("--report", action="store_true", help="report what is there; run nothing")
-    made.add_argument("--final", action="store_true", help="the winner and the reference on the test split, once")
-    made.add_argument("--wandb-report", action="store_true", help="save a W&B report that compares the configurations")
-    made.add_argument("--launch", choices=["slurm"], help="submit the workers as a job array (with --slurm.KEY VALUE)")
-    return made
+    cli.add_argument("--storage", metavar="URL", help="postgresql://… or mysql://…; else study.db in the folder")
+    cli.add_argument("--workers", type=natural, default=1, metavar="N",
+                     help="trials at once on this machine, or jobs with --launch (%(default)s)")  # fmt: skip
+    cli.add_argument("--dry-run", action="store_true",
+                     help="try each configuration's first steps, and say how long all will take")  # fmt: skip
+    cli.add_argument("--time-limit", type=limit, metavar="TIME",
+                     help="end by then (12m, 8h): what can't end isn't begun, what runs goes on later")  # fmt: skip
+    cli.add_argument("--results", type=Path, metavar="DIR",
+                     help="keep finished trainings there, without checkpoints; those there count as done")  # fmt: skip
+    cli.add_argument("--retry-failed", action="store_true", help="run trials that failed or ended early once more")
+    cli.add_argument("--mixed-versions", action="store_true",
+                     help="help a study that was begun with other versions of catpose or its libraries")  # fmt: skip
+    cli.add_argument("--report", action="store_true", help="report what is there; run nothing")
+    cli.add_argument("--final", action="store_true", help="the winner and the reference on the test split, once")
+    cli.add_argument("--wandb-report", action="store_true", help="save a W&B report that compares the configurations")
+    cli.add_argument("--launch", choices=["slurm"], help="submit the workers as a job array (with --slurm.KEY VALUE)")
+    return cli
 
 
 def parsed(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -314,17 +314,17 @@ def launch(study: Study, words: list[str], folder: Path, workers: int, slurm: di
     from catpose.study import slurm as cluster
     from catpose.study.opening import facts_of
 
-    kept, skip = [], False
+    command_line, skip = [], False
     for word in words:
         own = word.split("=")[0] in ("--launch", "--workers") or word.startswith("--slurm.")
         if not own and not skip:
-            kept.append(word)
+            command_line.append(word)
         skip = own and "=" not in word
     require_writable(folder, "--out", folder=True)
     facts_of(study)  # a misspelt setting is refused here rather than by every job
-    jobs = cluster.launch(study, kept, folder, workers, slurm)
+    jobs = cluster.launch(study, command_line, folder, workers, slurm)
     print(f"submitted {len(jobs)} jobs ({jobs[0]} …): their output is in {folder}")
-    print(f"the table so far: python -m catpose.sweep {shlex.join(kept)} --report")
+    print(f"the table so far: python -m catpose.sweep {shlex.join(command_line)} --report")
 
 
 def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:

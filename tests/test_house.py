@@ -33,6 +33,8 @@ LEFT = {
     "without a docstring": 0,
     "arrays without a shape": 0,
 }
+#: Participles and the like, which say nothing of what a variable is.
+VAGUE = {"asked", "given", "kept", "made", "said", "there", "told"}
 #: A shape such as (N, 17, 2) or (h, w), or a unit.
 SHAPE_OR_UNIT = re.compile(
     r"\([^()\s][^()]{0,40},[^()]{0,40}\)|\((?:[BNnK]|\d+),?\)|\b(?:px|scalar|seconds|any shape)\b"
@@ -231,6 +233,12 @@ def test_optional_parameters_are_passed() -> None:
             if not any(passes(call, parameter, place) for call in by_name[name]):
                 never.append(f"{function}({parameter})")
     require_at_most("parameters never passed", never)
+
+
+def test_variables_are_nouns() -> None:
+    names = ((module, getattr(node, "arg", None) or getattr(node, "id", "")) for module, tree in trees().items()
+             for node in ast.walk(tree) if isinstance(node, ast.Name | ast.arg))  # fmt: skip
+    assert [each for each in names if each[1] in VAGUE] == []
 
 
 def test_public_functions_have_docstrings() -> None:

@@ -93,10 +93,10 @@ def compare_methods(methods: Mapping[str, Sequence[Evaluation]]) -> Comparison:
         )
         for i, (name, evaluations) in enumerate(methods.items())
     ]
-    made = report(Design("", labels=tuple(methods)), configurations)
+    compared = report(Design("", labels=tuple(methods)), configurations)
     rests_on = configurations[0].evaluations[0].rests_on
     samples = {key: [sample(each.evaluations, key) for each in configurations] for key in rests_on}
-    best = next(i for i, each in enumerate(configurations) if each is made.winner)
+    best = next(i for i, each in enumerate(configurations) if each is compared.winner)
     tested = [key for key in samples if key not in ("AP", *PARTS) and rests_on[key] >= ENOUGH]
     pairs = list(combinations(range(len(configurations)), 2))
     found = [difference(samples[key][i], samples[key][j], others=samples[key]).p for key in tested for i, j in pairs]
@@ -111,7 +111,7 @@ def compare_methods(methods: Mapping[str, Sequence[Evaluation]]) -> Comparison:
         for key, each in samples.items()
         if key != "AP"
     }
-    return Comparison(made, tuple(samples), parts)
+    return Comparison(compared, tuple(samples), parts)
 
 
 def n_images_with(truth: Instances, found: Found) -> tuple[int, int]:

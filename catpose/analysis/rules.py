@@ -23,14 +23,14 @@ TITLE = "The same detections by the rules of other programs, no two of whose APs
 HEADER = ("rule", "AP", "sigmas", "area", "score")
 
 
-def rules_asked(asked: Sequence[str], split: CocoSplit) -> list[Rule]:
+def rules_asked(names: Sequence[str], split: CocoSplit) -> list[Rule]:
     """What --rules names: all, or files that state sigmas of the split's keypoints.
 
     Raises:
         InputError: a file that can't be read, or states something else.
     """
     rules: list[Rule] = []
-    for each in asked:
+    for each in names:
         if each == ALL:
             rules += RULES
         elif not Path(each).is_file():
@@ -53,7 +53,7 @@ def rules_rows(
     """A table's rows under `HEADER`: the score's own AP, 0..1, with its protocol's area rule, then each rule's."""
     area = area_rule.partition(";")[0].removeprefix("truth: ")
     known = [(rule, value) for rule, value in by_rule if value is not None]
-    rows = [(rule.name, fraction(value), rule.said, rule.area, rule.score) for rule, value in known]
+    rows = [(rule.name, fraction(value), rule.sigmas_text, rule.area, rule.score) for rule, value in known]
     return [("this score", fraction(ap), f"{skeleton.name}'s", area, "its own"), *rows]
 
 

@@ -117,11 +117,11 @@ def _skeleton_findings(splits: dict[str, CocoSplit]) -> Iterator[Finding]:
 def _joined(splits: dict[str, CocoSplit], findings: list[Finding]) -> list[Finding]:
     """The findings with one for what all files share, which small files may give away only together."""
     labels = {name: Labels.of(split) for name, split in splits.items() if len(split) and not _pool(name, splits)}
-    told = {finding.split for finding in findings if finding.kind in GEOMETRY}
+    faulty = {finding.split for finding in findings if finding.kind in GEOMETRY}
     other = {finding.split for finding in findings if finding.where == WHOLE and finding.kind not in GEOMETRY}
     if len({splits[name].skeleton.names for name in labels}) > 1:
         return findings
-    if len(labels) < 2 or other & labels.keys() or any(len(labels[name].ids) >= FEW for name in labels.keys() - told):
+    if len(labels) < 2 or other & labels.keys() or any(len(labels[name].ids) >= FEW for name in labels.keys() - faulty):
         return findings
     joint = [
         Finding(fault.kind, fault.severity, "+".join(labels), WHOLE, fault.message)
@@ -154,12 +154,12 @@ def _missing_pictures(split: CocoSplit, image_dir: Path, unused: set[str]) -> It
             yield Finding("misnamed image" if difference else "missing image", severity, name, where, message)
 
 
-def _entry_findings(split: CocoSplit, told: set[str]) -> Iterator[Finding]:
-    """What the places of single instances show, but for what was `told` of the file as a whole."""
+def _entry_findings(split: CocoSplit, reported: set[str]) -> Iterator[Finding]:
+    """What the places of single instances show, but for the kinds `reported` of the file as a whole."""
     name = split.file.stem
     yield from _box_findings(split)
     if split.has_keypoints:
-        skipped = {"left and right"} if "left and right throughout" in told else set()
+        skipped = {"left and right"} if "left and right throughout" in reported else set()
         yield from (finding for finding in _keypoint_findings(split) if finding.kind not in skipped)
     elif name in ("train", "val") and len(split):
         message = "no annotation has 'keypoints'; only test_info.json may hold boxes alone"
@@ -201,8 +201,8 @@ def _keypoint_findings(split: CocoSplit) -> Iterator[Finding]:
         return
     close = _coincident(keypoints, split.visibility, scale, eyes)
     unlabelled = split.labelled.sum(axis=1) == 0
-    told = unlabelled | ((outside > 0) | lost | close.any(axis=2)).any(axis=1)
-    for i in np.flatnonzero(told & ~split.crowd).tolist():
+    suspicious = unlabelled | ((outside > 0) | lost | close.any(axis=2)).any(axis=1)
+    for i in np.flatnonzero(suspicious & ~split.crowd).tolist():
         where = f"annotation {ids[i]}"
         if unlabelled[i]:
             message = "has no labelled keypoint, so it neither trains nor scores anything"

@@ -152,14 +152,14 @@ def _together(found: list[tuple[str, Fault]], n: int) -> Iterator[tuple[str, Fau
     places: dict[str, set[str]] = {}
     for where, fault in found:
         places.setdefault(fault.kind, set()).add(where)
-    told: set[str] = set()
+    reported: set[str] = set()
     for where, fault in found:
         others = len(places[fault.kind]) - 1
         of_all = others == n - 1 and n >= MANY
         if not of_all and (fault.severity == "error" or not others):
             yield where, fault
-        elif fault.kind not in told:
-            told.add(fault.kind)
+        elif fault.kind not in reported:
+            reported.add(fault.kind)
             yield f"{where} and {'all ' if of_all else ''}{others} other{'s' * (others > 1)}", fault
 
 

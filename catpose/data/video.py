@@ -90,10 +90,10 @@ class Video:
 
     def _read(self) -> np.ndarray | None:
         try:
-            there, frame = self._capture.read()
+            is_read, frame = self._capture.read()
         except cv2.error:
-            there, frame = False, None
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if there and frame is not None else None
+            is_read, frame = False, None
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if is_read and frame is not None else None
 
 
 class Writer:

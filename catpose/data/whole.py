@@ -235,14 +235,14 @@ def _scale(labels: Labels) -> Iterator[Fault]:
     """All labels in the upper left of their pictures, which many sound ones never are."""
     ends = labels.boxes[:, :2] + labels.boxes[:, 2:]
     per_cent = 50 < ends.max() <= 101
-    told = labels.sizes.min(axis=1) > (134 if per_cent else 0)  # smaller pictures fit per cent anyway
-    if not told.any():
+    large = labels.sizes.min(axis=1) > (134 if per_cent else 0)  # smaller pictures fit per cent anyway
+    if not large.any():
         return
-    reach = (ends[told] / labels.sizes[told]).max(axis=0)
-    chance = float(np.prod(np.minimum(reach, 1)) ** told.sum())  # that so many boxes, wherever, end there
+    reach = (ends[large] / labels.sizes[large]).max(axis=0)
+    chance = float(np.prod(np.minimum(reach, 1)) ** large.sum())  # that so many boxes, wherever, end there
     if chance >= 1e-3 or reach.max() > 0.75:
         return
-    what = f"all {told.sum()} boxes end within the upper left {reach[0]:.0%} × {reach[1]:.0%} of their pictures"
+    what = f"all {large.sum()} boxes end within the upper left {reach[0]:.0%} × {reach[1]:.0%} of their pictures"
     if per_cent:
         message = f"{what}, and no coordinate is above 100: are they per cent instead of px?"
         yield Fault("coordinates in per cent", message, "error" if chance < 1e-6 else "warning")

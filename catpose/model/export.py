@@ -57,11 +57,11 @@ def to_onnx(model: PoseModel, input_size: tuple[int, int], precision: Precision 
     require_exporter()
     width, height = input_size
     crops = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    kept = copy.deepcopy(model).cpu().eval().to(torch.float16 if precision == "fp16" else torch.float32)
+    network = copy.deepcopy(model).cpu().eval().to(torch.float16 if precision == "fp16" else torch.float32)
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                Located(kept),
+                Located(network),
                 (crops,),
                 dynamo=True,
                 input_names=[INPUT],

@@ -90,8 +90,8 @@ def _counted(run: Run, skeleton: Skeleton, trusted: tuple[str, ...]) -> Complexi
     file = run.path / "config.yaml"
     try:
         with bounded_building(*LARGEST), bounded_outputs():
-            made, settings = described_model(file.read_text(encoding="utf-8"), PoseModel, trusted, skeleton)
-            return complexity(made, tuple(settings["data"]["input_size"]))
+            model, settings = described_model(file.read_text(encoding="utf-8"), PoseModel, trusted, skeleton)
+            return complexity(model, tuple(settings["data"]["input_size"]))
     except Exception:  # a class of the user's own that isn't trusted, or one that has changed since
         return None
 

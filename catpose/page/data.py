@@ -214,14 +214,14 @@ def _channels(statistics: DataStatistics) -> Figure:
     """Mean and deviation of red, green and blue, in each way that they are reckoned, beside the published ones."""
     crops = f"{statistics.input_size[0]} × {statistics.input_size[1]} px"
     beyond = statistics.together.beyond
-    kept = "" if np.isnan(beyond) else f", {beyond:.0%} of the crops' pixels"
+    share = "" if np.isnan(beyond) else f", {beyond:.0%} of the crops' pixels"
     table = Table(
         f"Red, green, blue of {statistics.name}, 0 to 1",
         ("of", "mean", "standard deviation"),
         [(name, _three(mean), _three(std)) for name, mean, std in draw.channel_rows(statistics)],
         "Each by itself: the mean over pictures of each picture's figures, as the published ones were reckoned. All "
         "pixels: of all taken together, which also holds how pictures differ from one another. Crops are the padded "
-        f"boxes at {crops}, as a model sees them, unaugmented: what lies beyond the image{kept}, is black and counts; "
+        f"boxes at {crops}, as a model sees them, unaugmented: what lies beyond the image{share}, is black and counts; "
         "within the image it does not. A model scales its input by its backbone's figures, mostly ImageNet's.",
         highlight=(2,),
     )

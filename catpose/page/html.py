@@ -128,13 +128,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A page as it is read from the top; `made` is its last line: when, and by what."""
+    """A page as it is read from the top; `footer` is its last line: when, and by what."""
 
     title: str
     subtitle: str
     answers: Sequence[Answer]
     sections: Sequence[Section]
-    made: str
+    footer: str
 
     def html(self) -> str:
         """The page as one file, encodable as UTF-8.

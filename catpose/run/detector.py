@@ -86,6 +86,6 @@ def animals(found: dict[str, Tensor]) -> list[tuple[list[float], float]]:
     sides = corners[:, 2:] - corners[:, :2]
     wanted = torch.isin(found["labels"], labels) & (scores >= LEAST_SCORE) & (sides > 0).all(dim=1)
     corners, scores = corners[wanted], scores[wanted]
-    kept = nms(corners, scores, SAME_ANIMAL)
-    boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)[kept]
-    return list(zip(boxes.tolist(), scores[kept].tolist(), strict=True))
+    best = nms(corners, scores, SAME_ANIMAL)
+    boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)[best]
+    return list(zip(boxes.tolist(), scores[best].tolist(), strict=True))

@@ -104,11 +104,11 @@ class Predictor:
             split = of_skeleton(pictures, self.skeleton)
             return self._found(split, [image.path for image in split.images], None, batch_size)
         several = isinstance(pictures, list | tuple)
-        given = [_given(each, i) for i, each in enumerate(pictures if several else [pictures], start=1)]
-        if not given:
+        sources = [_source(each, i) for i, each in enumerate(pictures if several else [pictures], start=1)]
+        if not sources:
             return []
-        arrays = {i: each for i, each in enumerate(given) if isinstance(each, np.ndarray)}
-        split = split_of_images([_image(each, i) for i, each in enumerate(given, start=1)])
+        arrays = {i: each for i, each in enumerate(sources) if isinstance(each, np.ndarray)}
+        split = split_of_images([_image(each, i) for i, each in enumerate(sources, start=1)])
         split = of_skeleton(split, self.skeleton)
 
         def read(place: int) -> np.ndarray:
@@ -119,13 +119,13 @@ class Predictor:
             found, _ = second_boxes(split, detections_of(split, located, self.model.input_size))
         else:
             found = _boxes(boxes if several else [boxes], split.images)
-        poses = self._found(of_skeleton(with_boxes(split, found), self.skeleton), given, found, batch_size, read)
+        poses = self._found(of_skeleton(with_boxes(split, found), self.skeleton), sources, found, batch_size, read)
         return poses if several else poses[0]
 
     def _found(
         self,
         split: CocoSplit,
-        given: Sequence[Path | np.ndarray],
+        sources: Sequence[Path | np.ndarray],
         boxes: Boxes | None,
         batch_size: int,
         read: Read | None = None,
@@ -133,7 +133,7 @@ class Predictor:
         """The poses in a split's boxes, by picture.
 
         Args:
-            given: each picture's file or pixels (height, width, 3) RGB, in the order of `split.images`.
+            sources: each picture's file or pixels (height, width, 3) RGB, in the order of `split.images`.
             boxes: those that the split was made of; None: the file's own.
         """
         rows = labelled(split) if split.has_keypoints else split.by_id
@@ -143,13 +143,13 @@ class Predictor:
         if boxes is not None:
             detections = scored_by_box(detections, boxes)
         poses, trust = [], trust_of(self.model)
-        for image, picture in zip(split.images, given, strict=True):
+        for image, picture in zip(split.images, sources, strict=True):
             mine = detections.image_id == image.id
             poses.append(Poses(detections.subset(mine), where[mine], self.skeleton, picture, image.id, trust))
         return poses
 
 
-def _given(picture: Any, number: int) -> Path | np.ndarray:
+def _source(picture: Any, number: int) -> Path | np.ndarray:
     """A picture's file, or its pixels (height, width, 3) uint8 RGB, upright; InputError where it is neither."""
     if isinstance(picture, str | Path):
         return Path(picture)

@@ -57,8 +57,8 @@ def rank_pictures(
         ranked = Ranked(paths[image_id], (1 - sure + spread) / 2, sure, spread)
         found[ranked.file] = max(found.get(ranked.file, ranked), ranked, key=lambda each: each.uncertainty)
     order = sorted(found.values(), key=lambda each: (-each.uncertainty, str(each.file)))
-    kept = _without_copies([each.file for each in order])
-    return [each for each in order if each.file in kept], len(order) - len(kept)
+    files = _without_copies([each.file for each in order])
+    return [each for each in order if each.file in files], len(order) - len(files)
 
 
 def ranking_csv(ranked: Sequence[Ranked]) -> str:

@@ -88,7 +88,7 @@ def match(truth: Instances, detections: Detections, by_keypoint: bool = True) ->
     return match_by(truth, detections, Questions(names, sizes, ignored, similar, MAX_DETECTIONS))
 
 
-def match_by(truth: Instances, detections: Found, asked: Questions) -> Matches:
+def match_by(truth: Instances, detections: Found, questions: Questions) -> Matches:
     """Match every image's detections, best first, each with the most similar instance that is still free."""
     n_images, n_units = len(truth.image_ids), len(truth.image_ids) * len(truth.category_ids)
     truth_unit = truth.category_index * n_images + truth.image_index  # matched by itself: one category in one image
@@ -96,16 +96,16 @@ def match_by(truth: Instances, detections: Found, asked: Questions) -> Matches:
     truth_order = np.argsort(truth_unit, kind="stable")
     order = np.lexsort((-detections.score, unit))  # stable: equal scores keep their order
     rank = np.arange(len(order)) - np.searchsorted(unit[order], unit[order])
-    order = order[rank < asked.most]
+    order = order[rank < questions.most]
     unit = unit[order]
 
-    low, high = asked.sizes.T[..., None]
-    ignored = asked.ignored | (truth.areas < low) | (truth.areas > high)
+    low, high = questions.sizes.T[..., None]
+    ignored = questions.ignored | (truth.areas < low) | (truth.areas > high)
     matched = np.zeros((len(low), len(THRESHOLDS), len(order)), dtype=bool)
     excused = np.zeros_like(matched)
     for i, j in _blocks(unit, truth_unit[truth_order], n_units):  # (B, D) into `order`, (B, G) into `truth_order`
         d, g = order[i], truth_order[j]
-        similar = asked.similar(d[:, :, None], g[:, None, :])
+        similar = questions.similar(d[:, :, None], g[:, None, :])
         hit, ignored_hit = _greedy(similar, ignored[:, g].swapaxes(0, 1), truth.crowd[g])
         matched[:, :, i] = hit.transpose(1, 2, 0, 3)
         excused[:, :, i] = ignored_hit.transpose(1, 2, 0, 3)
@@ -117,7 +117,7 @@ def match_by(truth: Instances, detections: Found, asked: Questions) -> Matches:
     instances = [np.bincount(units[~ignored[q, truth_order]], minlength=n_units) for q in range(len(low))]
     best_first = np.lexsort((-detections.score[order], unit // n_images))
     return Matches(
-        questions=asked.names,
+        questions=questions.names,
         true=(matched & counted)[:, :, best_first],
         counted=counted[:, :, best_first],
         image=(unit % n_images)[best_first],

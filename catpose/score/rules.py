@@ -38,7 +38,7 @@ class Rule:
     source: str  # the program, its version, and the files
     sigmas: Sigmas
     ap: AP
-    said: str  # of the sigmas
+    sigmas_text: str
     area: str
     score: str  # of a detection
     counted: str  # which animals are

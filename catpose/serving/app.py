@@ -126,12 +126,12 @@ class Demo:
             raise Refused(404, "this picture is no longer held; drop it again")
         return found
 
-    def predict(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def predict(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The animal in a box, or the one in the whole picture where `box` is null."""
-        picture, model = self.picture(asked.get("picture")), self.models.get(str(asked.get("model")))
+        picture, model = self.picture(fields.get("picture")), self.models.get(str(fields.get("model")))
         if model is None:
             raise Refused(404, "there is no such model; reload the page")
-        box = None if asked.get("box") is None else _numbers(asked["box"], (4,), "box")[None]
+        box = None if fields.get("box") is None else _numbers(fields["box"], (4,), "box")[None]
         if box is not None and box[0, 2:].min() < 1:
             raise Refused(422, f"{picture.name}: the box has no size")
         with self._lock:
@@ -144,19 +144,19 @@ class Demo:
             "confidence": poses.confidence[0].round(4).tolist(),
         }
 
-    def overlay(self, asked: dict[str, Any]) -> bytes:
+    def overlay(self, fields: dict[str, Any]) -> bytes:
         """A JPEG of the picture with keypoints of the given confidence on it; those of 0 are left out."""
-        picture, k = self.picture(asked.get("picture")), len(self.skeleton)
-        points = _numbers(asked.get("keypoints"), (k, 2), "keypoints")
-        confidence = _numbers(asked.get("confidence"), (k,), "confidence").clip(0, 1)
-        boxed = draw_box(picture.pixels, _numbers(asked.get("box"), (4,), "box"))
+        picture, k = self.picture(fields.get("picture")), len(self.skeleton)
+        points = _numbers(fields.get("keypoints"), (k, 2), "keypoints")
+        confidence = _numbers(fields.get("confidence"), (k,), "confidence").clip(0, 1)
+        boxed = draw_box(picture.pixels, _numbers(fields.get("box"), (4,), "box"))
         return _jpeg(draw_pose(boxed, points, confidence, self.skeleton))
 
-    def correct(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def correct(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Save a pose (x, y, v of each keypoint) of the animal in a box."""
-        picture = self.picture(asked.get("picture"))
-        points = _numbers(asked.get("keypoints"), (len(self.skeleton), 3), "keypoints")
-        box = _numbers(asked.get("box"), (4,), "box")
+        picture = self.picture(fields.get("picture"))
+        points = _numbers(fields.get("keypoints"), (len(self.skeleton), 3), "keypoints")
+        box = _numbers(fields.get("box"), (4,), "box")
         height, width = picture.pixels.shape[:2]
         with self._lock:
             animals = self.corrections.add(picture.name, (width, height), box, points)
@@ -185,13 +185,13 @@ def create_app(demo: Demo, hosts: list[str]) -> Starlette:
         return await _answer(lambda: _jpeg(demo.picture(request.path_params["identity"]).pixels))
 
     async def predict(request: Request) -> Response:
-        return await _answer(demo.predict, await _asked(request))
+        return await _answer(demo.predict, await _fields(request))
 
     async def overlay(request: Request) -> Response:
-        return await _answer(demo.overlay, await _asked(request))
+        return await _answer(demo.overlay, await _fields(request))
 
     async def correct(request: Request) -> Response:
-        return await _answer(demo.correct, await _asked(request))
+        return await _answer(demo.correct, await _fields(request))
 
     routes = [
         *(Route(path, static) for path in _FILES),
@@ -212,10 +212,10 @@ def create_app(demo: Demo, hosts: list[str]) -> Starlette:
 
 async def _answer(function: Any, *args: Any) -> Response:
     """What a function gives, called beside the server's own thread."""
-    given = await run_in_threadpool(function, *args)
-    if isinstance(given, bytes):
-        return Response(given, media_type="image/jpeg", headers=_HEADERS)
-    return JSONResponse(given, headers=_HEADERS)
+    content = await run_in_threadpool(function, *args)
+    if isinstance(content, bytes):
+        return Response(content, media_type="image/jpeg", headers=_HEADERS)
+    return JSONResponse(content, headers=_HEADERS)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -236,11 +236,11 @@ async def _body(request: Request, most: int, what: str) -> bytes:
     return bytes(content)
 
 
-async def _asked(request: Request) -> dict[str, Any]:
-    asked = parse_json(await _body(request, LARGEST_JSON, "smaller requests"), "the request")
-    if not isinstance(asked, dict):
+async def _fields(request: Request) -> dict[str, Any]:
+    fields = parse_json(await _body(request, LARGEST_JSON, "smaller requests"), "the request")
+    if not isinstance(fields, dict):
         raise Refused(422, "the request is no JSON object")
-    return asked
+    return fields
 
 
 def _numbers(value: object, shape: tuple[int, ...], name: str) -> np.ndarray:

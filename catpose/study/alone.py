@@ -56,8 +56,8 @@ def run_experiment(file: Path, overrides: Sequence[str], out: Path, options: Nam
         return
     if place is not None and taken(place, args, out, options.mixed_versions, f"{title}: "):
         return
-    asked = flatten(FitCLI(args).resolved())
-    if run.record.exists() and not differing_settings(run, asked) and lacking(asked, run.history()) is None:
+    settings = flatten(FitCLI(args).resolved())
+    if run.record.exists() and not differing_settings(run, settings) and lacking(settings, run.history()) is None:
         print(f"{title}: has all its epochs ({out})")
     else:
         why = "" if until is None else too_long(_seconds(file, args, out), until - time.monotonic())

@@ -162,14 +162,14 @@ def _test(
         write_json(folder / f"results_seed{training.seed}.json", found.to_results(), indent=None)
         on_test = dataclasses.replace(training, values={}, best_ap=math.nan, protocol={})
         if _has_labels(scored):
-            kept = found.subset(np.isin(found.image_id, scored.image_ids))
-            own = score(scored, kept, flip_test)
+            detections = found.subset(np.isin(found.image_id, scored.image_ids))
+            own = score(scored, detections, flip_test)
             protocol = dataclasses.replace(own.protocol, copies_left_out=len(split.images) - len(scored.images))
             dataclasses.replace(own, protocol=protocol).write(folder / f"score_seed{training.seed}.json")
             on_test = dataclasses.replace(
                 on_test,
                 values=own.values,
-                evaluation=evaluate_ap(scored, kept),
+                evaluation=evaluate_ap(scored, detections),
                 protocol=dataclasses.asdict(protocol),
             )
         tested.append(on_test)
@@ -204,7 +204,7 @@ def _record(
 ) -> Record:
     """What there is to be written down; `outcome` is None without labels, the first configuration the winner."""
     models = [_models(*each, outcome) for each in zip(compared, tested, strict=True)]
-    said = confirmation(outcome, compared[0].index) if outcome else [NO_LABELS.format(file=split.file)]
+    sentences = confirmation(outcome, compared[0].index) if outcome else [NO_LABELS.format(file=split.file)]
     return Record(
         **dict(models[0]),
         study=study.name,
@@ -215,7 +215,7 @@ def _record(
         reference=models[1] if len(models) > 1 else None,
         difference=_difference(outcome) if outcome else None,
         copies=copies,
-        sentences=[*said, copies.text(len(split.images))],
+        sentences=[*sentences, copies.text(len(split.images))],
     )
 
 

@@ -73,10 +73,10 @@ def taken(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool, 
 
 
 def _take(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool) -> str | None:
-    kept, asked = RunDirectory(place, remedy="delete it"), flatten(FitCLI([*args]).resolved())
+    run, settings = RunDirectory(place, remedy="delete it"), flatten(FitCLI([*args]).resolved())
     try:
-        short, others = lacking(asked, kept.history()), differing_settings(kept, asked)
-        versions, here = kept.versions, numeric_versions()
+        short, others = lacking(settings, run.history()), differing_settings(run, settings)
+        versions, here = run.versions, numeric_versions()
         with gzip.open(place / _PACKED) as file:
             results = file.read(LARGEST_JSON)
     except (InputError, OSError, EOFError, zlib.error) as error:
@@ -96,13 +96,13 @@ def _take(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool) 
     return None
 
 
-def differing_settings(run: RunDirectory, asked: dict[str, Any]) -> list[str]:
+def differing_settings(run: RunDirectory, settings: dict[str, Any]) -> list[str]:
     """Settings by which a run differs from what is asked for, by dotted name, that could change its numbers.
 
     Raises:
         InputError: the run's files are damaged.
     """
-    found = changes(run.settings, asked, len(run.history()))
+    found = changes(run.settings, settings, len(run.history()))
     return [each for each in found if not each.startswith(_LOCAL)]
 
 

@@ -48,7 +48,7 @@ def fit_runner(
         mixed_versions: take those of other versions, too.
     """
     metric = next((name for name in study.metrics if name not in COSTS), "val/AP")
-    asked = [name for name in study.metrics if name in COSTS]
+    cost_names = [name for name in study.metrics if name in COSTS]
 
     def run(trial: Trial, index: int, on_epoch: OnEpoch, should_stop: ShouldStop) -> Ended:
         claim = Claim(directory, name_of(trial), trial.token, study_id)
@@ -56,13 +56,13 @@ def fit_runner(
         place = None if results is None else place_of(study, results, trial)
         if place is not None and taken(place, args, claim.folder, mixed_versions, f"[{trial.number}] "):
             outcome = Outcome(run=str(claim.folder), command=line(args))
-            ended, values = result(RunDirectory(claim.folder), metric, outcome, False), costs_in(place, asked)
+            ended, values = result(RunDirectory(claim.folder), metric, outcome, False), costs_in(place, cost_names)
         else:
             log(f"[{trial.number}] {line(args)}")
             ended = Training(args, claim, metric, environment(workers, index), on_epoch, should_stop).run()
             values = None
         if ended.how == "complete":
-            values = costs(claim.folder, asked, study.imports) if values is None else values
+            values = costs(claim.folder, cost_names, study.imports) if values is None else values
             if place is not None and not place.exists():
                 keep(claim.folder, place, values)
             outcome = ended.outcome.model_copy(update={"values": ended.outcome.values | values})

@@ -106,5 +106,5 @@ def made_up_page(shown: Gallery) -> Page:
             Section("cost", f"Cost {HOSTILE}", [Listing(["one", HOSTILE]), picture]),
             Section("reproduce", "Reproduce", [Code(f"python -m catpose.report {HOSTILE} {'--and-more ' * 30}")]),
         ],
-        made=f"Made by hand of {HOSTILE}",
+        footer=f"Made by hand of {HOSTILE}",
     )

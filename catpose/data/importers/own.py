@@ -32,23 +32,23 @@ def keep_keypoints(
         InputError: names that make no skeleton, or one side of a pair without the other.
     """
     places = [place for place, name in enumerate(names) if name != LEFT_OUT]
-    kept = [names[place].strip() for place in places]
+    keypoints = [names[place].strip() for place in places]
     new = {place: k for k, place in enumerate(places)}
     ours = {new[place]: name for name, place in meanings(names)[0].items()}
     known = {name: k for k, name in ours.items()}
-    hind = [ours[k] in AP10K.names[11:] or ours[k] == "root_of_tail" if k in ours else _is_hind(kept[k])
-            for k in range(len(kept))]  # fmt: skip
+    hind = [ours[k] in AP10K.names[11:] or ours[k] == "root_of_tail" if k in ours else _is_hind(keypoints[k])
+            for k in range(len(keypoints))]  # fmt: skip
     sigmas = dict(zip(AP10K.names, AP10K.sigmas, strict=True))
     drawn = [(new[a], new[b]) for a, b in limbs if a in new and b in new and a != b]
     by_meaning = [(AP10K.names[a], AP10K.names[b]) for a, b in AP10K.limbs]
     try:
         skeleton = skeleton_of(
-            kept,
-            flip_pairs=_pairs(kept) or [(new[a], new[b]) for a, b in flip_pairs if a in new and b in new],
+            keypoints,
+            flip_pairs=_pairs(keypoints) or [(new[a], new[b]) for a, b in flip_pairs if a in new and b in new],
             limbs=drawn or [(known[a], known[b]) for a, b in by_meaning if a in known and b in known],
-            sigmas={name: sigmas.get(ours.get(k, ""), DEFAULT_SIGMA) for k, name in enumerate(kept)},
-            upper=[k for k in range(len(kept)) if not hind[k]],
-            lower=[k for k in range(len(kept)) if hind[k]],
+            sigmas={name: sigmas.get(ours.get(k, ""), DEFAULT_SIGMA) for k, name in enumerate(keypoints)},
+            upper=[k for k in range(len(keypoints)) if not hind[k]],
+            lower=[k for k in range(len(keypoints)) if hind[k]],
             name=title,
         )
     except InputError as error:
