@@ -18,7 +18,7 @@ from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
 
 _LONGEST_NAME = 200  # bytes; file systems take 255
-_LARGEST_JPEG = 65500  # px of a side
+LARGEST_JPEG = 65500  # px of a side
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def overlay_folder(split: CocoSplit, folder: Path) -> Iterator[Callable[[int, np
     with _arriving_together(folder) as unfinished:
 
         def write(place: int, picture: np.ndarray) -> None:
-            suffix = ".jpg" if max(picture.shape) <= _LARGEST_JPEG else ".png"
+            suffix = ".jpg" if max(picture.shape) <= LARGEST_JPEG else ".png"
             _, content = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             file = unfinished / f"{names[place]}{suffix}"
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,9 @@ class Poses:
         """
         picture = cv2.cvtColor(self.draw(shown_above), cv2.COLOR_RGB2BGR)
         try:
-            _, content = cv2.imencode(Path(file).suffix, picture)
+            is_encoded, content = cv2.imencode(Path(file).suffix, picture)
+            if not is_encoded:
+                raise OSError(errno.EFBIG, "the picture is too large for this kind of file")
             Path(file).write_bytes(content.tobytes())
         except (cv2.error, OSError) as error:
             why = getattr(error, "strerror", None) or "is no name of a picture"

@@ -28,6 +28,7 @@ from catpose.data.images import decode_image
 from catpose.errors import InputError, one_line, printable
 from catpose.figures.overlay import SIDES, draw_box, draw_pose
 from catpose.files import parse_json
+from catpose.run.pictures import LARGEST_JPEG
 from catpose.serving.corrections import CorrectionsFile
 from catpose.skeleton import Skeleton
 
@@ -113,6 +114,8 @@ class Demo:
         name = printable(Path(name.replace("\\", "/")).name)[:200] or "picture"
         with self._lock:
             pixels = decode_image(content, name, MOST_PIXELS)
+            if max(pixels.shape) > LARGEST_JPEG:
+                raise InputError(f"{name}: has a side of more than {LARGEST_JPEG} px; cut or scale it down")
             identity = secrets.token_hex(8)
             self._pictures[identity] = Picture(name, pixels)
             while len(self._pictures) > KEPT:

@@ -49,7 +49,8 @@ class Models(BaseModel):
         """Whether these are the models that a study's report speaks of now."""
         then = (self.configuration, self.params, self.seeds)
         now = (configuration.label, json.loads(json.dumps(dict(configuration.params))), list(configuration.seeds))
-        return then == now and np.allclose(self.validation_AP, configuration.ap, rtol=0, atol=ROUNDING)
+        ours, theirs = np.array(self.validation_AP), configuration.ap
+        return then == now and ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=0, atol=ROUNDING)
 
 
 class Difference(BaseModel):

@@ -21,6 +21,7 @@ from catpose.run.cli import FitCLI
 from catpose.run.directory import RunDirectory, lacking
 from catpose.run.lineage import changes
 from catpose.run.provenance import numeric_versions
+from catpose.score.protocol import Score
 from catpose.text import first
 
 FILES = ("config.yaml", "run.json", "metrics.csv", "val_score.json")
@@ -64,6 +65,9 @@ def taken(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool, 
         folder: where it would train; what is there already stays.
         mixed_versions: take runs of other versions of catpose or its libraries too.
         title: before the line that is printed.
+
+    Raises:
+        InputError: the folder can't be written.
     """
     if not place.exists() or folder.exists():
         return False
@@ -77,8 +81,10 @@ def _take(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool) 
     try:
         short, others = lacking(settings, run.history()), differing_settings(run, settings)
         versions, here = run.versions, numeric_versions()
+        Score.read(place / "val_score.json")
+        contents = {name: (place / name).read_bytes() for name in FILES}
         with gzip.open(place / _PACKED) as file:
-            results = file.read(LARGEST_JSON)
+            contents["val_results.json"] = file.read(LARGEST_JSON)
     except (InputError, OSError, EOFError, zlib.error) as error:
         return f"it is damaged ({one_line(error)[:120]})"
     if short or others:
@@ -88,11 +94,13 @@ def _take(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool) 
         return f"it is of other versions ({first(differing, 2)}); --mixed-versions takes it"
     half = folder.with_name(f".{folder.name}.half")
     shutil.rmtree(half, ignore_errors=True)
-    half.mkdir(parents=True)
-    for name in FILES:
-        shutil.copyfile(place / name, half / name)
-    (half / "val_results.json").write_bytes(results)
-    half.rename(folder)
+    try:
+        half.mkdir(parents=True)
+        for name, content in contents.items():
+            (half / name).write_bytes(content)
+        half.rename(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: can't be written ({error.strerror or error}); name another --out") from None
     return None
 
 

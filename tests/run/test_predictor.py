@@ -16,9 +16,11 @@ from PIL import Image
 from refused import exit_code
 
 import catpose
-from catpose import InputError, load, predict, read_split, test
+from catpose import InputError, Poses, load, predict, read_split, test
 from catpose.data.images import read_image
 from catpose.run.predictor import Predictor
+from catpose.score.detections import Detections
+from catpose.skeleton import AP10K
 
 command = functools.partial(exit_code, predict.main)
 
@@ -135,6 +137,17 @@ def test_poses_can_be_drawn_written_and_tabulated(model: Predictor, files: list[
     assert len(table) == n * k
     left_eye = table[(table.animal == n - 1) & (table.keypoint == "left_eye")]
     assert left_eye[["x", "y"]].to_numpy().tolist() == [poses.keypoints[n - 1, 0].tolist()]
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp"])
+def test_a_picture_too_large_for_its_file_is_one_line(kind: str, tmp_path: Path) -> None:
+    ids, numbers = np.zeros(0, np.int64), np.zeros((0, 17))
+    nobody = Detections(ids, ids, np.zeros((0, 17, 2)), numbers, np.zeros(0), ids)
+    poses = Poses(nobody, np.zeros((0, 4)), AP10K, np.zeros((1, 65501, 3), np.uint8), 1)
+    with pytest.raises(InputError, match=rf"wide\.{kind}: can't be written .*; name a \.jpg or \.png"):
+        poses.save(tmp_path / f"wide.{kind}")
+    assert not [*tmp_path.iterdir()]
+    poses.save(tmp_path / "wide.png")
 
 
 WRONG: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {

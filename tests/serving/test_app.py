@@ -87,6 +87,11 @@ def test_what_is_no_picture_is_one_line(address: str, monkeypatch: pytest.Monkey
     assert (status, "large.png: has 160 × 120 px" in answer["error"]) == (422, True)
 
 
+def test_a_picture_that_no_jpeg_shows_is_refused(address: str) -> None:
+    status, answer = ask(f"{address}/pictures?name=wide.png", png(65501, 1))
+    assert (status, answer["error"]) == (422, "wide.png: has a side of more than 65500 px; cut or scale it down")
+
+
 def test_uploads_are_bounded(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "LARGEST_UPLOAD", 100)
     assert ask(f"{address}/pictures?name=a.png", png())[0] == 413

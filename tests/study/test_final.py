@@ -12,7 +12,7 @@ import pytest
 import torch
 from made_up_study import made, study
 
-from catpose.analysis.configurations import gather
+from catpose.analysis.configurations import Configuration, Training, gather
 from catpose.analysis.report import report
 from catpose.data.coco import read_split
 from catpose.data.coco_split import split_hash
@@ -23,6 +23,7 @@ from catpose.score.protocol import Score
 from catpose.study.file import Study
 from catpose.study.final import Final
 from catpose.study.final import final as final_of
+from catpose.study.final_record import Models
 from catpose.study.results import design_of, trainings_of
 from catpose.study.stored import Outcome
 from catpose.study.trial import Trial
@@ -229,6 +230,15 @@ def test_another_winner_may_not_look_at_the_test_split(
             final(grid, other, out, drawn)
         assert "\n" not in str(caught.value)
         assert content(out) == before
+
+
+def test_models_with_other_aps_are_others() -> None:
+    trainings = tuple(Training(0, seed, "complete", "a", values={"val/AP": 0.5}) for seed in (0, 1))
+    models = Models(configuration="a", params={}, seeds=[0, 1], runs=[None] * 2, AP=None, values=[],
+                    validation_AP=[0.5, 0.5])  # fmt: skip
+    assert models.are_those_of(Configuration("a", trainings))
+    for aps in ([0.5], [0.5, 0.6], [0.5, 0.5, 0.5]):  # some of them by hand
+        assert not models.model_copy(update={"validation_AP": aps}).are_those_of(Configuration("a", trainings))
 
 
 @pytest.mark.parametrize("state", ["waiting", "running"])

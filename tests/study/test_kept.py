@@ -11,7 +11,7 @@ import pytest
 
 from catpose.errors import InputError
 from catpose.run.directory import RunDirectory
-from catpose.study.kept import costs_in, keep, taken
+from catpose.study.kept import FILES, costs_in, keep, taken
 from catpose.study.outcome import result
 from catpose.study.stored import Outcome
 
@@ -81,17 +81,24 @@ def test_other_versions_are_taken_where_that_is_said(
     assert not taken(place, args, tmp_path / "run", True, "")  # it is there already
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "run.json", "val_results.json.gz"])
+@pytest.mark.parametrize("name", [*FILES, "val_results.json.gz"])
 def test_a_damaged_one_is_not_taken(
     name: str, place: Path, args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / name).write_bytes(gzip.compress(b"[")[:-6])
     assert not taken(place, args, tmp_path / "run", False, "")
     assert "not taken, since it is damaged" in capsys.readouterr().out
-    assert not (tmp_path / "run").exists()
+    (place / name).unlink()
+    assert not taken(place, args, tmp_path / "run", False, "")
+    assert "not taken, since " in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 def test_what_cannot_be_written_is_bad_input(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="--results"):
         keep(trained, tmp_path / "file" / "run", {})
+    keep(trained, tmp_path / "results" / "run", {})
+    args = RunDirectory(trained).starts[0].command
+    with pytest.raises(InputError, match="--out"):
+        taken(tmp_path / "results" / "run", args, tmp_path / "file" / "run", True, "")
