@@ -138,7 +138,7 @@ class Writer:
     def _require_whole(self) -> None:
         """OpenCV doesn't say when a disk is full."""
         capture = cv2.VideoCapture(os.path.abspath(self._temporary), cv2.CAP_FFMPEG)
-        there = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
+        n_frames = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
         capture.release()
-        if there != self._n:
+        if n_frames != self._n:
             raise InputError(f"{self.file}: can't be written whole; make room there, or choose another place")
