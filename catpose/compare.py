@@ -74,9 +74,11 @@ def compare(a: Any, b: Any, truth: str | Path | CocoSplit, draws: int = 1000) ->
             isinstance(results, list | tuple) and results and all(isinstance(each, str | Path) for each in results)
         )
         for number, each in enumerate(results if several else [results]):
-            file = Path(each) if isinstance(each, str | Path) else Path(f"{name}{number or ''}")
-            contents[file] = _content(file) if isinstance(each, str | Path) else results_of(each)
+            is_file = isinstance(each, str | Path)
+            file = Path(each) if is_file else Path(f"<{name}{number or ''}>")  # no file's name, in all likelihood
+            contents[file] = _content(file) if is_file else results_of(each)
             methods.setdefault(name, []).append(file)
+    _require_once({name: [file for file in files if file.is_file()] for name, files in methods.items()})
     return _compared(methods, contents, truth, draws, lambda line: None)
 
 

@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     if "epoch" not in checkpoint:
         raise InputError(f"{arguments.checkpoint}: is packed already; name a best.ckpt or last.ckpt")
     settings = parse_yaml(checkpoint["catpose"])
+    _require_run(arguments.checkpoint, settings, checkpoint["epoch"])
     data = settings["data"] | ({"root": str(arguments.data)} if arguments.data else {})
     val = read_split(data["root"], "val", data.get("area", "box"))
     arguments_of_model = settings["model"].get("init_args", {})
@@ -82,6 +83,19 @@ def _parser() -> Parser:
     parser.add_argument("--trained-on", metavar="TEXT", help="data and start, in words (the run's own)")
     add_model_options(parser)
     return parser
+
+
+def _require_run(file: Path, settings: dict[str, Any], epoch: object) -> None:
+    """InputError where settings that a model could be built of, or its epoch, are none that `fit` writes."""
+    from catpose.instances import AREA_RULES
+
+    data, start = settings["data"], settings["model"].get("init_args", {}).get("weights")
+    also = data.get("also") or {}
+    texts = [data.get("root"), start or "", *also] if isinstance(also, dict) else [None]
+    if not isinstance(epoch, int) or data.get("area", "box") not in [*AREA_RULES] or not all(
+        isinstance(text, str) for text in texts
+    ):  # fmt: skip
+        raise InputError(f"{file}: its settings are none of catpose.fit's; name a best.ckpt or last.ckpt of a run")
 
 
 def _val_ap(model: PoseModel, val: CocoSplit, input_size: list[int], arguments: argparse.Namespace) -> float:

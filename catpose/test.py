@@ -150,8 +150,12 @@ def _parser() -> Parser:
 
 
 def _network(arguments: argparse.Namespace) -> Network:
+    from catpose.run.calibrating import in_rest
     from catpose.run.network import Network
 
+    if arguments.calibrate:
+        with in_rest(arguments.checkpoint):  # said before the work rather than after it
+            pass
     return Network.load(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
 
 

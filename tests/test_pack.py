@@ -19,7 +19,7 @@ from catpose.model.backbones.pyramid import FeaturePyramid
 from catpose.model.backbones.timm_backbone import TimmBackbone
 from catpose.model.weights import load_weights
 from catpose.model.weights_file import KEYS
-from catpose.plain_yaml import parse_yaml
+from catpose.plain_yaml import dump_yaml, parse_yaml
 from catpose.run.checkpoint import load_model, read_checkpoint
 from catpose.score.protocol import Score
 from catpose.shipped import shipped_models
@@ -199,3 +199,22 @@ def test_a_strangers_file_is_data(packed: Path, tmp_path: Path) -> None:
         save_file(load_file(packed), tmp_path / "x.safetensors", {**texts, **change})
         with pytest.raises(InputError, match=words):
             load_model(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"root": None}, {"root": 5}, {"also": ["x"]}, {"also": {5: 1}}, {"also": 3}, {"area": "x"}, {"area": []},
+     {"weights": 5}, {"weights": ["x"]}, {"epoch": "x"}, {"epoch": None}],
+)  # fmt: skip
+def test_a_strangers_run_is_data(
+    change: dict[str, object], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model could be built of it, and that is all."""
+    checkpoint = read_checkpoint(trained / "last.ckpt")
+    settings = parse_yaml(checkpoint["catpose"])
+    for key, value in change.items():
+        place = {"epoch": checkpoint, "weights": settings["model"]["init_args"]}.get(key, settings["data"])
+        place[key] = value
+    torch.save(checkpoint | {"catpose": dump_yaml(settings)}, tmp_path / "x.ckpt")
+    line = refused(pack.main, [tmp_path / "x.ckpt", "--out", tmp_path / "x.safetensors"], capsys, tmp_path)
+    says(line, "x.ckpt", "none of catpose.fit's", "last.ckpt")

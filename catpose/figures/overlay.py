@@ -78,8 +78,8 @@ def draw_poses(
 def draw_box(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
     """A copy of `picture` with a white box (x, y, width, height; px) on it."""
     canvas = picture.copy()
-    corners = np.array([box[:2], box[:2] + box[2:]]).round().clip(-_FARTHEST, _FARTHEST).astype(int).tolist()
-    cv2.rectangle(canvas, *corners, (255, 255, 255), 1, cv2.LINE_AA)
+    corners = np.array([box[:2], box[:2] + box[2:]]).round().clip(-_FARTHEST, _FARTHEST).astype(int)
+    cv2.rectangle(canvas, corners[0].tolist(), corners[1].tolist(), (255, 255, 255), 1, cv2.LINE_AA)
     return canvas
 
 

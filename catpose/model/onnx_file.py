@@ -156,7 +156,7 @@ def described(content: bytes, path: Path) -> Described:
 
 def _content(path: Path) -> bytes:
     if not os.path.isfile(path):
-        raise InputError(f"{path}: no such file; name one that python -m catpose.export wrote")
+        raise InputError(f"{str(path)[:200]}: no such file; name one that python -m catpose.export wrote")
     if os.path.getsize(path) > LARGEST_FILE:
         raise InputError(f"{path}: has more than the 2 GiB that an ONNX file may have; is it the right file?")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -73,10 +74,10 @@ def read_content(path: Path, remedy: str = FETCH_AGAIN) -> object:
         InputError: `path` is missing, unreadable, damaged, of another format, or its pickle asks for anything but
             tensors and plain data. None of it has been executed.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(f"{path} is a folder; name a file in it")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; name an existing file")
+    if not os.path.isfile(path):  # whatever the name is: pathlib's raises where it is too long
+        raise InputError(f"{str(path)[:200]}: no such file; name an existing file")
     try:
         return _content(path)
     except Exception as error:  # the bytes are anybody's, and three parsers read them: what goes wrong is bad input

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from catpose import shipped
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
 from catpose.model.stored import read_checkpoint
 from catpose.model.weights_file import SUFFIX, add_text
 from catpose.run.checkpoint_io import AtomicCheckpointIO
+from catpose.run.directory import RunDirectory
+from catpose.run.lock import locked
 from catpose.score.detections import Detections
 from catpose.score.trust import HELD, Learnt, learn
-from catpose.shipped import WEIGHTS
 
 
 def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Learnt:
@@ -25,9 +28,10 @@ def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Lea
         detections: the model's there.
 
     Raises:
-        InputError: the training split, too few labels, a model that comes with catpose, a file that can't be written.
+        InputError: the training split, too few labels, a model that comes with catpose, a file that can't be written,
+            a training at work there.
     """
-    if checkpoint.parent == WEIGHTS:
+    if checkpoint.parent == shipped.WEIGHTS:
         raise InputError(f"{checkpoint}: comes with catpose and stays as it is; calibrate a copy of it")
     if split.file.stem == "train":
         raise InputError(
@@ -36,12 +40,23 @@ def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Lea
         )
     learnt = learn(split, detections)
     plain = learnt.trust.to_plain()
-    if checkpoint.suffix == SUFFIX:
-        add_text(checkpoint, "calibration", json.dumps(plain))
-    else:
-        content: dict[str, Any] = read_checkpoint(checkpoint) | {"calibration": plain}
-        AtomicCheckpointIO().save_checkpoint(content, checkpoint)
+    with in_rest(checkpoint):
+        if checkpoint.suffix == SUFFIX:
+            add_text(checkpoint, "calibration", json.dumps(plain))
+        else:
+            content: dict[str, Any] = read_checkpoint(checkpoint) | {"calibration": plain}
+            AtomicCheckpointIO().save_checkpoint(content, checkpoint)
     return learnt
+
+
+def in_rest(checkpoint: Path) -> AbstractContextManager[None]:
+    """Keep trainings from the folder of a run's checkpoint during a block: else one would be put back, or lose it.
+
+    Raises:
+        InputError: one is at work there.
+    """
+    folder = checkpoint.parent
+    return locked(folder) if RunDirectory(folder).record.exists() else nullcontext()
 
 
 def calibration_text(checkpoint: Path, split: CocoSplit, learnt: Learnt) -> str:

@@ -101,6 +101,8 @@ class Predictor:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size: {one_line(batch_size)[:40]} is no whole number from 1")
         if isinstance(pictures, CocoSplit):
+            if boxes is not None:
+                raise InputError(f"boxes: {pictures.file} has its own; leave them out, or give its pictures' files")
             split = of_skeleton(pictures, self.skeleton)
             return self._found(split, [image.path for image in split.images], None, batch_size)
         several = isinstance(pictures, list | tuple)
@@ -187,7 +189,7 @@ def _boxes(boxes: Any, images: Sequence[Image]) -> Boxes:
     for place, (of_picture, image) in enumerate(zip(boxes, images, strict=True)):
         try:
             each = np.asarray(of_picture, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             each = np.zeros(0)
         each = each.reshape(0, 4) if each.shape == (0,) and np.size(of_picture) == 0 else each
         if each.ndim != 2 or each.shape[1] != 4:

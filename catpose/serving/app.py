@@ -6,13 +6,13 @@ held in memory, and the one file that is written is the corrections'.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -73,6 +73,7 @@ class Picture(NamedTuple):
 
     name: str  # as its file was called
     pixels: np.ndarray  # (height, width, 3) uint8 RGB, upright
+    digest: str  # of its file
 
 
 class Refused(Exception):
@@ -111,13 +112,13 @@ class Demo:
 
     def add(self, content: bytes, name: str) -> dict[str, Any]:
         """Take a picture's file; InputError where it isn't one that is read."""
-        name = printable(Path(name.replace("\\", "/")).name)[:200] or "picture"
+        name = printable(Path(name.replace("\\", "/")).name)[:200].strip(". ") or "picture"
         with self._lock:
             pixels = decode_image(content, name, MOST_PIXELS)
             if max(pixels.shape) > LARGEST_JPEG:
                 raise InputError(f"{name}: has a side of more than {LARGEST_JPEG} px; cut or scale it down")
             identity = secrets.token_hex(8)
-            self._pictures[identity] = Picture(name, pixels)
+            self._pictures[identity] = Picture(name, pixels, hashlib.sha256(content).hexdigest())
             while len(self._pictures) > KEPT:
                 self._pictures.popitem(last=False)
         return {"picture": identity, "name": name, "width": pixels.shape[1], "height": pixels.shape[0]}
@@ -162,7 +163,7 @@ class Demo:
         box = _numbers(fields.get("box"), (4,), "box")
         height, width = picture.pixels.shape[:2]
         with self._lock:
-            animals = self.corrections.add(picture.name, (width, height), box, points)
+            animals = self.corrections.add(picture.name, picture.digest, (width, height), box, points)
         return {"file": str(self.corrections.file), "animals": animals}
 
 
@@ -229,7 +230,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _body(request: Request, most: int, what: str) -> bytes:
     """A request's content, of the page's own alone; no more than `most` bytes are held."""
     origin = request.headers.get("origin")
-    if origin and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin and origin.partition("://")[2] != request.headers.get("host"):
         raise Refused(403, "the request comes from another site's page")
     content = bytearray()
     async for part in request.stream():
@@ -250,7 +251,7 @@ def _numbers(value: object, shape: tuple[int, ...], name: str) -> np.ndarray:
     """A request's numbers as float64 of a shape; `Refused` where they are something else."""
     try:
         numbers = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.zeros(0)
     if numbers.shape != shape or not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > 1e6:
         raise Refused(422, f"{name}: must be {' × '.join(map(str, shape))} numbers")

@@ -38,12 +38,14 @@ class CorrectionsFile:
         self._skeleton = skeleton
         self._animals: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}  # by picture: box (4,), points (K, 3)
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._digests: dict[str, str] = {}
+        self._written: bytes | None = None  # what stands in the file, as far as is known here
 
-    def add(self, name: str, size: tuple[int, int], box: np.ndarray, points: np.ndarray) -> int:
+    def add(self, name: str, digest: str, size: tuple[int, int], box: np.ndarray, points: np.ndarray) -> int:
         """Save an animal, in place of one whose box is nearly the same.
 
         Args:
-            name: of the picture's file. size: its width and height, px.
+            name: of the picture's file. digest: of its content. size: its width and height, px.
             box: (4,) x, y, width, height, px. points: (K, 3) x, y, v; v = 0 where there is no keypoint.
 
         Returns:
@@ -51,9 +53,9 @@ class CorrectionsFile:
 
         Raises:
             InputError: another picture of this name, a box without size or outside, no keypoint, the file can't be
-                written.
+                written, or somebody else has written it.
         """
-        if self._sizes.get(name, size) != size:
+        if self._digests.get(name, digest) != digest:
             raise InputError(f"{name}: another picture of this name is saved already; rename one of them")
         x, y = box[:2].clip(0, size)
         right, bottom = (box[:2] + box[2:]).clip(0, size)
@@ -64,10 +66,15 @@ class CorrectionsFile:
             raise InputError(f"{name}: no keypoint lies in the picture; keep one at least")
         animal = (np.array([x, y, right - x, bottom - y]), np.where(seen[:, None], points, 0))
         others = [each for each in self._animals.get(name, []) if overlap(each[0], animal[0], np.array(False)) <= SAME]
-        self._sizes[name], self._animals[name] = size, [*others, animal]
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+            if self.file.exists() and self.file.read_bytes() != self._written:
+                raise InputError(
+                    f"{self.file}: was changed, or belongs to another demo; move it away, or start this one with"
+                    " another --out"
+                )
+            self._sizes[name], self._digests[name], self._animals[name] = size, digest, [*others, animal]
             write_json(self.file, self._coco())
+            self._written = self.file.read_bytes()
         except OSError as error:
             raise InputError(
                 f"{self.file}: can't be written ({error.strerror}); name another folder by --out"

@@ -18,6 +18,7 @@ from catpose import test
 from catpose.data.coco import read_split
 from catpose.errors import InputError
 from catpose.model.weights_file import KEYS, write_weights
+from catpose.run import lock
 from catpose.run.calibrating import calibrate, calibration_text
 from catpose.run.checkpoint import load_model, read_checkpoint
 from catpose.score.trust import Trust
@@ -80,6 +81,18 @@ def test_results_of_no_model_have_nothing_to_calibrate(
     (tmp_path / "a.json").write_text("[]")
     line = refused(test.main, ["--predictions", tmp_path / "a.json", "--data", drawn, "--calibrate"], capsys, tmp_path)
     says(line, "--calibrate", "--checkpoint")
+
+
+def test_a_checkpoint_in_use_is_left_alone(
+    trained: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer one that the training writes meanwhile would be put back."""
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.0)
+    for name in ("run.json", "last.ckpt"):
+        shutil.copy(trained / name, tmp_path)
+    with lock.locked(tmp_path):
+        words: list[object] = ["--checkpoint", tmp_path / "last.ckpt", "--data", drawn, "--calibrate"]
+        says(refused(test.main, words, capsys, tmp_path), "another fit is at work there", "wait for its end")
 
 
 @pytest.mark.slow

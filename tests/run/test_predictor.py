@@ -114,6 +114,8 @@ def test_two_sets_of_predictions_are_compared_whether_files_or_not(drawn: Path, 
     assert [method.name for method in compared.methods] == ["a", "b"]
     assert compared.best == from_files.best == 1
     assert repr(compared.against("AP")) == repr(from_files.against("AP"))
+    with pytest.raises(InputError, match="is there twice"):
+        catpose.compare(tmp_path / "good.json", str(tmp_path / "good.json"), split)
     with pytest.raises(InputError, match="predictions: are int"):
         catpose.compare(5, good, split)
 
@@ -178,6 +180,7 @@ BOXES: dict[str, tuple[Any, str]] = {
     "no size": ([[5, 5, 0, 10]], "box 0 is .*last two above 0"),
     "nan": ([[5, 5, float("nan"), 10]], "box 0 is .*last two above 0"),
     "three numbers": ([[5, 5, 10]], r"give \(N, 4\) numbers"),
+    "a number that no float holds": ([[10**400, 5, 10, 10]], r"give \(N, 4\) numbers"),
     "text": ("box", r"give \(N, 4\) numbers"),
     "one box flat": ([5, 5, 10, 10], r"give \(N, 4\) numbers"),
 }
@@ -203,3 +206,17 @@ def test_devices_and_batches_that_are_none_are_one_line(model: Predictor, traine
             load(trained / "best.ckpt", device=device)
     with pytest.raises(InputError, match="batch_size: 0"):
         model.predict(files[0], batch_size=0)
+
+
+def test_a_splits_boxes_are_its_own(model: Predictor, drawn: Path) -> None:
+    with pytest.raises(InputError, match=r"boxes: .*val\.json has its own"):
+        model.predict(read_split(drawn, "val"), [[[1, 1, 9, 9]]])  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".onnx", ".safetensors"])
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "~nobody/a", "https://example.org/a", "/dev/zero"])
+def test_a_name_of_no_model_is_one_line(name: str, suffix: str) -> None:
+    with pytest.raises(InputError, match="no such file") as error:
+        load(name + suffix)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 420

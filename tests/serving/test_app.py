@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from serving.served import ask, png, served
@@ -122,7 +123,8 @@ def test_what_is_no_json_object_is_refused(address: str, body: bytes) -> None:
 
 
 def test_other_sites_and_names_are_refused(address: str, picture: dict[str, Any]) -> None:
-    assert ask(f"{address}/predict", asked(picture), Origin="https://elsewhere.example")[0] == 403
+    for origin in ("https://elsewhere.example", "null", "http://[", "x", "http://127.0.0.1:1"):
+        assert ask(f"{address}/predict", asked(picture), Origin=origin)[0] == 403
     assert ask(f"{address}/predict", asked(picture), Origin=address)[0] == 200
     assert ask(f"{address}/", Host="rebound.example")[0] == 400
 
@@ -161,6 +163,42 @@ def test_no_correction_without_an_animal(
     assert not (tmp_path / "demo").exists()
 
 
+def test_two_pictures_of_one_name_are_not_mixed(address: str, picture: dict[str, Any], tmp_path: Path) -> None:
+    """Cameras count anew: of the same name, and the same size."""
+    right = {"keypoints": [[30, 40, 2]] * 17}
+    again = ask(f"{address}/pictures?name=tom.png", png())[1]
+    other = ask(
+        f"{address}/pictures?name=tom.png", cv2.imencode(".png", np.zeros((120, 160, 3), np.uint8))[1].tobytes()
+    )
+    for added, expected in ((picture, 200), (other[1], 422), (again, 200)):
+        status, answer = ask(f"{address}/corrections", asked(added, **right))
+        assert status == expected
+    assert answer["animals"] == 1
+    assert len(json.loads((tmp_path / "demo" / "corrections.json").read_text())["images"]) == 1
+
+
+def test_what_another_demo_or_a_person_wrote_stays(address: str, picture: dict[str, Any], tmp_path: Path) -> None:
+    """Both were started before there was a file."""
+    file = tmp_path / "demo" / "corrections.json"
+    right = asked(picture, keypoints=[[30, 40, 2]] * 17)
+    with served(tmp_path / "demo") as second:
+        added = ask(f"{second}/pictures?name=tim.png", png())[1]
+        assert ask(f"{second}/corrections", asked(added, keypoints=right["keypoints"]))[0] == 200
+    before = file.read_bytes()
+    status, answer = ask(f"{address}/corrections", right)
+    assert (status, "another --out" in answer["error"]) == (422, True)
+    assert file.read_bytes() == before
+    file.rename(tmp_path / "brought back.json")
+    assert ask(f"{address}/corrections", right)[1]["animals"] == 1
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "%2e%2e", "a/..", "a%5C..%5C", "%00", "...%20"])
+def test_a_pictures_name_is_never_a_place(address: str, name: str) -> None:
+    added = ask(f"{address}/pictures?name={name}", png())[1]["name"]
+    assert Path(added).name == added
+    assert added.strip(". ")
+
+
 def test_a_correction_comes_back_onto_its_data(drawn: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(drawn, tmp_path / "cats"))
     before = read_split(root, "train")
@@ -172,7 +210,7 @@ def test_a_correction_comes_back_onto_its_data(drawn: Path, tmp_path: Path) -> N
     points[k, :2] += (3, 2)
     points[points[:, 2] > 0, 2] = 2
     corrections = CorrectionsFile(tmp_path / "demo" / "corrections.json", AP10K)
-    corrections.add(image.file_name, (image.width, image.height), before.boxes[i], points)
+    corrections.add(image.file_name, "0", (image.width, image.height), before.boxes[i], points)
     prepare.main(["coco", str(corrections.file), "--onto", str(root)])
     after = read_split(root, "train")
     moved = np.abs(after.keypoints - before.keypoints).max(axis=-1) > 0.1
