@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from catpose.data.coco import read_split
+from catpose.data.coco_split import split_hash
 from catpose.errors import InputError, one_line, printable
 from catpose.files import LARGEST_JSON, read_json, write_json
 from catpose.plain_yaml import flatten
@@ -67,7 +69,7 @@ def taken(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool, 
         title: before the line that is printed.
 
     Raises:
-        InputError: the folder can't be written.
+        InputError: the folder can't be written, or the data can't be read.
     """
     if not place.exists() or folder.exists():
         return False
@@ -81,7 +83,7 @@ def _take(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool) 
     try:
         short, others = lacking(settings, run.history()), differing_settings(run, settings)
         versions, here = run.versions, numeric_versions()
-        Score.read(place / "val_score.json")
+        scored_on = Score.read(place / "val_score.json").protocol.split_hash
         contents = {name: (place / name).read_bytes() for name in FILES}
         with gzip.open(place / _PACKED) as file:
             contents["val_results.json"] = file.read(LARGEST_JSON)
@@ -92,6 +94,9 @@ def _take(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool) 
     differing = [f"{name} {versions.get(name)}, here {here[name]}" for name in here if versions.get(name) != here[name]]
     if differing and not mixed_versions:
         return f"it is of other versions ({first(differing, 2)}); --mixed-versions takes it"
+    val = read_split(settings["data.root"], "val", settings["data.area"])
+    if scored_on != split_hash(val):
+        return f"it was validated on other data than {val.file}"
     half = folder.with_name(f".{folder.name}.half")
     shutil.rmtree(half, ignore_errors=True)
     try:

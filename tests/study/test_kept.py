@@ -68,6 +68,17 @@ def test_what_changes_no_number_may_differ(place: Path, args: list[str], drawn: 
     assert taken(place, [*args, *options], tmp_path / "run", False, "")
 
 
+def test_a_run_on_other_data_is_not_taken(
+    place: Path, args: list[str], drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(shutil.copytree(drawn, tmp_path / "data")) / "annotations" / "val.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["keypoints"][0] += 1
+    file.write_text(json.dumps(content))
+    assert not taken(place, [*args, f"--data.root={tmp_path / 'data'}"], tmp_path / "run", False, "")
+    assert f"not taken, since it was validated on other data than {file}" in capsys.readouterr().out
+
+
 def test_other_versions_are_taken_where_that_is_said(
     place: Path, args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
