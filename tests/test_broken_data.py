@@ -281,7 +281,7 @@ def test_test_of_a_split(kind: str, root: Path, tmp_path: Path, capsys: pytest.C
 
 WORDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "nothing to score": ([], ("--checkpoint", "--predictions")),
-    "two things to score": (["--predictions=results.json", "--checkpoint=x"], ("not allowed with",)),
+    "two things to score": (["--predictions=results.json", "--checkpoint=x.ckpt"], ("not allowed with",)),
     "an unknown option": (["--predictions=results.json", "--splt=val"], ("--splt", "Did you mean --split?")),
     "no batch": (["--predictions=results.json", "--batch-size=0"], ("--batch-size", "from 1")),
     "a batch in words": (["--predictions=results.json", "--batch-size=x"], ("--batch-size", "from 1")),

@@ -51,7 +51,7 @@ def params_m(model: PoseModel) -> float:
     return sum(parameter.numel() for parameter in model.parameters()) / 1e6
 
 
-def latency_ms(model: PoseModel, input_size: tuple[int, int], device: torch.device | str) -> float:
+def latency_ms(model: PoseModel, input_size: tuple[int, int], device: torch.device | str = "cpu") -> float:
     """Median time of a single crop's forward pass, ms: from the crop on the device to the heatmaps there.
 
     In the model's own precision, with as many threads as torch is set to; decoding and the flip test's second pass are
