@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
     other = read_results(arguments.against, split) if arguments.against else None
-    model = _network(arguments) if arguments.checkpoint else None
+    model = _network(arguments, split) if arguments.checkpoint else None
     detections, scored = _scored(arguments, split, model)
     evaluated = evaluate_runs(str(arguments.checkpoint or arguments.predictions), [detections], split, arguments.draws)
     scored = dataclasses.replace(scored, intervals=evaluated.intervals())
@@ -149,13 +149,12 @@ def _parser() -> Parser:
     return parser
 
 
-def _network(arguments: argparse.Namespace) -> Network:
-    from catpose.run.calibrating import in_rest
+def _network(arguments: argparse.Namespace, split: CocoSplit) -> Network:
+    from catpose.run.calibrating import require_calibratable
     from catpose.run.network import Network
 
     if arguments.calibrate:
-        with in_rest(arguments.checkpoint):  # said before the work rather than after it
-            pass
+        require_calibratable(arguments.checkpoint, split)
     return Network.load(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
 
 

@@ -19,17 +19,11 @@ from catpose.score.detections import Detections
 from catpose.score.trust import HELD, Learnt, learn
 
 
-def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Learnt:
-    """Learn what a model's confidences are worth, and write it into its file; nothing else there changes.
-
-    Args:
-        checkpoint: a `.ckpt` of `fit` or a weights file.
-        split: labelled pictures that it wasn't trained on.
-        detections: the model's there.
+def require_calibratable(checkpoint: Path, split: CocoSplit) -> None:
+    """Refuse before predictions are made, which may take minutes, what `calibrate` must not write.
 
     Raises:
-        InputError: the training split, too few labels, a model that comes with catpose, a file that can't be written,
-            a training at work there.
+        InputError: a model that comes with catpose, the training split, a training at work in the run's folder.
     """
     if checkpoint.parent == shipped.WEIGHTS:
         raise InputError(f"{checkpoint}: comes with catpose and stays as it is; calibrate a copy of it")
@@ -38,9 +32,24 @@ def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Lea
             f"--calibrate: {split.file} are pictures that it was trained on, where it is surer than elsewhere; give"
             " --split val"
         )
+    with _no_training_beside(checkpoint):
+        return
+
+
+def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Learnt:
+    """Learn what a model's confidences are worth, and write it into its file; nothing else there changes.
+
+    Args:
+        checkpoint: a `.ckpt` of `fit` or a weights file that `require_calibratable` has let pass.
+        split: labelled pictures that it wasn't trained on.
+        detections: the model's there.
+
+    Raises:
+        InputError: too few labels, a file that can't be written, a training at work in the run's folder.
+    """
     learnt = learn(split, detections)
     plain = learnt.trust.to_plain()
-    with in_rest(checkpoint):
+    with _no_training_beside(checkpoint):
         if checkpoint.suffix == SUFFIX:
             add_text(checkpoint, "calibration", json.dumps(plain))
         else:
@@ -49,12 +58,8 @@ def calibrate(checkpoint: Path, split: CocoSplit, detections: Detections) -> Lea
     return learnt
 
 
-def in_rest(checkpoint: Path) -> AbstractContextManager[None]:
-    """Keep trainings from the folder of a run's checkpoint during a block: else one would be put back, or lose it.
-
-    Raises:
-        InputError: one is at work there.
-    """
+def _no_training_beside(checkpoint: Path) -> AbstractContextManager[None]:
+    """Keep trainings from the folder of a run's checkpoint: a newer one of theirs would be put back."""
     folder = checkpoint.parent
     return locked(folder) if RunDirectory(folder).record.exists() else nullcontext()
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from catpose import test
 from catpose.data.coco import read_split
-from catpose.errors import InputError
 from catpose.model.weights_file import KEYS, write_weights
 from catpose.run import lock
 from catpose.run.calibrating import calibrate, calibration_text
 from catpose.run.checkpoint import load_model, read_checkpoint
+from catpose.run.network import Network
 from catpose.score.trust import Trust
 from catpose.skeleton import AP10K
 
@@ -69,10 +69,20 @@ def test_a_weights_file_keeps_all_that_it_held(drawn: Path, tmp_path: Path) -> N
     assert equal(after, before)
 
 
-def test_training_pictures_are_refused(drawn: Path, tmp_path: Path) -> None:
-    split = read_split(drawn, "train")
-    with pytest.raises(InputError, match="trained on"):
-        calibrate(tmp_path / "none.ckpt", split, shaken(split, 0.06, 0))
+@pytest.mark.parametrize(
+    ("checkpoint", "split", "why"), [("none.ckpt", "train", "trained on"), ("cats", "val", "calibrate a copy of it")]
+)
+def test_what_must_not_be_calibrated_is_refused_before_it_predicts(
+    checkpoint: str, split: str, why: str, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Network, "load", lambda *_: pytest.fail("a model was read"))
+    (tmp_path / "none.ckpt").write_bytes(b"")
+    checkpoint = checkpoint if checkpoint == "cats" else str(tmp_path / checkpoint)
+    line = refused(
+        test.main, ["--checkpoint", checkpoint, "--data", drawn, "--split", split, "--calibrate"], capsys, tmp_path
+    )
+    says(line, why)
 
 
 def test_results_of_no_model_have_nothing_to_calibrate(
