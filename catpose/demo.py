@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import socket
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ from catpose.shipped import DEFAULT_MODEL, find_model
 if TYPE_CHECKING:
     from catpose.serving.app import Model
 
-_LOOPBACK = ("127.0.0.1", "localhost")
+#: What browsers on this machine may call it, in its own address's place.
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 @command
@@ -44,10 +46,11 @@ def main(argv: list[str] | None = None) -> None:
         models = _models(arguments.checkpoint or [find_model(DEFAULT_MODEL)], tuple(arguments.trusted))
         skeleton = next(iter(models.values())).skeleton
         demo = Demo(models, CorrectionsFile(arguments.out / "corrections.json", skeleton))
-        local = arguments.host in _LOOPBACK
-        app = create_app(demo, [*_LOOPBACK] if local else ["*"])
-        host, port = listening.getsockname()[:2]
-        print(f"catpose demo: http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
+        address, port = listening.getsockname()[:2]
+        local = ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        host = f"[{address}]" if ":" in address else address
+        app = create_app(demo, [*_LOOPBACK, host] if local else ["*"])
+        print(f"catpose demo: http://{host}:{port} (Ctrl-C ends it)", flush=True)
         if not local:
             print("catpose demo: whoever reaches this address can use it", file=sys.stderr)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))

@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +39,43 @@ def test_what_is_missing_is_one_line(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "pip install 'catpose[demo]'" in refused(capsys, "--checkpoint", "none.ckpt")
     assert list(tmp_path.iterdir()) == []
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "0.0.0.0"])
+def test_it_answers_at_any_address_and_says_which_are_public(
+    host: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uvicorn = pytest.importorskip("uvicorn")
+    from serving.served import Grid, ask
+
+    if host == "::1" and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    serve, answers, warned = uvicorn.Server.run, [], []
+
+    def asked(server: Any, sockets: list[socket.socket]) -> None:
+        thread = threading.Thread(target=serve, args=(server, sockets), daemon=True)
+        thread.start()
+        said = capsys.readouterr()
+        warned.append("whoever reaches" in said.err)
+        address = said.out.split()[2]
+        answers.append((ask(f"{address}/about")[0], ask(f"{address}/about", Host="rebound.example")[0]))
+        server.should_exit = True
+        thread.join(60)
+
+    monkeypatch.setattr(uvicorn.Server, "run", asked)
+    monkeypatch.setattr(demo, "_models", lambda checkpoints, trusted: {"cats": Grid()})
+    demo.main(["--host", host, "--port", "0", "--out", str(tmp_path / "demo")])
+    is_public = host == "0.0.0.0"
+    assert answers == [(200, 200 if is_public else 400)]
+    assert warned == [is_public]
 
 
 @pytest.mark.slow

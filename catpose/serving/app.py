@@ -6,6 +6,7 @@ held in memory, and the one file that is written is the corrections'.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import threading
@@ -20,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -34,6 +35,8 @@ from catpose.skeleton import Skeleton
 
 LARGEST_UPLOAD = 32 * 2**20  # bytes
 MOST_PIXELS = 40 * 10**6  # of a picture: 120 MB decoded
+UPLOADS = 2  # that are held at once; further ones wait, unread
+LONGEST_UPLOAD = 120  # seconds, after which another has its turn
 KEPT = 3  # pictures that are held, the latest
 LARGEST_JSON = 2**18  # bytes of a request
 _FILES = {
@@ -173,6 +176,7 @@ def create_app(demo: Demo, hosts: list[str]) -> Starlette:
     Args:
         hosts: names that the server may be called by; "*" for any.
     """
+    uploads = asyncio.Semaphore(UPLOADS)
 
     async def static(request: Request) -> Response:
         name, kind = _FILES[request.url.path]
@@ -182,8 +186,14 @@ def create_app(demo: Demo, hosts: list[str]) -> Starlette:
         return JSONResponse(demo.about(), headers=_HEADERS)
 
     async def add(request: Request) -> Response:
-        content = await _body(request, LARGEST_UPLOAD, f"pictures of {LARGEST_UPLOAD >> 20} MiB; scale it down")
-        return await _answer(demo.add, content, request.query_params.get("name", ""))
+        async with uploads:
+            try:
+                async with asyncio.timeout(LONGEST_UPLOAD):
+                    what = f"pictures of {LARGEST_UPLOAD >> 20} MiB; scale it down"
+                    content = await _body(request, LARGEST_UPLOAD, what)
+            except TimeoutError:
+                raise Refused(408, "the picture took too long to arrive; drop it again") from None
+            return await _answer(demo.add, content, request.query_params.get("name", ""))
 
     async def shown(request: Request) -> Response:
         return await _answer(lambda: _jpeg(demo.picture(request.path_params["identity"]).pixels))
@@ -233,10 +243,13 @@ async def _body(request: Request, most: int, what: str) -> bytes:
     if origin and origin.partition("://")[2] != request.headers.get("host"):
         raise Refused(403, "the request comes from another site's page")
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > most:
-            raise Refused(413, f"the demo takes {what}")
+    try:
+        async for part in request.stream():
+            content += part
+            if len(content) > most:
+                raise Refused(413, f"the demo takes {what}")
+    except ClientDisconnect:
+        raise Refused(400, "the request broke off") from None
     return bytes(content)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +101,46 @@ def test_uploads_are_bounded(address: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(app, "LARGEST_UPLOAD", 100)
     assert ask(f"{address}/pictures?name=a.png", png())[0] == 413
     assert ask(f"{address}/predict", b"[" * (app.LARGEST_JSON + 1))[0] == 413
+
+
+def test_few_uploads_are_held_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, most, add = [], [], app.Demo.add
+
+    def counted(demo: Any, content: bytes, name: str) -> dict[str, Any]:
+        held.append(name)
+        most.append(len(held))
+        time.sleep(0.02)
+        held.remove(name)
+        return add(demo, content, name)
+
+    monkeypatch.setattr(app.Demo, "add", counted)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: ask(f"{address}/pictures?name={i}.png", png(8, 8))[0], range(8)))
+    assert answers == [200] * 8
+    assert max(most) <= app.UPLOADS
+
+
+def test_uploads_that_stall_give_way(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "LONGEST_UPLOAD", 0.1)
+    host, port = address.removeprefix("http://").split(":")
+    begun = f"POST /pictures?name=a.png HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 100\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        stalled = [stack.enter_context(socket.create_connection((host, int(port)), 60)) for _ in range(app.UPLOADS)]
+        for each in stalled:
+            each.sendall(begun)
+        assert [each.recv(12) for each in stalled] == [b"HTTP/1.1 408"] * app.UPLOADS
+    monkeypatch.undo()
+    assert ask(f"{address}/pictures?name=a.png", png())[0] == 200
+
+
+def test_uploads_that_break_off_are_no_error_of_the_demo(
+    address: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 60) as broken:
+        broken.sendall(b"POST /pictures?name=a.png HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
+    assert ask(f"{address}/pictures?name=a.png", png())[0] == 200
+    assert capfd.readouterr().err + caplog.text == ""
 
 
 def test_only_the_latest_pictures_are_held(address: str, picture: dict[str, Any]) -> None:
