@@ -94,8 +94,8 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
     from catpose.files import atomic_write
     from catpose.page import data as data_report
     from catpose.page.html import Text
+    from catpose.run.scoring import given_detections
     from catpose.score.ap import count
-    from catpose.score.detections import Detections
     from catpose.score.distances import distances, means, measures
     from catpose.score.label_issues import label_issues
 
@@ -106,7 +106,7 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
             raise InputError(
                 f"{labelled.file}: has no keypoints to look for label issues in; name a labelled one with --split"
             )
-        detections = Detections.from_results(results, labelled, str(arguments.predictions))
+        detections = given_detections(results, labelled, str(arguments.predictions))
         print(f"{arguments.predictions}: {count(labelled, detections)}")
         pck = float(means(labelled, measures(labelled, distances(labelled, detections)))["PCK@0.1"])
         fit = pck >= FIT_PCK

@@ -20,8 +20,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from catpose.analysis.evaluations import ENOUGH, require_draws
 from catpose.analysis.methods import Comparison, compare_methods, evaluate_file, n_images_with
 from catpose.analysis.sentences import conclusion, estimand
@@ -30,14 +28,11 @@ from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError, Parser, command, natural, one_line
 from catpose.files import read_json
 from catpose.instances import AREA_RULES
-from catpose.run.scoring import results_of
+from catpose.run.scoring import given_detections, require_in_pictures, results_of
 from catpose.score.cocoeval import cocoeval, cocoeval_boxes, require_agreement
 from catpose.score.detections import BoxDetections, Detections
 from catpose.score.full import Evaluation
 from catpose.text import counted, fraction, interval, metric, p_value, signed, table, with_interval
-
-#: Of a file's detections: where more lie outside of their pictures, it belongs to other pictures.
-_MOST_OUTSIDE = 0.5
 
 
 @command
@@ -220,28 +215,10 @@ def _truth_line(split: CocoSplit, boxes: bool) -> str:
 
 def _detections(content: list[Any], split: CocoSplit, file: Path, boxes: bool) -> Detections | BoxDetections:
     """A file's detections; InputError where what they say can't be of these pictures."""
-    found: Detections | BoxDetections
-    if boxes:
-        found = BoxDetections.from_results(content, split, str(file))
-        places = found.box[:, :2] + found.box[:, 2:] / 2
-    else:
-        found = Detections.from_results(content, split, str(file))
-        rows = split.rows_of(found.annotation_id)
-        other = (found.annotation_id >= 0) & ((rows < 0) | (split.image_id[rows] != found.image_id))
-        if other.any():
-            raise InputError(
-                f"{file}: entry {int(other.argmax())} was made from annotation {found.annotation_id[other][0]}, which"
-                f" {split.file} doesn't have on that image; these are the results of another truth"
-            )
-        places = np.median(found.keypoints, axis=1)
-    sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64)
-    sizes = sizes[split.image_ids.searchsorted(found.image_id)]
-    outside = ((places < 0) | (places > sizes)).any(axis=1)
-    if outside.sum() > _MOST_OUTSIDE * len(found):
-        raise InputError(
-            f"{file}: {outside.sum()} of {len(found)} detections lie outside of the pictures of {split.file};"
-            " give the truth that these results were made for, and places in px"
-        )
+    if not boxes:
+        return given_detections(content, split, str(file))
+    found = BoxDetections.from_results(content, split, str(file))
+    require_in_pictures(found.image_id, found.box[:, :2] + found.box[:, 2:] / 2, split, str(file))
     return found
 
 

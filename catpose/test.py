@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from catpose.data.coco import DEFAULT_ROOT, read_coco, read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError, Parser, command, natural, one_line
+from catpose.files import read_json
 from catpose.run.options import add_model_options
 from catpose.shipped import find_model
 
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.data.boxes import read_boxes
     from catpose.data.slices import slices
     from catpose.files import require_writable, write_json
-    from catpose.run.scoring import read_results
+    from catpose.run.scoring import given_detections
     from catpose.score.ap import count
     from catpose.score.pairs import paired_alike
 
@@ -61,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     rules = rules_asked(arguments.rules, split)
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
-    other = read_results(arguments.against, split) if arguments.against else None
+    against = arguments.against
+    other = given_detections(read_json(against), split, str(against)) if against else None
     model = _network(arguments, split) if arguments.checkpoint else None
     detections, scored = _scored(arguments, split, model)
     evaluated = evaluate_runs(str(arguments.checkpoint or arguments.predictions), [detections], split, arguments.draws)
@@ -111,14 +113,13 @@ def evaluate(predictions: Any, truth: str | Path | CocoSplit, draws: int = 1000)
         InputError: files that can't be read, predictions of other images, a truth without labels.
     """
     from catpose.analysis.compare import evaluate_runs
-    from catpose.run.scoring import read_results, results_of, score
-    from catpose.score.detections import Detections
+    from catpose.run.scoring import given_detections, results_of, score
 
     split = truth if isinstance(truth, CocoSplit) else read_coco(truth, Path(truth).parent)
     if isinstance(predictions, str | Path):
-        detections = read_results(Path(predictions), split)
+        detections = given_detections(read_json(Path(predictions)), split, str(predictions))
     else:
-        detections = Detections.from_results(results_of(predictions), split, "predictions")
+        detections = given_detections(results_of(predictions), split, "predictions")
     evaluated = evaluate_runs("predictions", [detections], split, draws)
     return dataclasses.replace(score(split, detections, flip_test=None), intervals=evaluated.intervals())
 
@@ -160,10 +161,10 @@ def _network(arguments: argparse.Namespace, split: CocoSplit) -> Network:
 
 def _scored(arguments: argparse.Namespace, split: CocoSplit, model: Network | None) -> tuple[Detections, Score]:
     """The checkpoint's detections, or those of the results file, and their score."""
-    from catpose.run.scoring import read_results, score
+    from catpose.run.scoring import given_detections, score
 
     if model is None:
-        detections = read_results(arguments.predictions, split)
+        detections = given_detections(read_json(arguments.predictions), split, str(arguments.predictions))
         return detections, score(split, detections, flip_test=None)
     from catpose.run.prediction import detect  # and torch, which a results file is scored without
 

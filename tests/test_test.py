@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import json
 import re
@@ -17,11 +18,13 @@ from made_up import shaken
 from refused import exit_code, refused, says
 from skeletons import SIGMAS
 
+from catpose import check
 from catpose.data.coco import read_split
 from catpose.data.coco_split import split_hash
+from catpose.errors import InputError
 from catpose.score.protocol import Score
 from catpose.score.rules import RULES
-from catpose.test import main
+from catpose.test import evaluate, main
 
 score = functools.partial(exit_code, main)
 
@@ -173,6 +176,28 @@ def test_either_a_checkpoint_or_predictions(drawn: Path, capsys: pytest.CaptureF
     first, second = capsys.readouterr().err.splitlines()
     assert "--checkpoint --predictions is required" in first
     assert "not allowed with" in second
+
+
+@pytest.mark.parametrize("wrong", ["annotations", "places"])
+def test_results_of_another_truth_with_the_same_ids_are_refused(
+    wrong: str, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    val = read_split(drawn, "val")
+    right, theirs = (tmp_path / name for name in ("right.json", "theirs.json"))
+    right.write_text(json.dumps(shaken(val, 0, 0).to_results()))
+    other = shaken(val, 0, 0)
+    if wrong == "annotations":
+        other = dataclasses.replace(other, annotation_id=np.roll(val.ids, len(val) // 2))
+    else:
+        other = dataclasses.replace(other, keypoints=other.keypoints + 5000)
+    theirs.write_text(json.dumps(other.to_results()))
+    said = ["theirs.json", "val.json", {"annotations": "of another truth", "places": "outside of the pictures"}[wrong]]
+    says(refused(main, ["--predictions", theirs, "--data", drawn], capsys, tmp_path), *said)
+    says(refused(main, ["--predictions", right, "--against", theirs, "--data", drawn], capsys, tmp_path), *said)
+    report = ["--data", drawn, "--report", tmp_path / "page", "--split", "val", "--predictions", theirs]
+    says(refused(check.main, report, capsys, tmp_path), *said)
+    with pytest.raises(InputError, match=said[-1]):
+        evaluate(other.to_results(), val)
 
 
 def test_a_folder_in_the_way_of_a_file_is_one_line(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.data.copies import pool_of
 from catpose.errors import InputError
@@ -24,6 +26,9 @@ from catpose.score.protocol import (
     Score,
 )
 
+#: Of a file's detections: where more lie outside of their pictures, it belongs to other pictures.
+_MOST_OUTSIDE = 0.5
+
 
 def read_results(path: Path, truth: Instances) -> Detections:
     """The detections of a COCO results file.
@@ -32,6 +37,43 @@ def read_results(path: Path, truth: Instances) -> Detections:
         InputError: as `read_json`, no results, or those of other images.
     """
     return Detections.from_results(read_json(path), truth, str(path))
+
+
+def given_detections(results: Any, split: CocoSplit, file: str) -> Detections:
+    """The detections that somebody says are of these pictures.
+
+    Args:
+        results: a COCO results file's content. file: its name, for messages.
+
+    Raises:
+        InputError: as `Detections.from_results`, and where they can't be of these pictures, whose ids others may have.
+    """
+    found = Detections.from_results(results, split, file)
+    rows = split.rows_of(found.annotation_id)
+    other = (found.annotation_id >= 0) & ((rows < 0) | (split.image_id[rows] != found.image_id))
+    if other.any():
+        raise InputError(
+            f"{file}: entry {int(other.argmax())} was made from annotation {found.annotation_id[other][0]}, which"
+            f" {split.file} doesn't have on that image; these are the results of another truth"
+        )
+    require_in_pictures(found.image_id, np.median(found.keypoints, axis=1), split, file)
+    return found
+
+
+def require_in_pictures(image_ids: np.ndarray, places: np.ndarray, split: CocoSplit, file: str) -> None:
+    """InputError where most detections aren't in the pictures that they are said to be of.
+
+    Args:
+        image_ids: (M,). places: (M, 2), of the detections' middles, image px. file: theirs, for messages.
+    """
+    sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64)
+    sizes = sizes[split.image_ids.searchsorted(image_ids)]
+    outside = ((places < 0) | (places > sizes)).any(axis=1)
+    if outside.sum() > _MOST_OUTSIDE * len(image_ids):
+        raise InputError(
+            f"{file}: {outside.sum()} of {len(image_ids)} detections lie outside of the pictures of {split.file};"
+            " give the truth that these results were made for, and places in px"
+        )
 
 
 def results_of(predictions: Any) -> list[Any]:
