@@ -100,7 +100,7 @@ def draw_release(image_dir: Path, n_images: int, seed: int) -> Release:
 
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for index in tqdm(range(n_images), desc="drawing", unit="", delay=2, mininterval=1, leave=False):
+    for index in tqdm(range(n_images), desc="drawing", unit="", delay=2, mininterval=1, leave=False, disable=None):
         drawn = draw(seed, index)
         height, width = drawn.picture.shape[:2]
         name = f"drawn_{index:06d}.jpg"

@@ -235,6 +235,13 @@ def test_optional_parameters_are_passed() -> None:
     require_at_most("parameters never passed", never)
 
 
+def test_progress_is_drawn_on_a_terminal_alone() -> None:
+    """tqdm's `disable=None`: logs and pipes have none of it."""
+    assert calls()["tqdm"]
+    for call in calls()["tqdm"]:
+        assert any(ast.unparse(word) == "disable=None" for word in call.keywords), ast.unparse(call)
+
+
 def test_variables_are_nouns() -> None:
     names = ((module, getattr(node, "arg", None) or getattr(node, "id", "")) for module, tree in trees().items()
              for node in ast.walk(tree) if isinstance(node, ast.Name | ast.arg))  # fmt: skip

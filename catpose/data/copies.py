@@ -68,7 +68,7 @@ def fingerprints(files: Sequence[Path]) -> Iterator[Fingerprint | InputError]:
 
     with ThreadPoolExecutor(min(8, usable_cores())) as threads:
         looks = threads.map(look, files)
-        yield from tqdm(looks, "pictures", len(files), unit="", delay=2, mininterval=1, leave=False)
+        yield from tqdm(looks, "pictures", len(files), unit="", delay=2, mininterval=1, leave=False, disable=None)
 
 
 def near_pairs(seen: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:

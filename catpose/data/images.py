@@ -182,4 +182,6 @@ def read_images(paths: Sequence[Path]) -> Iterator[np.ndarray]:
     A progress bar appears after two seconds.
     """
     decoded = map_ahead(read_image, paths, min(8, usable_cores()))
-    yield from tqdm(decoded, "decoding pictures", len(paths), unit="", delay=2, mininterval=1, leave=False)
+    yield from tqdm(
+        decoded, "decoding pictures", len(paths), unit="", delay=2, mininterval=1, leave=False, disable=None
+    )

@@ -70,7 +70,7 @@ def _in_folder(folder: Path, recursive: bool) -> tuple[dict[Path, tuple[int, int
         raise InputError(f"{folder}: can't be read ({error.strerror}); check its permissions") from None
     sizes: dict[Path, tuple[int, int]] = {}
     left_out: list[LeftOut] = []
-    for entry in tqdm(entries, "looking at files", unit="", delay=2, mininterval=1, leave=False):
+    for entry in tqdm(entries, "looking at files", unit="", delay=2, mininterval=1, leave=False, disable=None):
         if entry.name.startswith("."):
             left_out.append(LeftOut(entry, "hidden, as its name begins with a dot"))
         elif entry.is_dir():

@@ -210,7 +210,7 @@ def same_as_there(root: Path, request: dict[str, Any]) -> dict[str, Any] | None:
 
 def hash_pictures(release: Release) -> dict[int, str]:
     """SHA-256 (hex) of each picture's file, by image id."""
-    progress = tqdm(release.images, desc="hashing pictures", unit="", delay=2, mininterval=1, leave=False)
+    progress = tqdm(release.images, desc="hashing pictures", unit="", delay=2, mininterval=1, leave=False, disable=None)
     return {image["id"]: hashlib.sha256(release.path(image).read_bytes()).hexdigest() for image in progress}
 
 
@@ -232,7 +232,9 @@ def find_copies(release: Release) -> dict[int, int]:
 def _copy_pictures(release: Release, target: Path, link: bool) -> None:
     if release.image_dir == target:  # drawn cats are there already
         return
-    for image in tqdm(release.images, desc="copying pictures", unit="", delay=2, mininterval=1, leave=False):
+    for image in tqdm(
+        release.images, desc="copying pictures", unit="", delay=2, mininterval=1, leave=False, disable=None
+    ):
         source, copy = release.path(image), target / image["file_name"]
         copy.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(copy):

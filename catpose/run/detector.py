@@ -62,7 +62,7 @@ def find_animals(model: nn.Module, split: CocoSplit, unreadable: Callable[[int, 
         unreadable: called with the place of a picture that can't be read, and the reason.
     """
     rows = []
-    images = tqdm(split.images, "finding animals", unit="", delay=2, mininterval=1, leave=False)
+    images = tqdm(split.images, "finding animals", unit="", delay=2, mininterval=1, leave=False, disable=None)
     for place, image in enumerate(images):
         try:
             picture = read_image(image.path)

@@ -157,7 +157,7 @@ def locate(
 
     def crops() -> Iterator[tuple[int, np.ndarray, PictureCrops, int]]:
         pictures = map_ahead(cropped, parts, model.n_threads if n_threads is None else n_threads)
-        pictures = tqdm(pictures, "predicting", len(parts), unit="", delay=2, mininterval=1, leave=False)
+        pictures = tqdm(pictures, "predicting", len(parts), unit="", delay=2, mininterval=1, leave=False, disable=None)
         for (place, boxes), found in zip(parts, pictures, strict=True):
             if not isinstance(found, InputError):
                 yield from ((place, boxes, found, box) for box in range(len(boxes)))

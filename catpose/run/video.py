@@ -106,7 +106,9 @@ def predict_video(
         show = stack.enter_context(Writer(overlay, video.fps, video.size)) if overlay else None
         try:
             found = follow(model, video, batch_size)
-            for each in tqdm(found, file.name, video.n, unit=" frames", mininterval=1, delay=2, leave=False):
+            for each in tqdm(
+                found, file.name, video.n, unit=" frames", mininterval=1, delay=2, leave=False, disable=None
+            ):
                 write(each)
                 if show:
                     drawn = draw_poses(

@@ -76,7 +76,9 @@ def _unpack(source: Path, folder: Path) -> None:
             left = min(LARGEST, FREE + RATIO * source.stat().st_size)
             if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > left:
                 raise _too_large(source)
-            progress = tqdm(zip(members, targets, strict=True), "unpacking", len(members), delay=2, leave=False)
+            progress = tqdm(
+                zip(members, targets, strict=True), "unpacking", len(members), delay=2, leave=False, disable=None
+            )
             for member, target in progress:
                 place = folder / target
                 place.parent.mkdir(parents=True, exist_ok=True)
