@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     _require_outputs(arguments, split)
     for line in left_out_lines(left_out):
         print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
-    model = load_crop_model(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
+    model = load_crop_model(_checkpoints(arguments), arguments.device, tuple(arguments.trusted))
     if arguments.rank and not hasattr(model, "model"):
         raise InputError(f"--rank {arguments.rank}: needs poses without the flip test; give the checkpoint itself")
     split, damage = of_skeleton(split, model.skeleton), Damage(split, arguments.sources)
@@ -94,7 +94,7 @@ def _predict_video(arguments: argparse.Namespace) -> None:
         raise InputError(f"{video}: a video is predicted by itself; leave out {', '.join(options) or 'other sources'}")
     overlay = arguments.overlays / f"{video.stem}.mp4" if arguments.overlays else None
     require_new(arguments.out, overlay)
-    model = load_crop_model(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
+    model = load_crop_model(_checkpoints(arguments), arguments.device, tuple(arguments.trusted))
     predict_video(model, video, frames, arguments.out, overlay, arguments.shown_above, arguments.batch_size)
 
 
@@ -146,9 +146,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE",
                         help="one COCO file, or folders and single pictures, or a video")  # fmt: skip
-    parser.add_argument("--checkpoint", type=find_model, default=DEFAULT_MODEL,
-                        help="a best.ckpt or last.ckpt of fit, or an .onnx of export (%(default)s, which comes with"
-                        " catpose)")  # fmt: skip
+    parser.add_argument("--checkpoint", type=find_model, action="append", metavar="FILE",
+                        help=f"a best.ckpt or last.ckpt of fit, or an .onnx of export ({DEFAULT_MODEL}, which comes"
+                        " with catpose); given again, the mean of several checkpoints")  # fmt: skip
     parser.add_argument("--images", type=Path, help="where the COCO file's pictures are (../images beside the file)")
     parser.add_argument("--recursive", action="store_true", help="look into the folders of folders too")
     where = parser.add_mutually_exclusive_group()
@@ -178,6 +178,10 @@ def _parser() -> Parser:
     return parser
 
 
+def _checkpoints(arguments: argparse.Namespace) -> list[Path]:
+    return arguments.checkpoint or [find_model(DEFAULT_MODEL)]
+
+
 def _frames(text: str) -> tuple[int, int | None]:
     """FROM:TO, either of which may be left out, as an option's `type`."""
     first, colon, end = text.partition(":")
@@ -202,7 +206,7 @@ def _require_outputs(arguments: argparse.Namespace, split: CocoSplit) -> None:
         require_writable(arguments.pre_labels, "--pre-labels", folder=True)
         refuse_owned(arguments.pre_labels, "--pre-labels", "run", "study")
     read = [
-        arguments.checkpoint,
+        *_checkpoints(arguments),
         *filter(None, (arguments.boxes, arguments.detector_weights)),
         split.file,
         *(image.path for image in split.images),

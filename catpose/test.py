@@ -29,6 +29,7 @@ from catpose.shipped import find_model
 if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.analysis.diagnosis import Diagnosis
     from catpose.data.boxes import Boxes
+    from catpose.run.ensemble import Ensemble
     from catpose.run.network import Network
     from catpose.score.detections import Detections
     from catpose.score.protocol import Score
@@ -56,8 +57,9 @@ def main(argv: list[str] | None = None) -> None:
 
     if arguments.boxes and not arguments.checkpoint:
         raise InputError("--boxes: other boxes need a model to predict in them; give --checkpoint")
-    if arguments.calibrate and not arguments.checkpoint:
-        raise InputError("--calibrate: is written into the model's file; give --checkpoint")
+    if arguments.calibrate and len(arguments.checkpoint or ()) != 1:
+        raise InputError("--calibrate: is written into one model's file; give --checkpoint once")
+    label = " + ".join(str(each) for each in arguments.checkpoint or [arguments.predictions])
     boxes = read_boxes(arguments.boxes, split.images) if arguments.boxes else None
     rules = rules_asked(arguments.rules, split)
     if arguments.out:
@@ -66,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     other = given_detections(read_json(against), split, str(against)) if against else None
     model = _network(arguments, split) if arguments.checkpoint else None
     detections, scored = _scored(arguments, split, model)
-    evaluated = evaluate_runs(str(arguments.checkpoint or arguments.predictions), [detections], split, arguments.draws)
+    evaluated = evaluate_runs(label, [detections], split, arguments.draws)
     scored = dataclasses.replace(scored, intervals=evaluated.intervals())
     try:
         found = slices(split)
@@ -81,9 +83,8 @@ def main(argv: list[str] | None = None) -> None:
     _print_score(split, scored, diagnosis)
     print(analysis_text(diagnosis))
     if other is not None:
-        labels = (str(arguments.checkpoint or arguments.predictions), str(arguments.against))
-        pair = zip(labels, paired_alike(detections, other), strict=True)
-        print(comparison_text(*(evaluate_runs(label, [each], split, arguments.draws) for label, each in pair)))
+        pair = zip((label, str(arguments.against)), paired_alike(detections, other), strict=True)
+        print(comparison_text(*(evaluate_runs(of, [each], split, arguments.draws) for of, each in pair)))
     by_rule = scored_by_rules(split, detections, rules)
     if by_rule:
         print(rules_text(by_rule, scored, split.skeleton))
@@ -92,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         if by_rule:
             write_json(arguments.out / f"rules_{split.file.stem}.json", rules_content(by_rule, split.skeleton))
     if arguments.calibrate:
-        _calibrate(arguments.checkpoint, split, detections)
+        _calibrate(arguments.checkpoint[0], split, detections)
     if boxes is not None and model is not None:
         _print_under_boxes(arguments, split, model, *boxes)
 
@@ -131,7 +132,8 @@ def _parser() -> Parser:
     )
     parser = Parser(prog="catpose test", description=__doc__.splitlines()[0].split(":")[0] + ".", examples=examples)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", type=find_model, help="a best.ckpt or last.ckpt of fit, or cats")
+    what.add_argument("--checkpoint", type=find_model, action="append", metavar="FILE",
+                      help="a best.ckpt or last.ckpt of fit, or cats; given again, the mean of several")  # fmt: skip
     what.add_argument("--predictions", type=Path, help="a COCO results file")
     parser.add_argument("--against", type=Path, metavar="FILE", help="another COCO results file, to be compared with")
     parser.add_argument("--rules", action="append", default=[], metavar="all|FILE",
@@ -150,16 +152,18 @@ def _parser() -> Parser:
     return parser
 
 
-def _network(arguments: argparse.Namespace, split: CocoSplit) -> Network:
+def _network(arguments: argparse.Namespace, split: CocoSplit) -> Network | Ensemble:
     from catpose.run.calibrating import require_calibratable
-    from catpose.run.network import Network
+    from catpose.run.ensemble import load_networks
 
     if arguments.calibrate:
-        require_calibratable(arguments.checkpoint, split)
-    return Network.load(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
+        require_calibratable(arguments.checkpoint[0], split)
+    return load_networks(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
 
 
-def _scored(arguments: argparse.Namespace, split: CocoSplit, model: Network | None) -> tuple[Detections, Score]:
+def _scored(
+    arguments: argparse.Namespace, split: CocoSplit, model: Network | Ensemble | None
+) -> tuple[Detections, Score]:
     """The checkpoint's detections, or those of the results file, and their score."""
     from catpose.run.scoring import given_detections, score
 
@@ -216,7 +220,7 @@ def _write(
 
 
 def _print_under_boxes(
-    arguments: argparse.Namespace, split: CocoSplit, model: Network, boxes: Boxes, n_others: int
+    arguments: argparse.Namespace, split: CocoSplit, model: Network | Ensemble, boxes: Boxes, n_others: int
 ) -> None:
     """The model's score in the boxes of a file, with its protocol; with --out it is written, too."""
     from catpose.analysis.compare import evaluate_runs
@@ -232,7 +236,7 @@ def _print_under_boxes(
     digest = hashlib.sha256(arguments.boxes.read_bytes()).hexdigest()[:12]
     source = f"{arguments.boxes.name} (sha256 {digest}, {len(boxes.scores)} boxes)"
     scored = score(split, detections, model.flip_test, source)
-    evaluated = evaluate_runs(str(arguments.checkpoint), [detections], split, arguments.draws)
+    evaluated = evaluate_runs(source, [detections], split, arguments.draws)
     scored = dataclasses.replace(scored, intervals=evaluated.intervals())
     others = f"; {n_others} boxes of other pictures left out" if n_others else ""
     print(

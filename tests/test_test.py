@@ -170,6 +170,17 @@ def test_a_split_without_labels_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_mean_of_a_model_and_itself_is_scored_as_it_and_never_calibrated(
+    trained: Path, drawn: Path, scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", drawn, "--draws", "20"] + 2 * ["--checkpoint", trained / "best.ckpt"]
+    assert score(*words, "--out", tmp_path / "twice") == 0
+    one, twice = (Score.read(folder / "score_val.json").values for folder in (scored, tmp_path / "twice"))
+    assert [twice[name] for name in ("AP", "EPE")] == pytest.approx([one[name] for name in ("AP", "EPE")], rel=1e-5)
+    capsys.readouterr()
+    says(refused(main, [*words, "--calibrate"], capsys, tmp_path / "twice"), "--calibrate", "give --checkpoint once")
+
+
 def test_either_a_checkpoint_or_predictions(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert score("--data", drawn) == 2
     assert score("--data", drawn, "--checkpoint", "a.ckpt", "--predictions", "b.json") == 2

@@ -217,10 +217,14 @@ class PoseModel(pl.LightningModule):
             heatmaps: (B, K, h, w) of the crops; `flip_test` adds those of their mirror images.
             crop: (B, H, W, 3) uint8 RGB.
         """
-        if self.flip_test:
-            mirrored = self.codec.unflip(self(crop.flip(2)), self.skeleton.flip)  # (B, K, h, w)
-            heatmaps = (heatmaps.float() + mirrored.float()) / 2
-        return self.codec.decode(heatmaps, (crop.shape[2], crop.shape[1]))
+        return self.codec.decode(self.averaged(heatmaps, crop), (crop.shape[2], crop.shape[1]))
+
+    def averaged(self, heatmaps: Tensor, crop: Tensor) -> Tensor:
+        """Heatmaps (B, K, h, w) of crops, the mean of these and their mirror images' with `flip_test`; as `located`."""
+        if not self.flip_test:
+            return heatmaps
+        mirrored = self.codec.unflip(self(crop.flip(2)), self.skeleton.flip)  # (B, K, h, w)
+        return (heatmaps.float() + mirrored.float()) / 2
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skeleton"] = self.skeleton.to_plain()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +53,26 @@ class Network:
         Raises:
             InputError: B are too many for the GPU.
         """
-        try:
-            with torch.inference_mode():
-                crop = torch.from_numpy(crops).to(self.device)
-                keypoints, confidence = self.model.located(self.model(crop), crop)
-                return keypoints.float().cpu().numpy(), confidence.float().cpu().numpy()
-        except torch.cuda.OutOfMemoryError:
-            raise InputError(
-                f"the GPU's memory is too small for {len(crops)} crops at once; give a smaller batch size"
-            ) from None
+        with within_memory(len(crops)):
+            crop = torch.from_numpy(crops).to(self.device)
+            keypoints, confidence = self.model.located(self.model(crop), crop)
+            return keypoints.float().cpu().numpy(), confidence.float().cpu().numpy()
+
+
+@contextmanager
+def within_memory(n_crops: int) -> Iterator[None]:
+    """A block of inference on a device.
+
+    Raises:
+        InputError: so many crops are too many for the GPU.
+    """
+    try:
+        with torch.inference_mode():
+            yield
+    except torch.cuda.OutOfMemoryError:
+        raise InputError(
+            f"the GPU's memory is too small for {n_crops} crops at once; give a smaller batch size"
+        ) from None
 
 
 def find_device(name: str) -> torch.device:

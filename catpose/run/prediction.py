@@ -5,7 +5,7 @@ built on it. What is particular to a model is `CropModel`; torch isn't imported 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -54,20 +54,25 @@ Read = Callable[[int], np.ndarray]
 Unreadable = Callable[[int, str], None]
 
 
-def load_crop_model(path: Path, device: str, trusted: tuple[str, ...]) -> CropModel:
-    """The model in a file: exported ones (.onnx) run without torch, others are checkpoints.
+def load_crop_model(paths: Sequence[Path], device: str, trusted: tuple[str, ...]) -> CropModel:
+    """The model in a file: exported ones (.onnx) run without torch, others are checkpoints. Of several the mean.
 
     Args:
+        paths: checkpoints, whose heatmaps are averaged; or one file alone.
         device: "auto", "cpu", "gpu", or torch's own; exported models run on the CPU.
         trusted: modules whose classes a checkpoint may name.
 
     Raises:
-        InputError: as `OnnxModel` and `Network.load`.
+        InputError: as `OnnxModel`, `Network.load` and `Ensemble`; an exported one among several.
     """
-    if not is_onnx(path):
-        from catpose.run.network import Network  # which needs torch
+    exported = [path for path in paths if is_onnx(path)]
+    if exported and len(paths) > 1:
+        raise InputError(f"{exported[0]}: an exported model has no heatmaps to average; name its checkpoint")
+    if not exported:
+        from catpose.run.ensemble import load_networks  # which needs torch
 
-        return Network.load(path, device, trusted)
+        return load_networks(paths, device, trusted)
+    (path,) = paths
     if device not in ("auto", "cpu"):
         raise InputError(f"{path}: an exported model runs on the CPU; leave out the device, or name the checkpoint")
     model = OnnxModel(path)

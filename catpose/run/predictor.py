@@ -37,19 +37,23 @@ from catpose.skeleton import Skeleton
 Picture: TypeAlias = "str | Path | np.ndarray | pillow.Image"
 
 
-def load(checkpoint: str | Path, device: str = "auto", trusted: Sequence[str] = ()) -> Predictor:
+def load(checkpoint: str | Path | Sequence[str | Path], device: str = "auto", trusted: Sequence[str] = ()) -> Predictor:
     """The model in a checkpoint of `fit` or a file of `export`, ready to predict.
 
     Args:
         checkpoint: "cats", which comes with catpose; a `best.ckpt` or `last.ckpt`; or an `.onnx`, which needs no torch.
-            Whoever made the file, nothing in it is executed.
+            Whoever made the file, nothing in it is executed. Of several checkpoints, the mean of their heatmaps.
         device: "auto" (a GPU where there is one), "cpu", "gpu", or torch's own, such as "cuda:1".
         trusted: names of modules, imported here, whose classes the checkpoint may name.
 
     Raises:
-        InputError: no such file, a damaged one or one that `fit` didn't write, a device that isn't there.
+        InputError: no such file, a damaged one or one that `fit` didn't write, several that don't go together, a device
+            that isn't there.
     """
-    return Predictor(load_crop_model(find_model(checkpoint), device, tuple(trusted)))
+    names = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
+    if not names:
+        raise InputError("checkpoint: names no model")
+    return Predictor(load_crop_model([find_model(name) for name in names], device, tuple(trusted)))
 
 
 class Predictor:
