@@ -82,6 +82,7 @@ class GuardedWandbLogger(WandbLogger):
     def __init__(self, **kwargs: Any) -> None:
         self.is_lost = False
         super().__init__(**kwargs)
+        self._wandb_init.pop("anonymous", None)  # Lightning's; W&B has it no longer, and warns of it
 
     @property
     def experiment(self) -> Any:

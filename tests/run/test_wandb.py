@@ -118,3 +118,15 @@ def test_disabled_is_no_logger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert wandb_logger(tmp_path, "id", mode="disabled") is None
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert wandb_logger(tmp_path, "id") is None
+
+
+def test_it_is_asked_for_nothing_that_it_warns_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import wandb
+
+    monkeypatch.setattr(wandb, "init", lambda **settings: begun.append(settings))
+    begun: list[dict[str, object]] = []
+    logger = wandb_logger(tmp_path, "id", mode="offline")
+    assert logger is not None
+    logger.begin()
+    assert begun[0]["dir"] == str(tmp_path)
+    assert "anonymous" not in begun[0]  # whatever its value: wandb 0.31
