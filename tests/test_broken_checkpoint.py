@@ -71,6 +71,7 @@ FILES: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("main", [test.main, predict.main], ids=["test", "predict"])
 def test_a_file(
@@ -197,6 +198,7 @@ CHANGES: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", CHANGES)
 def test_a_changed_checkpoint(kind: str, trained: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change, *words = CHANGES[kind]
@@ -304,6 +306,7 @@ def run(trained: Path, here: Path) -> Path:
     return copy
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_damaged_run(kind: str, run: Path, tiny: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damage, *words = RUNS[kind]
@@ -321,6 +324,7 @@ PLACES: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", PLACES)
 def test_a_place_for_a_run(kind: str, run: Path, tiny: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, options, *words = PLACES[kind]

@@ -146,11 +146,8 @@ OPTIONS = {
 }
 
 
-#: `fit` takes half a second to refuse one: every fourth is tried at once, the others where there is time.
-MARKED = [pytest.param(kind, marks=[pytest.mark.slow] if i % 4 else []) for i, kind in enumerate(OPTIONS)]
-
-
-@pytest.mark.parametrize("kind", MARKED)
+@pytest.mark.one_in(4)
+@pytest.mark.parametrize("kind", OPTIONS)
 def test_an_option(kind: str, arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     option, *words = OPTIONS[kind]
     says(refused(main, [*arguments, option], capsys, tmp_path), *words)
@@ -213,6 +210,7 @@ FILES = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file(
     kind: str, tiny: Path, arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -249,6 +247,7 @@ WEIGHTS = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_a_file_of_weights(
     kind: str, arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -175,6 +175,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", KINDS)
 def test_fit(kind: str, root: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     breaks, *words = KINDS[kind]
@@ -202,7 +203,7 @@ def test_fit_says_how_many_warnings_there_are_and_who_lists_them(
     assert out[2] == f"catpose.fit: 2 warnings about the data; python -m catpose.check --data {root} lists them"
 
 
-@pytest.mark.parametrize("existing", [(), ("runs",), ("runs", "runs/new")])
+@pytest.mark.parametrize("existing", [(), pytest.param(("runs",), marks=pytest.mark.slow), ("runs", "runs/new")])
 def test_a_run_that_fails_on_its_way_takes_its_folders_back(
     existing: tuple[str, ...], root: Path, tiny: Path, tmp_path: Path
 ) -> None:

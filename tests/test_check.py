@@ -115,6 +115,7 @@ def test_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert data["slices"]["several cats"] == {"yes": {"train": 6, "val": 2}, "no": {"train": 6, "val": 2}}
 
 
+@pytest.mark.slow
 def test_suspects_of_a_split_without_torch(tmp_path: Path) -> None:
     root, out = made_up.data_set(tmp_path / "cats", (30, 3, 3)), tmp_path / "report"
     predictions = results(root, "train", tmp_path / "r.json", moved=(4, 2))
@@ -136,6 +137,7 @@ def test_suspects_of_a_split_without_torch(tmp_path: Path) -> None:
     assert (root / "annotations" / "train.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_model_that_is_mostly_wrong_judges_no_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, out = made_up.data_set(tmp_path / "cats", (30, 3, 3)), tmp_path / "report"
     predictions = results(root, "train", tmp_path / "r.json")
@@ -174,6 +176,7 @@ def test_results_that_do_not_belong_to_the_split(tmp_path: Path, capsys: pytest.
     says(refused(main, report, capsys, tmp_path), "HERE/r.json", "list of detections")
 
 
+@pytest.mark.slow
 def test_errors_in_the_data_end_a_report_in_one_line_or_leave_the_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +196,7 @@ def test_errors_in_the_data_end_a_report_in_one_line_or_leave_the_exit_code(
     assert not (tmp_path / "another").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_splits_is_shown_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = made_up.data_set(tmp_path / "cats")
     for name in ("train", "val", "test"):

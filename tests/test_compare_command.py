@@ -110,6 +110,7 @@ def test_boxes_are_scored_as_pycocotools_scores_them_by_size_and_category(tmp_pa
             )
 
 
+@pytest.mark.slow
 def test_seeds_are_a_method_and_chance_is_corrected_for(tmp_path: Path) -> None:
     truth = made_truth(n_images=60)
     file = written(tmp_path, "truth", truth)
@@ -134,6 +135,7 @@ def test_seeds_are_a_method_and_chance_is_corrected_for(tmp_path: Path) -> None:
     assert {"AP_M", "AP_L", "AP/cat", "AP/dog"} <= tested
 
 
+@pytest.mark.slow
 def test_what_is_said_of_files_is_what_a_study_of_them_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = made_truth(n_images=60)
     arguments = []

@@ -93,6 +93,7 @@ def workplace(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("model", ["FeaturePyramid", "TimmBackbone"])
 def test_a_timm_backbone_is_one_yaml(model: str, workplace: Path) -> None:
     (text,) = blocks("Add a timm backbone: one YAML", "yaml")
@@ -180,6 +181,7 @@ def test_in_the_package_it_needs_no_module_name_and_no_import(workplace: Path) -
     assert settings["model"]["class_path"] == "catpose.model.backbones.my_net.MyNet"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heading", "settings"),
     [("Add a codec: one class", ["--model.name=test_resnet", "--model.weights=null"]),

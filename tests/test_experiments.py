@@ -20,7 +20,7 @@ from catpose.run.checkpoint import read_checkpoint
 REPOSITORY = Path(__file__).parents[1]
 EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.yaml"))
 #: The others take seconds rather than tenths of them, most of them for checkpoints of up to 0.8 GB.
-QUICK = ("few", "mobilenet", "quickstart")
+QUICK = ("quickstart",)
 
 SHORT = [
     "--trainer.limit_train_batches=2",

@@ -56,6 +56,7 @@ def test_every_file_of_the_run_is_named_and_there(trained: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_runs_own_config_makes_the_run_again(tiny: Path, tmp_path: Path) -> None:
     options = ("--wandb.mode=disabled", "--seed_everything=7", "--trainer.max_epochs=2")
     assert fit("--config", tiny, "--out", tmp_path / "first", *options) == 0

@@ -78,6 +78,7 @@ def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == f"catpose {catpose.__version__}\n"
 
 
+@pytest.mark.slow
 def test_a_command_by_its_name_is_that_of_python_m(tmp_path: Path) -> None:
     """Errors, exit codes and what Lightning starts its other processes by are those of `python -m catpose.check`."""
     for start in (["catpose", "check"], ["catpose.check"]):

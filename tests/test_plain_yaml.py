@@ -183,6 +183,7 @@ def test_a_codec_of_0_1_0_has_its_name_of_now(before: str, now: str) -> None:
         assert parse_yaml(other) == yaml.safe_load(other)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("model", ["catpose.model.resnet.ResNet", "ResNet"])
 @pytest.mark.parametrize("codec", ["catpose.model.codec.Unbiased", "Unbiased"])
 @pytest.mark.parametrize("by", [" ", "="])

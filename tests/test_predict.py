@@ -66,6 +66,7 @@ def whole_boxes(folder: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_coco_files_boxes_are_predicted_as_test_predicts_them(trained: Path, drawn: Path, tmp_path: Path) -> None:
     file = drawn / "annotations" / "val.json"
     assert predict(file, "--checkpoint", trained / "best.ckpt", "--out", tmp_path / "ours.json") == 0
@@ -209,8 +210,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch, log: Path) -> Callable[[], list[str
     return lambda: sorted(log.read_text().splitlines())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("overlays", [False, True])
+@pytest.mark.parametrize(("workers", "overlays"), [(0, True), pytest.param(2, False, marks=pytest.mark.slow)])
 def test_each_picture_is_decoded_once(
     trained: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, overlays: bool
 ) -> None:
@@ -435,6 +435,7 @@ def ssdlite(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     return file, request.param
 
 
+@pytest.mark.slow
 def test_a_detector_finds_boxes_or_says_that_there_are_none(
     trained: Path, pictures: Path, ssdlite: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -448,6 +449,7 @@ def test_a_detector_finds_boxes_or_says_that_there_are_none(
         says(refused(main, words, capsys, tmp_path), "found no animal in 4 pictures", "leave it out", "--boxes")
 
 
+@pytest.mark.slow
 def test_without_its_weights_the_detector_says_where_they_come_from(
     trained: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

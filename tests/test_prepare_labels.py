@@ -93,6 +93,7 @@ def bring_in(tool: str, folder: Path, *more: object) -> tuple[str, Path, list[ob
     return command, folder / "cats", options
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_same_labels_come_in_alike_from_every_tool(
     tool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -131,6 +132,7 @@ def test_the_same_labels_come_in_alike_from_every_tool(
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_tools_own_keypoints_are_kept_as_they_are(
     tool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -171,6 +173,7 @@ def test_what_a_tool_exported_is_trained_on(tool: str, tiny: Path, tmp_path: Pat
     assert len(list((tmp_path / "overlays").iterdir())) == 3
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("tool", "sizes"),
     [("cvat", [8, 2, 2]), ("roboflow", [8, 2, 2]), ("mmpose", [9, 3]), ("ultralytics", [8, 4])],
@@ -248,6 +251,7 @@ def _two_categories(content: dict[str, Any]) -> None:
     content["annotations"][3]["category_id"] = 7
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("break_it", "named"),
     [
@@ -569,6 +573,7 @@ def _edit(file: str, old: str, new: str) -> Callable[[Path], None]:
     return apply
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("break_it", "named"),
     [

@@ -27,6 +27,7 @@ def run(*words: object) -> None:
     main([str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_a_configuration_and_a_run(
     tiny: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +64,7 @@ def test_runs_alone_measure_nothing(trained: Path, tmp_path: Path, capsys: pytes
     assert len(profile.runs) == 2
 
 
+@pytest.mark.slow
 def test_any_setting_of_fit_may_follow(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     skip = ("--skip", "training", "--skip", "predictions")
     run("--config", tiny, *skip, "--data.input_size", "[96, 64]", "--model.head_channels=8", "--device", "cpu")
@@ -74,11 +76,13 @@ def test_any_setting_of_fit_may_follow(tiny: Path, capsys: pytest.CaptureFixture
     assert re.fullmatch(r"[\d.]+ [kM] parameters, [\d.]+ [MG] multiply–adds", lines[-1])
 
 
+@pytest.mark.slow
 def test_a_run_s_own_settings_are_a_configuration(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("--config", trained / "config.yaml", *QUICK, "--skip", "training")
     assert "FeaturePyramid on cpu" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_made_up_crops_are_told(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("--config", tiny, *QUICK, "--skip", "predictions", "--data.root", tmp_path / "none")
     said = " ".join(capsys.readouterr().out.split())
@@ -86,6 +90,7 @@ def test_made_up_crops_are_told(tiny: Path, tmp_path: Path, capsys: pytest.Captu
     assert "waiting for data" not in said
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -117,6 +122,7 @@ def test_bad_input_is_one_line(
     says(line, *expected)
 
 
+@pytest.mark.slow
 def test_a_data_folder_that_is_there_must_be_one(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ def test_the_package_alone_loads_nothing_heavy() -> None:
     assert not loaded_by("import catpose; dir(catpose); catpose.__version__") & {*HEAVY}
 
 
+@pytest.mark.slow
 def test_what_needs_no_torch_comes_without_it() -> None:
     names = ("load", "evaluate", "compare", "read_split", "train", "InputError", "Poses")
     assert "torch" not in loaded_by(f"from catpose import {', '.join(names)}")
@@ -38,6 +39,7 @@ def test_every_name_is_there_and_described() -> None:
         catpose.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["catpose.compare", "catpose.errors"])
 def test_compare_is_called_alike_whether_its_module_was_imported_before(first: str) -> None:
     code = f"import {first}; from catpose import compare; import catpose.compare as module\n"

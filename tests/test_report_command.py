@@ -97,6 +97,7 @@ def test_the_published_complexity_is_reproduced_to_the_digit(made: Path) -> None
     assert "68.64 M 17.02 G 68.64 M 17.02 G 16.99 G" in page
 
 
+@pytest.mark.slow
 def test_a_page_needs_no_torch() -> None:
     """Which takes longer to import than the page of a small run to be made."""
     heavy = ("torch", "lightning", "timm", "albumentations")

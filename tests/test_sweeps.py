@@ -32,7 +32,7 @@ def name_of(file: Path) -> str:
 
 every_study = pytest.mark.parametrize("file", SWEEPS, ids=name_of)
 #: The others have many configurations, each of which `fit` takes tenths of a second to read, or train a ResNet-50.
-QUICK = ("laptop/epochs", "quick")
+QUICK = ("quick",)
 
 
 def quick_ones(files: Sequence[Path]) -> pytest.MarkDecorator:

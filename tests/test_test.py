@@ -45,8 +45,7 @@ def epoch(run: Path, best: bool) -> dict[str, str]:
     return {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
 
 
-@pytest.mark.parametrize("name", ["best", "last"])
-@pytest.mark.parametrize("batch_size", [32, 5])
+@pytest.mark.parametrize(("name", "batch_size"), [("best", 5), pytest.param("last", 32, marks=pytest.mark.slow)])
 def test_a_checkpoints_score_is_that_of_fit(
     name: str, batch_size: int, trained: Path, drawn: Path, tmp_path: Path
 ) -> None:
@@ -58,6 +57,7 @@ def test_a_checkpoints_score_is_that_of_fit(
     assert {key: ours[key] for key in fits} == pytest.approx(fits, rel=1e-6)  # metrics.csv has float32
 
 
+@pytest.mark.slow
 def test_known_copies_are_scored_with_and_without(
     trained: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +105,7 @@ def test_the_written_results_score_the_same(scored: Path, drawn: Path, tmp_path:
     assert json.loads((tmp_path / "results_val.json").read_text()) == json.loads(before)
 
 
+@pytest.mark.slow
 def test_a_results_file_is_scored_without_torch(scored: Path, drawn: Path) -> None:
     code = "import sys; from catpose.test import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
     args = ("--predictions", scored / "results_val.json", "--data", drawn, "--draws", "20")
@@ -142,6 +143,7 @@ def test_the_truth_itself_scores_1(drawn: Path, tmp_path: Path) -> None:
     assert values["AP"] == values["AR"] == 1
 
 
+@pytest.mark.slow
 def test_the_test_split_is_scored_where_it_has_labels(trained: Path, drawn: Path, tmp_path: Path) -> None:
     assert score("--checkpoint", trained / "best.ckpt", "--data", drawn, "--split", "test", "--out", tmp_path) == 0
     scored = Score.read(tmp_path / "score_test.json")
@@ -220,6 +222,7 @@ def test_a_folder_in_the_way_of_a_file_is_one_line(
     assert "score_val.json: cannot be written" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_other_boxes_have_a_score_and_a_protocol_of_their_own(
     trained: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,7 @@ def true_value(studies: list[list[Sample]]) -> float:
     return high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("world", "seeds", "arms"), [("seeds", 2, 3), ("mixed", 3, 3), ("seeds", 5, 2)])
 def test_the_detectable_difference_is_detected_by_80_of_100_studies_and_lies_in_its_range(
     world: str, seeds: int, arms: int

@@ -337,6 +337,7 @@ def test_another_split_than_the_scored_one_is_refused(grid: Study, truth: CocoSp
         made(grid, read_split(tmp_path / "other", "val"), trials)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("damage", ["missing", "cut", "no JSON", "another's", "a bomb", "deep"])
 def test_damaged_detections_are_refused(grid: Study, truth: CocoSplit, damage: str) -> None:
     trials = trials_of(grid, truth, [5.0, 6.0, 9.0])
@@ -347,7 +348,8 @@ def test_damaged_detections_are_refused(grid: Study, truth: CocoSplit, damage: s
         other = {"cut": whole[:100], "no JSON": zlib.compress(b"{"), "another's": trials.compressed[2, 1]}
         other |= {"a bomb": zlib.compress(bytes(2**28)), "deep": zlib.compress(b"[" * 10**5)}
         trials.compressed[0, 1] = other[damage]
-    tracemalloc.start()
+    if damage in ("a bomb", "deep"):
+        tracemalloc.start()
     with pytest.raises(InputError, match="1e-05, seed 1: its detections"):
         made(grid, truth, trials)
     assert tracemalloc.get_traced_memory()[1] < 2**27
@@ -450,6 +452,7 @@ def test_markdown_is_a_table_whatever_the_labels(grid: Study, truth: CocoSplit) 
     assert "report.png" not in markdown(made(grid, truth, trials), figure=None)
 
 
+@pytest.mark.slow
 def test_the_same_study_writes_the_same_files(grid: Study, truth: CocoSplit, tmp_path: Path) -> None:
     trials = trials_of(grid, truth, [5.0, 6.0, 7.0])
     first = write(made(grid, truth, trials), tmp_path / "a")

@@ -13,6 +13,7 @@ from catpose.analysis.selection import corrected
 from catpose.analysis.statistics import Sample, estimate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("world", "seeds", "arms"), [("seeds", 3, 9), ("mixed", 3, 9), ("mixed", 5, 3)])
 def test_the_highest_of_equals_is_covered_and_not_too_high(world: str, seeds: int, arms: int) -> None:
     studies = list(linear_studies(LINEAR[world], seeds, arms, 300, (1,) * arms))
@@ -37,6 +38,7 @@ def test_one_that_stands_out_is_left_alone() -> None:
     assert (made.low, made.high) == pytest.approx((raw.low, raw.high), abs=0.002)
 
 
+@pytest.mark.slow
 def test_the_median_of_a_normal_that_is_the_larger_of_two() -> None:
     """By simulation: of two independent estimates with known spread, half of the corrected ones are too high."""
     rng, draws = np.random.default_rng(1), np.random.default_rng(2).normal(size=(400, 2))

@@ -219,6 +219,7 @@ def test_holm_rejects_step_by_step(p: list[float], alpha: float):
 # Known truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "comparisons"), [(5, 1), (5, 4), (3, 1), (1, 1)])
 def test_the_detectable_difference_is_detected_in_80_of_100_studies(seeds: int, comparisons: int):
     """Against a reference without variance: of the seeds alone, or with one seed of the images alone."""
@@ -246,6 +247,7 @@ def test_what_small_studies_call_detectable_is_about_right():
     assert 0.7 < np.mean([d.p < 0.05 for d in moved]) < 0.9
 
 
+@pytest.mark.slow
 def test_three_seeds_cover_where_satterthwaite_s_plain_formula_covers_92_percent():
     """Seven eighths of the variance of seeds, the rest of images: the hardest case for so few."""
     rng, studies, draws = np.random.default_rng(8), 4000, np.random.default_rng(9).normal(size=(300, 1))
@@ -260,6 +262,7 @@ def test_three_seeds_cover_where_satterthwaite_s_plain_formula_covers_92_percent
     assert 0.933 < covered / studies < 0.955
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sds", "seeds", "spread"),
     [
@@ -281,6 +284,7 @@ def test_coverage_and_level_of_a_mean(sds: tuple[float, ...], seeds: int, spread
     assert np.mean(level) < 0.05 + error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(3, 3, 1), (1, 3, 3), (1, 1, 5, 5)])
 def test_the_level_where_configurations_lost_seeds(seeds: tuple[int, ...]):
     """Equal configurations: with no spread for those of one seed, 6 to 26 of 100 studies had a significant one."""

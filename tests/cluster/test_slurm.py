@@ -158,9 +158,9 @@ def make_room(slurm: Slurm, node: str) -> None:
 @pytest.mark.parametrize(
     ("how", "why"),
     [
-        pytest.param("submitit", "notified", marks=pytest.mark.servers),
         pytest.param("sbatch", "terminated", marks=pytest.mark.servers),
         pytest.param("submitit", "out of time", marks=pytest.mark.servers),
+        pytest.param("submitit", "notified", marks=pytest.mark.long),
         pytest.param("sbatch", "notified", marks=pytest.mark.long),
         pytest.param("submitit", "terminated", marks=pytest.mark.long),
         pytest.param("sbatch", "out of time", marks=pytest.mark.long),

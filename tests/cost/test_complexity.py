@@ -63,7 +63,8 @@ def test_the_published_lines_are_reproduced(model: Any, arguments: dict, flops: 
     assert published_lines(counted) == lines
 
 
-@pytest.mark.parametrize("depth", [50, pytest.param(152, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [50, 152])
 def test_what_the_page_has_beside_the_published_is_counted(depth: int) -> None:
     """published.yaml keeps it, since a page is made faster than a ResNet is built."""
     rows = [row for table in read_published() if table.get("complexity") for row in table["rows"]]
@@ -100,6 +101,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("make", MODELS)
 def test_the_parts_are_the_whole(make: Any) -> None:
     model = make()
@@ -116,6 +118,7 @@ def test_the_parts_are_the_whole(make: Any) -> None:
     assert (counted.width_px, counted.height_px) == (64, 96)
 
 
+@pytest.mark.slow
 def test_the_parts_are_those_of_the_paper() -> None:
     names = [part.name for part in complexity(ResNet(50, weights=None), (64, 64)).parts]
     assert names == [

@@ -48,6 +48,7 @@ def texts(svg: bytes) -> str:
     return svg.decode()
 
 
+@pytest.mark.slow
 def test_all_figures_are_made_and_are_the_same_twice() -> None:
     made = figures(COST)
     assert set(made) == {"parts", "latency", "throughput", "training_step"}

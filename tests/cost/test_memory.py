@@ -24,6 +24,7 @@ def test_the_largest_is_found_with_few_questions(most: int) -> None:
         assert len(set(asked)) == len(asked) <= 2 * most.bit_length()
 
 
+@pytest.mark.slow
 def test_only_a_lack_of_memory_is_no_room() -> None:
     def work(n: int) -> None:
         if n > 5:

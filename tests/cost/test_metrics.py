@@ -64,6 +64,7 @@ def test_a_transformer_costs_what_is_published_and_its_attention(name, width, pu
     assert params_m(model) == pytest.approx(expected_m, abs=0.005)
 
 
+@pytest.mark.slow
 def test_the_head_costs_what_its_paper_s_arithmetic_says() -> None:
     """The difference that head channels make, multiplied out: three deconvolutions of 4x4, a norm each, 1x1 to 17."""
 

@@ -45,6 +45,7 @@ def test_everything_is_measured(profile: Profile) -> None:
     assert cost.settings["model"]["init_args"]["head_channels"] == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [["training"], ["training", "predictions"]])  # and predictions alone below
 def test_parts_are_left_out(skip: list[str], tiny: Path) -> None:
     cost = measure(["--config", str(tiny)], CPU, [1], seconds=0, skip=skip)
@@ -52,6 +53,7 @@ def test_parts_are_left_out(skip: list[str], tiny: Path) -> None:
     assert (not cost.predictions) == ("predictions" in skip)
 
 
+@pytest.mark.slow
 def test_no_weights_are_fetched_and_the_settings_are_as_asked(tiny: Path) -> None:
     asked = ["--config", str(tiny), "--model.weights", "imagenet", "--trainer.precision", "64-true"]
     cost = measure(asked, CPU, [1], seconds=0, skip=["predictions"])
@@ -61,6 +63,7 @@ def test_no_weights_are_fetched_and_the_settings_are_as_asked(tiny: Path) -> Non
     assert cost.training.precision == "64-true"
 
 
+@pytest.mark.slow
 def test_the_step_is_in_the_precision_of_the_settings(tiny: Path) -> None:
     cost = measure(["--config", str(tiny), "--trainer.precision", "bf16-mixed"], CPU, [1], 0, skip=["predictions"])
     assert cost.training is not None
@@ -97,6 +100,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("i", range(len(WRONG)), ids=lambda i: repr(WRONG[i])[:20])
 def test_no_other_value_passes(i: int, content: dict[str, Any], tmp_path: Path) -> None:
     """Each value in turn is replaced, of every 23 another by each wrong one; what is read then is that, of the right

@@ -38,6 +38,7 @@ def test_it_is_fit_that_trains(small: FeaturePyramid, drawn: Path, tmp_path: Pat
     assert any(not torch.equal(value, before[name]) for name, value in small.named_parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_the_precision_is_the_trainers(small: FeaturePyramid, precision: str, tmp_path: Path) -> None:
     settings = {"precision": precision, "gradient_clip_val": 1.0, "accumulate_grad_batches": 2}
@@ -63,6 +64,7 @@ def test_a_budget_allows_more_steps(small: FeaturePyramid, drawn: Path, tmp_path
     assert step.n * step.batch_size / step.images_per_s >= 0.5  # seconds, of the steps that were timed
 
 
+@pytest.mark.slow
 def test_smaller_batches_are_not_timed(small: FeaturePyramid, drawn: Path, tmp_path: Path) -> None:
     """An epoch's last batch is what the others leave; and there is no batch of more than there are cats."""
     n = len(read_split(drawn, "train"))

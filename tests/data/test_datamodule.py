@@ -64,7 +64,7 @@ def assert_same(one: list[Batch], other: list[Batch]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("cache", ["disk", "memory", "off"])
+@pytest.mark.parametrize("cache", ["disk", *(pytest.param(each, marks=pytest.mark.slow) for each in ("memory", "off"))])
 def test_any_number_of_workers_gives_the_same_batches(root: Path, tmp_path: Path, cache: str) -> None:
     settings = {"cache": cache, "cache_dir": str(tmp_path)}
     alone = epochs(root, num_workers=0, **settings)
@@ -177,10 +177,15 @@ def train(
     "options",
     [
         {},
-        {"num_sanity_val_steps": 2},
-        {"limit_train_batches": 2},
-        {"accumulate_grad_batches": 2},
-        {"val_check_interval": 1},
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in (
+                {"num_sanity_val_steps": 2},
+                {"limit_train_batches": 2},
+                {"accumulate_grad_batches": 2},
+                {"val_check_interval": 1},
+            )
+        ),
     ],
     ids=lambda options: "_".join(options),
 )
@@ -205,7 +210,7 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("told", [0, 3])
 def test_a_batch_of_another_epoch_is_an_error(root: Path, tmp_path: Path, workers: int, told: int) -> None:
     train(root, tmp_path, 2, Recorder(), workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -47,8 +48,9 @@ def blobs(points: np.ndarray, values: np.ndarray, sigma: float = 2.5) -> np.ndar
     return picture.round().astype(np.uint8)
 
 
-def dotted(seed: int) -> tuple[CocoSplit, dict[int, np.ndarray]]:
-    """One instance with 17 keypoints on a grid (shaken, so between pixels), and the picture of a few of them as dots.
+@functools.cache
+def picture_of_dots(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(17, 2) px on a grid (shaken, so between pixels), and the picture of a few of them as dots.
 
     The left ones are red, the right ones green, those in the middle blue.
     """
@@ -57,6 +59,12 @@ def dotted(seed: int) -> tuple[CocoSplit, dict[int, np.ndarray]]:
     points = rng.permutation(grid)[: len(KEYPOINTS)] + rng.uniform(-6, 6, (len(KEYPOINTS), 2))
     colours = {"left": (255, 0, 0), "right": (0, 255, 0)}
     values = np.array([colours.get(name.split("_")[0], (0, 0, 255)) for name in KEYPOINTS], dtype=float)
+    return points, cv2.cvtColor(blobs(points, values), cv2.COLOR_RGB2RGBA)
+
+
+def dotted(seed: int) -> tuple[CocoSplit, dict[int, np.ndarray]]:
+    """One instance whose 17 keypoints are dots in its picture."""
+    points, picture = picture_of_dots(seed)
     box = [*points.min(axis=0) - 10, *np.ptp(points, axis=0) + 20]
     annotation = {"id": 77, "image_id": 1, "category_id": 5, "bbox": box}
     annotation["keypoints"] = np.column_stack([points, np.full(len(points), 2)]).ravel().tolist()
@@ -69,8 +77,7 @@ def dotted(seed: int) -> tuple[CocoSplit, dict[int, np.ndarray]]:
         stated_areas=np.array([np.nan]),
         has_keypoints=True,
     )
-    picture = blobs(points, values)
-    return split, {0: cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)}
+    return split, {0: picture}
 
 
 def centroid(channel: np.ndarray, at: np.ndarray, reach: int) -> np.ndarray:
@@ -81,16 +88,17 @@ def centroid(channel: np.ndarray, at: np.ndarray, reach: int) -> np.ndarray:
     return np.array([(window * x).sum(), (window * y).sum()]) / window.sum() + (x0, y0)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("input_size", SIZES)
 @pytest.mark.parametrize("name", EACH)
 def test_the_picture_agrees_with_the_keypoints(name: str, input_size: tuple[int, int]) -> None:
     """Every dot inside the crop has its centre within half a px of its keypoint, and its side's colour."""
     channels = {"left": 0, "right": 1}
     checked = set()
-    for seed in range(6):
+    for seed in range(4):
         split, pictures = dotted(seed)
         crops = CropDataset(split, np.array([0]), pictures, input_size, EACH[name])
-        for epoch in range(4):
+        for epoch in range(3):
             sample = crops[epoch, 0]
             scale = np.linalg.norm(sample["crop_to_image"][:, 0])  # image px for each crop px
             reach = int(8 / scale)

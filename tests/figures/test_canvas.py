@@ -42,6 +42,7 @@ def test_text_stays_text() -> None:
     assert "some" in words
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("colour", [c for c in VARIABLES if c.startswith("#")])
 def test_an_inline_figure_has_the_pages_colours_alone(colour: str) -> None:
     markup = inline(drawn(colour)["svg"], 'say "this"', "fig")
@@ -63,6 +64,7 @@ def test_an_inline_figure_is_labelled_and_its_ids_are_its_own() -> None:
     assert "metadata" not in markup
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("missing", [(), (3,), tuple(range(17))])
 def test_a_cat_shows_each_keypoints_number(missing: tuple[int, ...]) -> None:
     values = np.linspace(0, 1, 17)

@@ -40,6 +40,7 @@ def draw(kind: str, marks: list[Mark]) -> dict[str, bytes]:
     return draw_configurations(marks, "a title") if kind == "arms" else draw_pareto(marks, "GMACs", "a title")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", ["arms", "pareto"])
 @pytest.mark.parametrize(("n", "seeds", "label"), [(2, 1, "a"), (12, 10, "b"), (6, 3, ODD)])
 def test_a_figure_is_a_picture_and_a_drawing_on_white(kind: str, n: int, seeds: int, label: str) -> None:
@@ -63,6 +64,7 @@ def test_the_same_marks_make_the_same_bytes_whatever_the_users_settings(kind: st
         assert mpl.rcParams["font.size"] == 20
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", ["arms", "pareto"])
 def test_what_is_missing_is_left_out(kind: str) -> None:
     known = marks(3)

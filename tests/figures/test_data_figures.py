@@ -61,6 +61,7 @@ def boxes_only(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> DataSta
     return measure([read_split(root, "x")], (64, 64))
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_a_png_and_an_svg_in_the_pages_colours(name: str, statistics: DataStatistics) -> None:
     files = FIGURES[name](statistics)
@@ -98,6 +99,7 @@ def test_the_mean_poses_ellipses_are_one_deviation_wide(covariance: list[list[fl
     assert np.einsum("ni,ij,nj->n", edge, np.linalg.inv(covariance), edge) == pytest.approx(np.ones(9))
 
 
+@pytest.mark.slow
 def test_blocks_become_files_that_name_each_other(drawn: Path, statistics: DataStatistics) -> None:
     by_split = {"train": slices(read_split(drawn, "train"))}
     blocks = data_blocks(statistics, by_split)

@@ -68,6 +68,7 @@ def texts(svg: bytes) -> list[str]:
     return ["".join(element.itertext()) for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_a_whole_picture_the_same_each_time(name: str):
     made = FIGURES[name]()

@@ -25,6 +25,7 @@ def text_of(files: dict[str, bytes]) -> str:
     return "".join(ElementTree.fromstring(files["svg"]).itertext())
 
 
+@pytest.mark.one_in(3)
 @EACH
 def test_every_keypoint_is_named_in_the_figures_of_scores(skeleton: Skeleton) -> None:
     values = np.linspace(0, 1, len(skeleton))
@@ -43,6 +44,7 @@ def test_groups_hold_every_keypoint_once(skeleton: Skeleton) -> None:
     assert sorted(name for names in groups_of(skeleton).values() for name in names) == sorted(skeleton.names)
 
 
+@pytest.mark.one_in(3)
 @EACH
 def test_figures_of_data(skeleton: Skeleton, drawn: Path, tmp_path: Path) -> None:
     split = read_split(relabelled(drawn, tmp_path / "data", skeleton), "val")

@@ -194,6 +194,7 @@ def spin(file: Path) -> None:
         pass
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("read", "named"),
     [

@@ -45,6 +45,7 @@ LARGE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", LARGE)
 def test_a_network_too_large_for_its_file(kind: str, tmp_path: Path) -> None:
     class_path, arguments = LARGE[kind]

@@ -63,6 +63,7 @@ class SuperAnimal(nn.Module):
         return head.deconv_layers(self.backbone["model"](picture)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [18, pytest.param(32, marks=slow)])
 def test_superanimal(width: int, tmp_path: Path) -> None:
     """The heatmaps of the 17 are theirs, of the same picture scaled by ImageNet's mean and std."""
@@ -81,6 +82,7 @@ def test_superanimal(width: int, tmp_path: Path) -> None:
     torch.testing.assert_close(ours / theirs.std(), theirs / theirs.std(), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_keypoints_that_ap10k_has_not_come_along_too(tmp_path: Path) -> None:
     published = randomised(SuperAnimal(18))
     torch.save({"model": published.state_dict()}, tmp_path / "superanimal.pt")

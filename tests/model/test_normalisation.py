@@ -76,6 +76,7 @@ def test_of_every_name_that_timm_has_weights_for_they_are_timms(step: int) -> No
     assert len({timms(name) for name in names}) >= 4, "all want the same, so that this shows nothing"
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -227,7 +228,13 @@ def own_scale(model: PoseModel) -> PoseModel:
     return model
 
 
-@pytest.mark.parametrize("kind", FILES)
+#: Of networks of a hundred megabytes.
+LARGE = ("official HRNet", "official SimpleBaseline", "MMPose")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in LARGE else []) for kind in FILES]
+)
 def test_a_file_brings_its_own_where_they_are_known_and_it_is_said(kind: str, tmp_path: Path) -> None:
     make, content, expected, words = FILES[kind]
     torch.save(content(), tmp_path / "weights.pth")

@@ -227,6 +227,7 @@ def test_a_crop_size_that_is_no_multiple_of_32_is_refused():
 # Training
 
 
+@pytest.mark.slow
 def test_it_learns_a_batch_by_heart(tmp_path):
     torch.manual_seed(0)
     model = Tiny(width=32, lr=3e-3, warmup_iterations=10, milestones=(), codec=UDPHeatmap(1.0))
@@ -237,6 +238,7 @@ def test_it_learns_a_batch_by_heart(tmp_path):
     assert run.callback_metrics["train/loss"].item() < before
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("schedule", ["multistep", "cosine"])
 @pytest.mark.parametrize(("accumulate", "steps_per_epoch"), [(1, 3), (2, 2)])
 def test_every_step_has_its_learning_rate(tmp_path, schedule, accumulate, steps_per_epoch):
@@ -295,6 +297,7 @@ def test_a_loss_that_is_not_a_number_shows(tmp_path):
     assert run.callback_metrics["train/loss"].isnan()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["multistep", "cosine"])
 def test_a_run_resumed_at_an_epochs_end_is_the_run_left_alone(tmp_path, monkeypatch, schedule):
     """With dropout, bit for bit, whatever else drew random numbers in between."""

@@ -78,6 +78,7 @@ def test_flat_and_broken_logits_decode_to_something_finite(fill: float, dtype: t
     assert ((confidence >= 0) & (confidence <= 1)).all()
 
 
+@pytest.mark.slow
 def test_a_model_learns_a_batch_by_heart(tmp_path: Path) -> None:
     model = tiny_model(codec=SimCC(2.0, (32, 32)), lr=0.02, warmup_iterations=0)
     batch = one_batch()
@@ -109,6 +110,7 @@ def test_crops_of_another_size_are_one_line() -> None:
         tiny_model(codec=SimCC(2.0, (64, 64)))(one_batch()["crop"])
 
 
+@pytest.mark.slow
 def test_it_is_trained_kept_and_loaded_by_its_name(tiny: Path, tmp_path: Path) -> None:
     codec = {"class_path": "SimCC", "init_args": {"sigma": 2.0, "input_size": [64, 64]}}
     out = tmp_path / "run"

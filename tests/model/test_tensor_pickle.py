@@ -69,6 +69,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a memo of nothing": (b"h\x07", "not a sound file"),
     "no end": (b"N" * 9 + b"\x00", "not a sound file"),
 }  # fmt: skip
+LONG = ("a million tensors", "many operations")
 INERT: dict[str, bytes] = {
     "a numpy dtype told what it is afterwards": (
         named("numpy", "dtype") + b"X\x02\x00\x00\x00V8\x89\x88\x87R(K\x03X\x01\x00\x00\x00<N(X\x01\x00\x00\x00xt}"
@@ -90,7 +91,9 @@ INERT: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("packed", [zipped, legacy])
-@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in LONG else []) for kind in REFUSED]
+)
 def test_what_is_refused(kind: str, packed: Callable[[bytes], bytes], tmp_path: Path) -> None:
     content, words = REFUSED[kind]
     (tmp_path / "w.pth").write_bytes(packed(b"\x80\x02" + content + b"."))

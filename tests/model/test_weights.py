@@ -113,12 +113,14 @@ def test_published_pose_checkpoint(layout: str, tmp_path: Path) -> None:
         assert_computes(model(crop), published(picture))
 
 
+@pytest.mark.slow
 def test_independent_networks_have_the_published_sizes() -> None:
     assert sum(p.numel() for p in PoseHighResolutionNet().parameters()) == pytest.approx(28.54e6, abs=5e3)
     assert sum(p.numel() for p in PoseResNet().parameters()) == pytest.approx(34.00e6, abs=5e3)
     assert len(PoseHighResolutionNet().state_dict()) == 1754
 
 
+@pytest.mark.slow
 def test_torchvision_resnet(tmp_path: Path) -> None:
     published = randomised(torchvision.models.resnet50())
     torch.save(published.state_dict(), tmp_path / "resnet50.pth")
@@ -148,6 +150,7 @@ def test_torchvision_mobilenet(tmp_path: Path) -> None:
         assert_computes(model.features(picture), published.features[:18](picture))
 
 
+@pytest.mark.slow
 def test_mmpose_resnest(tmp_path: Path) -> None:
     """MMPose's ResNeSt and ResNetV1d: a stem of three ConvModules, no place-holder in layer1's shortcut."""
     model = randomised(ResNeSt(weights=None, head_channels=8))
@@ -172,6 +175,7 @@ def test_mmpose_resnest(tmp_path: Path) -> None:
     assert_holds(fresh, stored, mmpose_resnest_name)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "name", ["convnext_atto", "densenet121", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"]
 )
@@ -267,6 +271,7 @@ def test_checkpoint_of_our_own(make: Callable[[], PoseModel], tmp_path: Path) ->
     assert_holds(model, trained.state_dict(), lambda name: name)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -286,6 +291,7 @@ def test_wrappers_are_taken_off(wrap: Callable[[State], dict[str, object]], tmp_
     assert_holds(model, trained.state_dict(), lambda name: name)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_become_ours(dtype: torch.dtype, tmp_path: Path) -> None:
     stored = {n: t.to(dtype) if t.is_floating_point() else t for n, t in randomised(small()).state_dict().items()}
@@ -296,6 +302,7 @@ def test_other_precisions_become_ours(dtype: torch.dtype, tmp_path: Path) -> Non
     assert_holds(model, {name: tensor.float() for name, tensor in stored.items()}, lambda name: name)
 
 
+@pytest.mark.slow
 def test_partial_match_is_said(tmp_path: Path) -> None:
     published = randomised(PoseResNet(keypoints=39)).state_dict()
     published = {name: t for name, t in published.items() if not name.startswith("layer1.0.")}
@@ -312,6 +319,7 @@ def test_partial_match_is_said(tmp_path: Path) -> None:
             assert torch.equal(tensor, before[name] if kept else published[official_name(name)]), name
 
 
+@pytest.mark.slow
 def test_deeper_network_is_said(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet101().state_dict(), tmp_path / "resnet101.pth")
     assert "not used: layer3 (255), fc (2)" in load_weights(ResNet(weights=None), str(tmp_path / "resnet101.pth"))
@@ -341,6 +349,7 @@ REFUSED: dict[str, tuple[Callable[[State], State], str]] = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_unusable_weights_leave_the_model_untouched(kind: str, tmp_path: Path) -> None:
@@ -412,6 +421,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("offline", [False, True])
 @pytest.mark.parametrize(("weights", "tag"), [("imagenet", "tv_in1k"), ("a1_in1k", "a1_in1k")])
 def test_no_network_is_one_line_at_once(

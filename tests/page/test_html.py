@@ -70,6 +70,7 @@ def read(html: str) -> Reader:
     return Reader(html)
 
 
+@pytest.mark.slow
 def test_the_same_page_is_the_same_bytes(page: Page, html: str) -> None:
     assert page.html() == html
 

@@ -24,6 +24,7 @@ from catpose.page.html import Beside, Listing, Table
 from catpose.page.report import compared
 from catpose.page.results import is_it_real, results, which_is_better
 from catpose.page.runs import read_runs
+from catpose.score.bootstrap import image_weights
 from catpose.score.detections import Detections
 from catpose.score.protocol import EvaluationProtocol, Score
 from catpose.study.directory import StudyDirectory
@@ -138,6 +139,15 @@ CASES = {
 }  # fmt: skip
 
 
+#: Resamples of the images, for all who say something.
+DRAWS = 200
+
+
+@pytest.fixture(autouse=True)
+def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catpose.score.full.image_weights", lambda images, *_: image_weights(images, DRAWS))
+
+
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> CocoSplit:
     """Also the test split's, and the training split's, which is looked at for copies alone."""
@@ -180,14 +190,21 @@ def write_runs(trials: Trials, truth: CocoSplit, out: Path) -> None:
         (folder / "last.ckpt").touch()
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+#: One of each kind of answer; a case takes seconds.
+QUICK = ("one is better", "the best lost a seed", "none is complete", "a sampler chose")
+EACH_CASE = [
+    pytest.param(case, id=name, marks=[] if name in QUICK else pytest.mark.slow) for name, case in CASES.items()
+]
+
+
+@pytest.mark.parametrize("case", EACH_CASE)
 def test_sweep_page_and_wandb_say_the_same(case: Case, truth: CocoSplit, tmp_path: Path) -> None:
     grid, out = study(tmp_path, case.text), tmp_path / "out"
     trials, design = trials_of(case, grid, truth), design_of(grid)
     write_runs(trials, truth, out)
     sweep = report(design, resampled(design, trials.trials, trials.results, [Truth(truth)]))
     write_record(StudyDirectory(out).summary, design, trials.trials, [])
-    page = compared(read_runs([out]), draws=1000)
+    page = compared(read_runs([out]), draws=DRAWS)
 
     said = sentences(sweep)
     assert sentences(page) == said
@@ -270,7 +287,7 @@ def test_one_of_several_studies_that_a_sampler_chose_leaves_no_p(truth: CocoSpli
     for name, case in (("grid", CASES["equal"]), ("sampled", CASES["a sampler chose"])):
         (tmp_path / name).mkdir()
         paths.append(written_study(case, tmp_path / name, truth))
-    both = compared(read_runs(paths), draws=100)
+    both = compared(read_runs(paths), draws=DRAWS)
     assert len(both.rows) == 7
     assert both.pairs == {}
     assert "biased upwards" in " ".join(sentences(both))
@@ -279,7 +296,7 @@ def test_one_of_several_studies_that_a_sampler_chose_leaves_no_p(truth: CocoSpli
 def test_a_trial_whose_run_is_elsewhere_is_missed(truth: CocoSplit, tmp_path: Path) -> None:
     out = written_study(CASES["equal"], tmp_path, truth)
     shutil.rmtree(out / "trials" / "001-seed2")
-    page = compared(read_runs([out]), draws=100)
+    page = compared(read_runs([out]), draws=DRAWS)
     assert page.rows[1].configuration.seed_count == "2 of 3"
     assert "lr 0.0001, seed 2 isn't here: it is complete, but" in " ".join(sentences(page))
 

@@ -214,6 +214,7 @@ def broken(run: Path, how: str) -> list[Path]:
     return [run]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -201,6 +201,7 @@ def last_epochs(section: Section) -> Table:
     return table
 
 
+@pytest.mark.slow
 def test_the_time_of_a_crop_is_that_of_the_same_network(two: Report, run: Run) -> None:
     here = complexity(TimmBackbone("test_resnet", head_channels=16, weights=None), (64, 64))
     timings = tuple(Timing("keypoints", n, "float32", False, 0.25 * n, 1.0, 5, 10.0, None) for n in (2, 1))

@@ -25,6 +25,7 @@ def test_maps_of_one_pixel_are_refused_before_the_training(
     says(line, "data.batch_size: 1", "BatchNorm", "give two or more")
 
 
+@pytest.mark.slow
 def test_of_larger_maps_a_line_is_said(tiny: Path, tmp_path: Path) -> None:
     alone = ["--data.batch_size=1", "--trainer.limit_train_batches=2"]
     assert fit(*options(tiny, tmp_path / "run", *alone)) == 0
@@ -36,6 +37,7 @@ def test_of_larger_maps_a_line_is_said(tiny: Path, tmp_path: Path) -> None:
     assert said < first_epoch
 
 
+@pytest.mark.slow
 def test_two_samples_are_not_mentioned(tiny: Path, tmp_path: Path) -> None:
     two = ["--data.batch_size=2", "--data.input_size=[32, 32]", "--trainer.limit_train_batches=1"]
     assert fit(*options(tiny, tmp_path / "run", *two)) == 0

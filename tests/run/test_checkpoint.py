@@ -60,6 +60,7 @@ def run(epoch: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(epoch, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_lightnings_way_builds_the_model_that_was_trained_and_fetches_nothing(run: Path) -> None:
     model, _ = load_model(run / "best.ckpt")
     for cls in (PoseModel, TimmBackbone):

@@ -54,6 +54,7 @@ def test_options_override_the_file_and_a_second_file_the_first(tmp_path: Path) -
     assert settings["model.warmup_iterations"] == 10
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("option", "right"),
     [
@@ -72,6 +73,7 @@ def test_a_misspelt_option_names_the_nearest_right_one(option: str, right: str) 
         FitCLI([option])
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("text", "right"),
     [
@@ -90,6 +92,7 @@ def test_a_misspelt_key_in_a_file_names_the_nearest_right_one(text: str, right: 
         FitCLI(["--config", str(file)])
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_an_experiment_is_a_short_difference_under_its_question(file: Path) -> None:
     lines = file.read_text().splitlines()
@@ -111,8 +114,10 @@ NUMBERS_OF_BATCHES = (
 @pytest.mark.parametrize(
     ("form", "keys"),
     [
-        *((form, NUMBERS_OF_BATCHES) for form in ("--trainer.{}={}", "--trainer.{} {}", "--config x.yaml")),
-        ("--trainer.{}={}", ("overfit_batches",)),
+        ("--trainer.{}={}", NUMBERS_OF_BATCHES),
+        ("--config x.yaml", NUMBERS_OF_BATCHES),
+        pytest.param("--trainer.{} {}", NUMBERS_OF_BATCHES, marks=pytest.mark.slow),
+        pytest.param("--trainer.{}={}", ("overfit_batches",), marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("value", ["1", "1.0"])
@@ -168,6 +173,7 @@ def test_a_number_of_batches_hangs_on_no_order_of_imports() -> None:
     subprocess.run([sys.executable, "-c", FLIPPED, *limits], check=True, timeout=600)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("option", "why"),
     [

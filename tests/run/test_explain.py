@@ -88,6 +88,7 @@ def test_one_line(message: str, line: str) -> None:
     assert explain(message, KNOWN, CLASSES) == line
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", ["learning_rate", "model.learning_rate", "train.epochs", "imgsz", "data.batch"])
 def test_what_other_tools_call_a_setting(name: str) -> None:
     synonym = SYNONYMS[name.rsplit(".", 1)[-1]]

@@ -41,6 +41,7 @@ def options(tiny: Path, out: Path, *more: str) -> list[object]:
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hook",
     [
@@ -76,6 +77,7 @@ def test_a_loss_that_is_no_number(
     assert fit(*options(tiny, tmp_path / "run", "--model.lr=1e-3")) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, slow(1)])
 def test_a_picture_that_cant_be_read(
     workers: int, tiny: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

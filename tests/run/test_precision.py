@@ -44,7 +44,7 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(
     "precision",
-    [pytest.param(each, marks=[pytest.mark.slow] if each in TRAINED and each != "bf16-true" else []) for each in EVERY],
+    [pytest.param(each, marks=[pytest.mark.slow] if each in TRAINED else []) for each in EVERY],
 )
 def test_every_precision_of_lightnings_trains_or_is_one_line(
     precision: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -104,6 +104,7 @@ def batch(n: int = 3) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("precision", [*ON_THE_CPU, "16-true"])
 def test_geometry_is_float32_in_any_precision(precision: Any, tmp_path: Path) -> None:
     """Bfloat16 counts by sixteens from 2048 px; the heatmaps here are the same in all, so must the keypoints be."""

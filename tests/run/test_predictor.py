@@ -82,6 +82,7 @@ def test_files_arrays_and_pil_images_are_the_same_picture(model: Predictor, file
     assert model.predict([]) == []
 
 
+@pytest.mark.slow
 def test_a_splits_own_boxes_are_predicted_and_scored_as_by_test(
     model: Predictor, trained: Path, drawn: Path, tmp_path: Path
 ) -> None:

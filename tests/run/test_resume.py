@@ -110,13 +110,13 @@ def assert_same(run: Path, whole: Path) -> None:
         assert (run / name).read_bytes() == (whole / name).read_bytes()
 
 
-#: Processes, signal, data workers: of two processes, which take ten times as long, all pairs of the last two by hand.
+#: Processes, signal, data workers: of two processes, which take ten times as long, two pairs, the others by hand.
 DISTURBED = [
     pytest.param(processes, sent, workers, id=f"{processes} processes, {sent.name}, {workers} workers", marks=marks)
     for processes in (1, 2)
     for sent in CODES
     for workers in (0, 2)
-    for by_hand in [processes == 2 and (sent is signal.SIGTERM) == (workers == 2)]
+    for by_hand in [processes == 2 and (sent, workers) not in ((signal.SIGKILL, 2), (signal.SIGTERM, 0))]
     for marks in [pytest.mark.long if by_hand else pytest.mark.slow]
 ]
 

@@ -55,6 +55,7 @@ def same_weights(a: Path, b: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
@@ -119,6 +120,7 @@ PARTIAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["limit_val_batches 1", *map(slow, [*PARTIAL][1:])])
 def test_a_part_of_the_split_has_no_ap_of_the_split(
     kind: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

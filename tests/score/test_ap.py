@@ -1,4 +1,4 @@
-"""AP and AR: pycocotools is the reference, on thousands of small data sets full of hard cases."""
+"""AP and AR: pycocotools is the reference, on hundreds of small data sets full of hard cases."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def compare(seeds: range, per_keypoint: bool) -> None:
 
 
 def test_random_data_sets():
-    compare(range(100), per_keypoint=False)
+    compare(range(40), per_keypoint=False)
 
 
 def test_each_keypoint_alone():
-    compare(range(1000, 1010), per_keypoint=True)
+    compare(range(1000, 1006), per_keypoint=True)
 
 
 @pytest.mark.parametrize(
     ("overall", "per_keypoint"),
     [
-        pytest.param(range(2000, 3000), range(12000, 12100), marks=pytest.mark.slow),
-        pytest.param(range(3000, 12000), range(12100, 13000), marks=pytest.mark.long),
+        pytest.param(range(2000, 2400), range(12000, 12040), marks=pytest.mark.slow),
+        pytest.param(range(2400, 12000), range(12040, 13000), marks=pytest.mark.long),
     ],
 )
-def test_many_thousand_data_sets(overall: range, per_keypoint: range):
+def test_many_data_sets(overall: range, per_keypoint: range):
     compare(overall, per_keypoint=False)
     compare(per_keypoint, per_keypoint=True)
 
@@ -54,7 +54,7 @@ def test_many_thousand_data_sets(overall: range, per_keypoint: range):
 def test_the_random_data_sets_are_what_they_claim():
     """Each kind of hard case comes up, and the values span the range, or agreement would mean little."""
     values, kinds = [], dict.fromkeys(("tie", "crowd", "unlabelled", "beyond 20", "empty", "at the limit"), 0)
-    for seed in range(150):
+    for seed in range(60):
         coco, results = random_case(seed)
         scores = [entry["score"] for entry in results]
         per_image = [sum(entry["image_id"] == image["id"] for entry in results) for image in coco["images"]]
@@ -65,7 +65,7 @@ def test_the_random_data_sets_are_what_they_claim():
         kinds["empty"] += min(per_image) == 0
         kinds["at the limit"] += any(a["bbox"][2] in (32, 96) for a in coco["annotations"])
         values.append(float(evaluate(coco, results)["AP"]))
-    assert min(kinds.values()) >= 10, kinds
+    assert min(kinds.values()) >= 3, kinds
     known = [value for value in values if not math.isnan(value)]
     assert len(known) < len(values)
     assert min(known) == 0
@@ -184,7 +184,7 @@ def test_with_equal_scores_the_order_of_images_decides_not_of_the_file():
 
 
 def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch):
-    for seed in range(20):
+    for seed in range(8):
         coco, results = random_case(seed)
         truth = Instances.from_coco(coco)
         detections = Detections.from_results(results, truth)

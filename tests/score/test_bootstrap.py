@@ -41,10 +41,11 @@ def one_by_one(matches: Matches, weights: np.ndarray) -> dict[str, np.ndarray]:
     return {key: np.array([values[key] for values in each]) for key in each[0]}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("n_categories", [1, 2])
 def test_equals_average_precision(n_categories: int):
     spread = []
-    for seed in range(40):
+    for seed in range(12):
         matches = random_matches(seed, n_categories)
         weights = image_weights(matches.instances.shape[-1], 12, seed)
         ours = bootstrap_ap(matches, weights)
@@ -53,6 +54,7 @@ def test_equals_average_precision(n_categories: int):
     assert np.mean(np.array(spread) > 0.01) > 0.3  # the draws do differ, or the agreement would mean little
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_categories", [1, 2])
 def test_every_question_equals_average_precision(n_categories: int):
     spread: dict[str, int] = {}
@@ -82,7 +84,7 @@ def test_draws_do_not_meet(monkeypatch: pytest.MonkeyPatch):
 def test_any_whole_weights():
     """Draws of another size than n, an empty one included, and more draws than are reckoned with at once."""
     matches = random_matches(3)
-    weights = np.random.default_rng(0).integers(0, 4, size=(600, matches.instances.shape[-1]))
+    weights = np.random.default_rng(0).integers(0, 4, size=(300, matches.instances.shape[-1]))
     weights[17] = 0
     ours = bootstrap_ap(matches, weights)
     np.testing.assert_allclose(ours, one_by_one(matches, weights)["AP"], rtol=0, atol=1e-12)

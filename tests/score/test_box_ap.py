@@ -27,18 +27,18 @@ def compare(seeds: range) -> None:
 
 
 def test_random_data_sets() -> None:
-    compare(range(150))
+    compare(range(50))
 
 
 @pytest.mark.slow
-def test_thousands_of_data_sets() -> None:
-    compare(range(1000, 4000))
+def test_hundreds_of_data_sets() -> None:
+    compare(range(1000, 1600))
 
 
 def test_the_random_data_sets_are_what_they_claim() -> None:
     """Each kind of hard case comes up, and the values span the range, or agreement would mean little."""
     values, kinds = [], dict.fromkeys(("tie", "crowd", "beyond 100", "small", "no size"), 0)
-    for seed in range(150):
+    for seed in range(60):
         coco, results = random_boxes(seed)
         scores = [entry["score"] for entry in results]
         per_image = [sum(entry["image_id"] == image["id"] for entry in results) for image in coco["images"]]
@@ -49,7 +49,7 @@ def test_the_random_data_sets_are_what_they_claim() -> None:
         kinds["no size"] += any(0 in entry["bbox"][2:] for entry in results)
         truth = Instances.from_coco(coco, "file")
         values.append(average_precision(match_boxes(truth, BoxDetections.from_results(results, truth)))["AP"])
-    assert min(kinds.values()) > 5, kinds
+    assert min(kinds.values()) > 1, kinds
     low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9])
     assert low < 0.05 < 0.1 < middle < 0.3 < high
 

@@ -168,7 +168,8 @@ def test_slightly_off_is_jitter():
     assert ap(truth, detections) + delta_ap(truth, detections).values["jitter"] == pytest.approx(1, abs=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("seed", range(2))
 def test_size_and_mirror_change_nothing(seed: int):
     truth, detections = messy(seed)
     before, plain = error_types(truth, detections), delta_ap(truth, detections)
@@ -231,7 +232,7 @@ def detection_for(truth: Instances, detections: Detections, n: int) -> int:
 
 def test_equals_the_definition_spelled_out():
     seen = np.zeros(len(ERROR_TYPES), dtype=int)
-    for truth, detections in [messy(seed) for seed in range(3)] + [random_pair(seed) for seed in range(40)]:
+    for truth, detections in [messy(seed) for seed in range(3)] + [random_pair(seed) for seed in range(15)]:
         ours = error_types(truth, detections)
         assert ours.shape == (len(truth), N_KEYPOINTS)
         assert ours.dtype == np.int8
@@ -251,13 +252,13 @@ def test_equals_the_definition_spelled_out():
 
 def test_with_all_corrected_every_animal_is_found():
     compared = 0
-    for truth, detections in [messy(0), *(random_pair(seed) for seed in range(60))]:
+    for truth, detections in [messy(0), *(random_pair(seed) for seed in range(25))]:
         best = without_background(truth, rescored(truth, corrected(truth, detections, LOCALIZATION)))
         left = without_missed(truth, best)
         if not math.isnan(ap(left, best)):
             assert ap(left, best, "AP50") == pytest.approx(1, abs=1e-9)
             compared += 1
-    assert compared > 30
+    assert compared > 10
 
 
 def test_by_keypoint_one_keypoint_of_one_type_is_corrected():
@@ -274,7 +275,8 @@ def test_by_keypoint_one_keypoint_of_one_type_is_corrected():
     assert (result.by_keypoint > 0).sum() > 20
 
 
-@pytest.mark.parametrize("seed", range(7, 11))
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("seed", range(7, 9))
 def test_delta_ap_is_that_of_the_corrected_detections_on_the_same_draws(seed: int):
     truth, detections = messy(seed)
     weights = image_weights(len(truth.image_ids), 20, seed=1)
@@ -295,7 +297,7 @@ def test_delta_ap_is_that_of_the_corrected_detections_on_the_same_draws(seed: in
 
 
 def test_rescored_no_false_detection_comes_before_a_true_one():
-    for seed in range(80):
+    for seed in range(30):
         truth, detections = random_pair(seed)
         matches = match(truth, rescored(truth, detections))
         for true, counted in zip(matches.true[0], matches.counted[0], strict=True):
@@ -306,7 +308,7 @@ def test_rescored_no_false_detection_comes_before_a_true_one():
 
 def test_without_background_every_detection_matches_and_the_others_stay_as_they_were():
     dropped = 0
-    for seed in range(80):
+    for seed in range(30):
         truth, detections = random_pair(seed)
         less = without_background(truth, detections)
         before, after = match(truth, detections), match(truth, less)
@@ -314,7 +316,7 @@ def test_without_background_every_detection_matches_and_the_others_stay_as_they_
         assert len(less) == (before.true[0, 0] | ~before.counted[0, 0]).sum()
         assert after.true[0, 0].sum() == before.true[0, 0].sum()
         dropped += len(detections) - len(less)
-    assert dropped > 50
+    assert dropped > 15
 
 
 def found_by_coco(truth: Instances, detections: Detections) -> set[int]:
@@ -335,13 +337,13 @@ def found_by_coco(truth: Instances, detections: Detections) -> set[int]:
 
 def test_missed_are_those_that_cocos_matching_leaves():
     missed = 0
-    for seed in range(150):
+    for seed in range(50):
         truth, detections = random_pair(seed)
         left = without_missed(truth, detections)
         assert set(np.flatnonzero(~left.ignored).tolist()) == found_by_coco(truth, detections)
         assert (~left.ignored).sum() == match(truth, detections).true[0, 0].sum()
         missed += (left.ignored & ~truth.ignored).sum()
-    assert missed > 50
+    assert missed > 15
 
 
 def test_missed_is_what_a_better_scored_detection_took_or_what_came_after_the_best_20():

@@ -71,6 +71,7 @@ def repeated(coco: dict[str, Any], results: list[dict[str, Any]], times: np.ndar
     return {"images": images, "annotations": annotations, "categories": coco["categories"]}, more
 
 
+@pytest.mark.slow
 def test_a_draw_is_the_data_set_with_images_repeated():
     """All figures, evaluated anew; those of the AP family by pycocotools too."""
     seen: dict[str, set[float]] = {}

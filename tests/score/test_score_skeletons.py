@@ -21,6 +21,7 @@ from catpose.score.protocol import EvaluationProtocol
 from catpose.skeleton import Skeleton
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("skeleton", OTHERS.values(), ids=lambda skeleton: skeleton.name)
 @pytest.mark.parametrize("stated", [False, True])
 def test_pycocotools_agrees(skeleton: Skeleton, stated: bool, drawn: Path, tmp_path: Path) -> None:

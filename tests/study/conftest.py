@@ -10,12 +10,30 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from catpose.study.storage import open_engine
 
 #: MySQL can't be installed by pip; where a server is at hand, this variable may name it.
 MYSQL = "CATPOSE_TEST_MYSQL"
 _number = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _scripts_once() -> Iterator[None]:
+    """Optuna reads the scripts of all its tables' versions for each storage that is opened: here once."""
+    read, directories = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def kept(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in directories:
+            directories[place] = read(config)
+        return directories[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", kept)
+        yield
 
 
 @pytest.fixture(scope="session")

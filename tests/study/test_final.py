@@ -32,9 +32,9 @@ from catpose.test import main as score_command
 GRID = "space: {model.lr: [1e-5, 1e-4]}\nseeds: 2\n"
 
 
-@pytest.fixture
-def grid(tmp_path: Path) -> Study:
-    return study(tmp_path, GRID)
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return study(tmp_path_factory.mktemp("study"), GRID)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trials(grid: Study, trained: Path, drawn: Path) -> list[Trial]:
     """Four complete ones; the second configuration is better, and all runs are the one that was trained."""
     truth = read_split(drawn, "val")
@@ -62,6 +62,18 @@ def final(grid: Study, trials: list[Trial], out: Path, root: Path) -> Final:
     return final_of(grid, trials, report(design, gather(design, trainings_of(trials))), out, root)
 
 
+@pytest.fixture(scope="module")
+def scored(grid: Study, trials: list[Trial], drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Final:
+    """What came out, and the study's folder afterwards."""
+    return final(grid, trials, tmp_path_factory.mktemp("scored"), drawn)
+
+
+@pytest.fixture
+def after(scored: Final, out: Path) -> Path:
+    """A copy of that folder."""
+    return Path(shutil.copytree(scored.file.parent.parent, out, dirs_exist_ok=True))
+
+
 def outcome_with(trial: Trial, **fields: object) -> Outcome:
     """A trial's outcome with other fields."""
     return (trial.outcome or Outcome()).model_copy(update=fields)
@@ -78,9 +90,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_each_seed_of_the_winner_is_scored_as_test_scores_it(
-    grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path, tmp_path: Path
+    scored: Final, drawn: Path, trained: Path, tmp_path: Path
 ) -> None:
-    done = final(grid, trials, out, drawn)
+    done, out = scored, scored.file.parent.parent
     assert not done.before
     argv = ["--checkpoint", trained / "last.ckpt", "--data", drawn, "--split", "test", "--out", tmp_path / "test"]
     score_command([str(word) for word in argv])
@@ -103,6 +115,7 @@ def test_each_seed_of_the_winner_is_scored_as_test_scores_it(
     assert "No test picture is a copy of a training or validation picture." in done.text()
 
 
+@pytest.mark.slow
 def test_the_winner_is_compared_with_the_reference(
     grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -142,6 +155,7 @@ def test_where_the_reference_has_won_nothing_is_compared(
     assert not (out / "final" / "reference").exists()
 
 
+@pytest.mark.slow
 def test_a_reference_without_a_trial_is_named(grid: Study, trials: list[Trial], out: Path, drawn: Path) -> None:
     failed = changed(changed(trials, 0, state="failed"), 1, state="failed")
     done = final(grid, failed, out, drawn)
@@ -150,11 +164,10 @@ def test_a_reference_without_a_trial_is_named(grid: Study, trials: list[Trial], 
 
 
 def test_another_reference_may_not_look_at_the_test_split(
-    grid: Study, trials: list[Trial], out: Path, drawn: Path
+    grid: Study, trials: list[Trial], after: Path, drawn: Path
 ) -> None:
-    final(grid, trials, out, drawn)
     with pytest.raises(InputError, match=r"predicted with 1e-05 \(seeds 0, 1\), and the reference is now none"):
-        final(dataclasses.replace(grid, reference="0.0001"), trials, out, drawn)
+        final(dataclasses.replace(grid, reference="0.0001"), trials, after, drawn)
 
 
 @pytest.fixture
@@ -170,6 +183,7 @@ def leaking(drawn: Path, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_copies_of_training_pictures_are_reported(grid: Study, trials: list[Trial], out: Path, leaking: Path) -> None:
     done = final(grid, trials, out, leaking)
     assert done.record.copies is not None
@@ -181,6 +195,7 @@ def test_copies_of_training_pictures_are_reported(grid: Study, trials: list[Tria
         final(dataclasses.replace(grid, test_copies="drop"), trials, out, leaking)
 
 
+@pytest.mark.slow
 def test_copies_of_training_pictures_are_left_out(grid: Study, trials: list[Trial], out: Path, leaking: Path) -> None:
     done = final(dataclasses.replace(grid, test_copies="drop"), trials, out, leaking)
     split = read_split(leaking, "test")
@@ -197,39 +212,39 @@ def test_copies_of_training_pictures_are_left_out(grid: Study, trials: list[Tria
 
 
 def test_a_second_call_reads_what_the_first_wrote(
-    grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+    grid: Study, trials: list[Trial], scored: Final, after: Path, drawn: Path
 ) -> None:
-    first = final(grid, trials, out, drawn)
-    before = content(out)
+    before = content(after)
     gone = [changed(trials, i, outcome=outcome_with(t, run="gone"))[i] for i, t in enumerate(trials)]
-    again = final(grid, gone, out, drawn / "not there")  # neither data nor checkpoints are needed
+    again = final(grid, gone, after, drawn / "not there")  # neither data nor checkpoints are needed
     assert again.before
-    assert again.record.model_dump(mode="json") == first.record.model_dump(mode="json")
-    assert content(out) == before
+    assert again.record.model_dump(mode="json") == scored.record.model_dump(mode="json")
+    assert content(after) == before
     assert "once; it isn't done again" in again.text()
 
 
-def test_a_record_of_the_first_release_is_read(grid: Study, trials: list[Trial], out: Path, drawn: Path) -> None:
-    first = final(grid, trials, out, drawn)
+def test_a_record_of_the_first_release_is_read(
+    grid: Study, trials: list[Trial], scored: Final, after: Path, drawn: Path
+) -> None:
+    file = after / "final" / "final.json"
     former = {"configuration": "arm", "protocol": "contract"}
     new = ("reference", "difference", "copies", "sentences")
-    record = {former.get(k, k): value for k, value in json.loads(first.file.read_text()).items() if k not in new}
-    first.file.write_text(json.dumps(record))
-    again = final(grid, trials, out, drawn)
-    assert again.record == first.record.model_validate(record)
+    record = {former.get(k, k): value for k, value in json.loads(file.read_text()).items() if k not in new}
+    file.write_text(json.dumps(record))
+    again = final(grid, trials, after, drawn)
+    assert again.record == scored.record.model_validate(record)
     assert "Test AP of the configuration: 0." in again.text()
 
 
 def test_another_winner_may_not_look_at_the_test_split(
-    grid: Study, trials: list[Trial], out: Path, drawn: Path
+    grid: Study, trials: list[Trial], after: Path, drawn: Path
 ) -> None:
-    final(grid, trials, out, drawn)
-    before = content(out)
+    before = content(after)
     for other in (changed(trials, 0, values=0.9), changed(trials, 3, values=0.51)):
         with pytest.raises(InputError, match=r"predicted with 0\.0001 \(seeds 0, 1\), and the winner is now") as caught:
-            final(grid, other, out, drawn)
+            final(grid, other, after, drawn)
         assert "\n" not in str(caught.value)
-        assert content(out) == before
+        assert content(after) == before
 
 
 def test_models_with_other_aps_are_others() -> None:
@@ -250,6 +265,7 @@ def test_a_study_that_goes_on_has_no_winner(
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_a_time_limit_left_waiting_is_not_waited_for(
     grid: Study, trials: list[Trial], out: Path, drawn: Path
 ) -> None:
@@ -273,6 +289,7 @@ def test_a_missing_checkpoint_is_named_before_anything_is_predicted(
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_studys_folder_may_have_moved(
     grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path
 ) -> None:
@@ -282,6 +299,7 @@ def test_a_studys_folder_may_have_moved(
     assert len(final(grid, moved, out, drawn).record.values) == 2
 
 
+@pytest.mark.slow
 def test_without_labels_there_are_predictions_and_no_score(
     grid: Study, trials: list[Trial], out: Path, drawn: Path, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_other_versions_are_taken_where_that_is_said(
     assert not taken(place, args, tmp_path / "run", True, "")  # it is there already
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", [*FILES, "val_results.json.gz"])
 def test_a_damaged_one_is_not_taken(
     name: str, place: Path, args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

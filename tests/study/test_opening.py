@@ -29,6 +29,7 @@ def opened(study: Study, monkeypatch: pytest.MonkeyPatch, versions: dict[str, st
     return open_ledger(study, f"sqlite:///{study.file.parent}/study.db", **{"create": True, **how})
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_version_is_refused(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     opened(study, monkeypatch, NOW)
     opened(study, monkeypatch, NOW)
@@ -59,6 +60,7 @@ def test_the_reference_is_the_configuration_that_changes_nothing(tiny: Path, tmp
         assert reference_of(read_study(file)) == label
 
 
+@pytest.mark.slow
 def test_versions_that_nobody_wrote_down_are_others(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = opened(study, monkeypatch, NOW).ledger
     with ledger._engine.begin() as connection:  # as 0.1.0 left it

@@ -38,6 +38,7 @@ def in_memory() -> sa.Engine:
     return sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(
@@ -185,6 +186,7 @@ def test_either_a_trial_is_complete_or_the_study_corrected(url: str) -> None:
         assert (ledger.trial(*held.key).state == "complete") == answers[0]
 
 
+@pytest.mark.slow
 def test_many_correct_at_once(url: str) -> None:
     ledger = Ledger(open_engine(url), "s")
     ledger.facts(FACTS)

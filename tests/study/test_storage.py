@@ -127,6 +127,7 @@ def locked(database: str, limit: int = -1) -> str:
     return url.render_as_string(hide_password=False)
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_said_without_it(database: str, caplog: pytest.LogCaptureFixture) -> None:
     url = locked(database)
     wrong = sa.make_url(url).set(password="hun/t:er@3").render_as_string(hide_password=False)
@@ -146,6 +147,7 @@ def test_a_wrong_password_is_said_without_it(database: str, caplog: pytest.LogCa
     assert "er" + "%402" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_many_share_few_connections(database: str) -> None:
     url = locked(database, limit=3)
     ledger = Ledger(open_engine(url), "s")
@@ -165,16 +167,17 @@ def test_many_share_few_connections(database: str) -> None:
     assert sorted(done) == list(range(30))
 
 
+@pytest.mark.slow
 def test_many_create_the_same_study_at_once(url: str) -> None:
     def work(index: int) -> int:
         storage = open_storage(url)
         open_study(storage, "s", ["maximize", "minimize"]).ask()
         return storage.get_study_id_from_name("s")
 
-    assert len(set(together(8, work))) == 1
+    assert len(set(together(4, work))) == 1
     assert optuna.get_all_study_names(normal_url(url)) == ["s"]
     study = open_study(open_storage(url), "s", ["maximize", "minimize"])
-    assert sorted(trial.number for trial in study.trials) == list(range(8))
+    assert sorted(trial.number for trial in study.trials) == list(range(4))
 
 
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +37,34 @@ FACTS = {"id": "a", "settings": {}, "data": {"train": "x"}, "metrics": {"val/AP"
 CODE = ["--trainer.callbacks+=os.system", "--model=stranger.Model"]
 
 
-@pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    monkeypatch.chdir(REPOSITORY)
-    file = tmp_path / "study.yaml"
-    file.write_text(SAMPLED)
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    file = tmp_path_factory.mktemp("study") / "study.yaml"
+    file.write_text(SAMPLED.replace("experiments/", f"{REPOSITORY}/experiments/"))
     return read_study(file)
 
 
-@pytest.fixture
-def ledger(study: Study, tmp_path: Path) -> Ledger:
-    ledger = Ledger(open_engine(f"sqlite:///{tmp_path / 'study.db'}"), study.name, 60, space=study.space)
+def opened(study: Study, file: Path) -> Ledger:
+    return Ledger(open_engine(f"sqlite:///{file}"), study.name, 60, space=study.space)
+
+
+@pytest.fixture(scope="module")
+def storage(study: Study) -> Path:
+    """The file as the study's own workers write it."""
+    file = study.file.with_name("study.db")
+    ledger = opened(study, file)
     ledger.facts(Facts(**FACTS))
     ledger.plan(study.configurations, study.seeds)
     for index in range(4):
         ledger.assign(index, study.space.configuration(PARAMS))
+    return file
+
+
+@pytest.fixture
+def ledger(study: Study, storage: Path, tmp_path: Path) -> Ledger:
+    """Of a copy, to be written into."""
+    ledger = opened(study, Path(shutil.copy(storage, tmp_path)))
+    ledger.facts()
     return ledger
 
 

@@ -86,6 +86,7 @@ def written(folder: Path, kind: str) -> list[Any]:
     return [getattr(r, kind) for file in files for r in records(file) if r.WhichOneof("record_type") == kind]
 
 
+@pytest.mark.slow
 def test_a_study_has_one_run_however_often_it_reports(made: Report, folder: Path) -> None:
     for _ in range(2):
         where = log_summary(made, STUDY_ID, folder, tags=["cats"])

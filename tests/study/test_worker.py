@@ -55,7 +55,7 @@ class Bench:
 
     def run(self, trial: Trial, index: int, on_epoch: OnEpoch, should_stop: ShouldStop) -> Ended:
         self.ran.append(trial.key)
-        for epoch in range(4):
+        for epoch in range(2):
             if on_epoch(epoch, value_of(trial)):
                 return Ended("pruned", outcome(trial, epoch + 1), b"")
         return Ended("complete", outcome(trial), b"results")
@@ -91,13 +91,14 @@ def test_every_trial_is_run_once_seed_by_seed(folder: Path) -> None:
     rows = bench.rows(TrialState.COMPLETE)
     assert [row.value for row in rows] == [1, 2, 3, 4, 1.01, 2.01, 3.01, 4.01]
     assert [row.params for row in rows[:2]] == [{"model.lr": 1}, {"model.lr": 2}]
-    assert rows[0].intermediate_values == dict.fromkeys(range(4), 1.0)
+    assert rows[0].intermediate_values == dict.fromkeys(range(2), 1.0)
     assert bench.ledger.results(0, 0) == b"results"
     bench.pool().work()
     assert len(bench.ran) == 8
     assert len(bench.rows()) == 8
 
 
+@pytest.mark.slow
 def test_whenever_a_trial_has_ended_it_is_told_and_a_full_disk_stops_nothing(folder: Path) -> None:
     bench, seen = Bench(folder, GRID), []
 
@@ -111,6 +112,7 @@ def test_whenever_a_trial_has_ended_it_is_told_and_a_full_disk_stops_nothing(fol
     assert seen == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_several_threads_run_every_trial_once(folder: Path) -> None:
     bench = Bench(folder, GRID)
     bench.pool().work(4)
@@ -133,6 +135,7 @@ def test_a_sampled_studys_seeds_share_their_configuration(folder: Path) -> None:
         assert row.params == configuration.params
 
 
+@pytest.mark.slow
 def test_settings_that_a_sampler_proposes_again_are_not_run_again(folder: Path) -> None:
     text = SAMPLED.replace("{low: 0.0, high: 1.0}", "[1, 2]") + "sampler: {name: RandomSampler, seed: 0}\n"
     bench = Bench(folder, text)
@@ -144,6 +147,7 @@ def test_settings_that_a_sampler_proposes_again_are_not_run_again(folder: Path) 
     assert len(bench.rows(TrialState.COMPLETE)) == 4
 
 
+@pytest.mark.slow
 def test_a_pruner_ends_trials_that_fall_behind(folder: Path) -> None:
     bench = Bench(
         folder, GRID.replace("[1, 2, 3, 4]", "[4, 3, 2, 1]") + "pruner: {name: MedianPruner, n_startup_trials: 1}\n"
@@ -174,6 +178,7 @@ def test_what_fails_is_written_down_and_the_study_goes_on(folder: Path) -> None:
     assert bench.states() == {"complete": 8}
 
 
+@pytest.mark.slow
 def test_what_ends_early_is_neither_complete_nor_compared_and_can_be_tried_again(folder: Path) -> None:
     bench = Bench(folder, GRID)
 
@@ -191,6 +196,7 @@ def test_what_ends_early_is_neither_complete_nor_compared_and_can_be_tried_again
     assert bench.states() == {"complete": 8}
 
 
+@pytest.mark.slow
 def test_three_that_fail_alike_end_the_study_and_the_others_wait(folder: Path) -> None:
     bench = Bench(folder, GRID)
 
@@ -240,6 +246,7 @@ def test_what_failing_alike_means(ends: list[str | None], reason: str | None) ->
     assert shared_failure([*trials, twin]) == reason
 
 
+@pytest.mark.slow
 def test_a_training_that_vanishes_is_tried_three_times_more(folder: Path) -> None:
     bench = Bench(folder, GRID)
     starts: Counter[tuple[int, int]] = Counter()
@@ -259,6 +266,7 @@ def test_a_training_that_vanishes_is_tried_three_times_more(folder: Path) -> Non
     assert len(bench.rows()) == 8
 
 
+@pytest.mark.slow
 def test_a_pool_that_is_to_stop_gives_its_trials_back(folder: Path) -> None:
     bench = Bench(folder, GRID)
 
@@ -277,8 +285,9 @@ def test_a_pool_that_is_to_stop_gives_its_trials_back(folder: Path) -> None:
     assert len(bench.rows()) == 8
 
 
+@pytest.mark.slow
 def test_one_that_was_taken_over_delivers_nothing(folder: Path) -> None:
-    bench = Bench(folder, GRID.replace("grace: 1", "grace: 3"))
+    bench = Bench(folder, GRID.replace("grace: 1", "grace: 12"))
     other = Ledger(open_engine(bench.url), bench.study.name, bench.study.grace)
     ends: list[str | None] = []
 
@@ -301,6 +310,7 @@ def test_one_that_was_taken_over_delivers_nothing(folder: Path) -> None:
     assert len(bench.rows(TrialState.COMPLETE)) == 8
 
 
+@pytest.mark.slow
 def test_choices_and_seeds_that_are_added_are_run_and_nothing_else(folder: Path) -> None:
     Bench(folder, GRID).pool().work()
     bench = Bench(folder, GRID.replace("[1, 2, 3, 4]", "[4, 5, 2, 1]").replace("seeds: 2", "seeds: 3"))
@@ -348,6 +358,7 @@ def test_what_still_runs_when_the_time_is_over_is_given_back(folder: Path) -> No
     assert bench.states() == {"waiting": 8}
 
 
+@pytest.mark.slow
 def test_an_exception_is_its_trials_result(folder: Path) -> None:
     bench = Bench(folder, GRID)
 
@@ -361,6 +372,7 @@ def test_an_exception_is_its_trials_result(folder: Path) -> None:
     assert any("No space left on device" in line for line in bench.lines)
 
 
+@pytest.mark.slow
 def test_two_that_are_proposed_the_same_at_once_are_run_once(folder: Path) -> None:
     text = SAMPLED.replace("{low: 0.0, high: 1.0}", "[1, 2]") + "sampler: RandomSampler\n"
     bench = Bench(folder, text.replace("trials: 8", "trials: 6"))
@@ -370,6 +382,7 @@ def test_two_that_are_proposed_the_same_at_once_are_run_once(folder: Path) -> No
     assert {(str(trial.configuration), trial.seed) for trial in done} == proposed
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("sampler", ["PartialFixedSampler", "NoSampler", "TPESampler, gamma: 3, x: 1"])
 def test_a_sampler_that_cannot_be_used_is_said_at_once(folder: Path, sampler: str) -> None:
     bench = Bench(folder, SAMPLED + f"sampler: {{name: {sampler}}}\n")

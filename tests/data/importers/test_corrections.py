@@ -69,7 +69,7 @@ edits = st.dictionaries(
 )
 
 
-@settings(max_examples=15)
+@settings(max_examples=5)
 @given(edits=edits)
 @pytest.mark.parametrize("tool", ["cvat", "label studio"])
 def test_only_what_was_changed_changes(
