@@ -49,8 +49,10 @@ REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
 #: Files that are begun first, where xdist leaves the order as it is, so that none keeps one process busy at the end.
 LONGEST = (
-    *("test_process.py", "test_resume.py", "test_freeze.py", "test_sweeps.py", "test_lineage.py"),
-    *("test_experiments.py", "test_rehearsing.py", "test_sweep.py", "test_kills.py", "test_page_browser.py"),
+    *("test_process.py", "test_resume.py", "test_alone.py", "test_freeze.py", "test_rehearsing.py", "test_splits.py"),
+    *("test_sweep.py", "test_contributing.py", "test_sweeps.py", "test_lineage.py", "test_experiments.py"),
+    *("test_docs.py", "test_imports.py", "test_kills.py", "test_page_browser.py", "test_kubernetes.py"),
+    *("test_packaging.py", "test_tour.py", "test_rows.py", "test_other_skeletons.py"),
 )
 
 

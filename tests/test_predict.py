@@ -263,6 +263,7 @@ def test_a_folders_other_entries_are_left_out_and_said(
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("name", ["damaged.png", "cut.jpg"])
 def test_a_named_picture_that_can_not_be_read_is_one_line_and_leaves_nothing(
@@ -382,6 +383,7 @@ def test_boxes_of_a_file_are_predicted_and_what_they_leave_open_is_said(
     assert all("annotation_id" not in entry for entry in ours)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("content", "words"),
     [

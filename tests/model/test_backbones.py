@@ -106,6 +106,7 @@ def test_a_state_dict_is_backbone_head_and_scale_of_pictures_and_fills_another_m
         assert torch.equal(other(crops(1, 64, 64)), model(crops(1, 64, 64)))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("backbone", [ResNet, ResNeSt, HRNet, ViT, MobileNetV2])
 def test_the_backbones_names_are_timms(backbone):
     """So that timm's files fit without renaming."""

@@ -143,6 +143,7 @@ def test_whom_the_server_knows_may_go_online(monkeypatch: pytest.MonkeyPatch) ->
         assert ours.unreachable() is None
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "nonsense"])
 def test_a_run_goes_offline_with_one_line(
     address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]

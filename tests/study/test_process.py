@@ -143,18 +143,18 @@ def test_a_pruned_trial_with_two_processes_ends_cleanly(tiny: Path, folder: Path
     assert not (folder / "stop").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
-        pytest.param((), id="a stop file"),
-        pytest.param(("--trainer.max_time=00:00:00:01",), id="max_time"),
+        pytest.param((), id="a stop file", marks=pytest.mark.slow),
+        pytest.param(("--trainer.max_time=00:00:00:01",), id="max_time", marks=pytest.mark.long),
         pytest.param(
             (
                 "--trainer.callbacks+=EarlyStopping",
                 *(f"--trainer.callbacks.{key}" for key in ("monitor=train/loss", "patience=0", "mode=max")),
             ),
             id="EarlyStopping",
+            marks=pytest.mark.slow,
         ),
     ],
 )
