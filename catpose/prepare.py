@@ -273,8 +273,7 @@ def _bring_back(labels: Labels, root: Path, source: Path) -> None:
 
 def _write_label_config(arguments: argparse.Namespace) -> None:
     from catpose.data.importers.label_config import TOOLS, cvat_labels, label_studio_interface
-    from catpose.figures.cat import CAT
-    from catpose.figures.skeleton import draw_skeleton
+    from catpose.figures.cat import CAT, draw_skeleton
     from catpose.files import atomic_write
     from catpose.synthetic import draw
 

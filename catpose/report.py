@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from catpose.files import refuse_owned, require_writable
     from catpose.page.report import report
-    from catpose.run.imports import import_modules
+    from catpose.run.options import import_modules
 
     import_modules(arguments.trusted)
     require_writable(arguments.out, "--out", folder=True)

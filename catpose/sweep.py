@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from catpose.errors import BAD_INPUT, InputError, Parser, command, natural, one_line, printable
 from catpose.shipped import find_config
-from catpose.study.url import STORAGE, masked
+from catpose.study.environment import STORAGE, masked
 from catpose.text import counted
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     if not split.visibility[~split.crowd].any():
         raise InputError(f"{split.file}: no instance has a labelled keypoint to score; see python -m catpose.check")
 
-    from catpose.analysis.compare import evaluate_runs
+    from catpose.analysis.configurations import evaluate_runs
     from catpose.analysis.diagnosis import diagnose, varied
     from catpose.analysis.rules import rules_asked, rules_content, rules_text, scored_by_rules
     from catpose.analysis.terminal import analysis_text, comparison_text
@@ -113,7 +113,7 @@ def evaluate(predictions: Any, truth: str | Path | CocoSplit, draws: int = 1000)
     Raises:
         InputError: files that can't be read, predictions of other images, a truth without labels.
     """
-    from catpose.analysis.compare import evaluate_runs
+    from catpose.analysis.configurations import evaluate_runs
     from catpose.run.scoring import given_detections, results_of, score
 
     split = truth if isinstance(truth, CocoSplit) else read_coco(truth, Path(truth).parent)
@@ -223,7 +223,7 @@ def _print_under_boxes(
     arguments: argparse.Namespace, split: CocoSplit, model: Network | Ensemble, boxes: Boxes, n_others: int
 ) -> None:
     """The model's score in the boxes of a file, with its protocol; with --out it is written, too."""
-    from catpose.analysis.compare import evaluate_runs
+    from catpose.analysis.configurations import evaluate_runs
     from catpose.data.boxes import boxes_lines, with_boxes
     from catpose.files import write_json
     from catpose.run.prediction import detect, scored_by_box

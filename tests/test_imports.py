@@ -15,7 +15,7 @@ from refused import exit_code
 from catpose import profile, report, sweep
 from catpose.errors import InputError
 from catpose.run.cli import FitCLI
-from catpose.run.imports import import_modules, split_imports
+from catpose.run.options import import_modules, split_imports
 from catpose.study.file import read_study
 
 NET = """

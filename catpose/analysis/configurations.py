@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from catpose.analysis.evaluations import estimate_of, sample
+from catpose.analysis.evaluations import estimate_of, require_draws, sample
 from catpose.analysis.statistics import Estimate, Sample, pareto_front
 from catpose.errors import InputError, one_line
+from catpose.instances import Instances
 from catpose.score.detections import Detections
-from catpose.score.full import Evaluation
+from catpose.score.full import Evaluation, evaluate
 
 AP = "val/AP"  # as `fit` logs it and a study's metrics name it
 #: What of a protocol differs from one random division of a pool to the next.
@@ -73,6 +74,16 @@ class Training:
     def ap(self) -> float:
         """As its detections have it where they were evaluated, else as it was logged; nan where neither is known."""
         return self.evaluation.values["AP"] if self.evaluation else self.values.get(AP, math.nan)
+
+    def evaluated(self, truth: Instances, draws: int) -> Training:
+        """With its detections evaluated in every metric, on `draws` resamples of the images.
+
+        Raises:
+            InputError: so many draws as no memory holds.
+        """
+        require_draws(draws)
+        assert self.detections is not None
+        return replace(self, evaluation=evaluate(truth, self.detections, draws))
 
 
 @dataclass(frozen=True)
@@ -191,6 +202,12 @@ class Configuration:
     def logged(self, metric: str) -> float:
         """A metric that was logged or counted beside AP, the mean over the seeds that have it; nan where none has."""
         return mean_of_known([each.values.get(metric, math.nan) for each in self.finished])
+
+
+def evaluate_runs(label: str, detections: Sequence[Detections], truth: Instances, draws: int) -> Configuration:
+    """A model's detections, of each of its runs, evaluated. Raises as `Training.evaluated`."""
+    trainings = (Training(0, seed, "complete", label, detections=each) for seed, each in enumerate(detections))
+    return Configuration(label, tuple(each.evaluated(truth, draws) for each in trainings))
 
 
 def mean_of_known(values: Sequence[float]) -> float:

@@ -1,4 +1,5 @@
-"""One metric over a configuration's evaluations: the sample that the statistics take, and its 95 % interval."""
+"""One metric over a configuration's evaluations: the sample that the statistics take, its 95 % interval, and its
+difference to another's."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from catpose.analysis.statistics import Estimate, Sample, estimate
+from catpose.analysis.statistics import Difference, Estimate, Sample, difference, estimate
 from catpose.errors import InputError
 from catpose.score.full import Division, Evaluation
 
@@ -42,6 +43,14 @@ def estimate_of(evaluations: Sequence[Evaluation], key: str, others: Sequence[Sa
         times = math.exp((estimated.high - estimated.value) / estimated.value)
         estimated = replace(estimated, low=estimated.value / times, high=estimated.value * times)
     return trusted(estimated, min(evaluation.rests_on[key] for evaluation in evaluations))
+
+
+def paired(ours: Evaluation, theirs: Evaluation, key: str) -> Difference:
+    """One metric of two models, ours minus theirs, from the same draws of the images."""
+    samples = [sample([evaluation], key) for evaluation in (ours, theirs)]
+    n = min(each.n_images for each in samples)  # of distances there may be more of one than of the other
+    one, other = (replace(each, n_images=n) for each in samples)
+    return difference(one, other, fraction=is_fraction(key))
 
 
 def require_draws(draws: int) -> None:

@@ -14,8 +14,7 @@ from typing import Any
 from catpose.analysis.report import Report, Row
 from catpose.analysis.sentences import conclusion, sentences
 from catpose.figures.canvas import Drawing
-from catpose.figures.configurations import Mark, draw_configurations
-from catpose.figures.pareto import draw_pareto
+from catpose.figures.configurations import Mark, draw_configurations, draw_pareto
 from catpose.files import atomic_write, require_writable
 from catpose.text import fraction, interval, known, markdown_escaped, markdown_table, number, p_value, signed, table
 

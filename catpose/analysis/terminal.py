@@ -6,9 +6,9 @@ import textwrap
 
 import numpy as np
 
-from catpose.analysis.compare import paired
 from catpose.analysis.configurations import Configuration
 from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
+from catpose.analysis.evaluations import paired
 from catpose.analysis.sentences import tested
 from catpose.analysis.slices import EXPLAINED
 from catpose.analysis.statistics import ALPHA, Difference, Estimate

@@ -22,8 +22,7 @@ from catpose.data.cache import Cache, open_pictures
 from catpose.data.coco import DEFAULT_ROOT, read_split
 from catpose.data.coco_split import CocoSplit, labelled
 from catpose.data.dataset import ANY_EPOCH, CropDataset, collate
-from catpose.data.sampler import TrainSampler
-from catpose.data.training import TrainingSet, first_pictures
+from catpose.data.training import TrainingSet, TrainSampler, first_pictures
 from catpose.errors import InputError, whole_between
 from catpose.geometry import INPUT_SIDES
 from catpose.instances import AreaRule

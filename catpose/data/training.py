@@ -1,11 +1,11 @@
-"""What an epoch of training draws from: one data set or several, and other changes of its samples towards the end."""
+"""What an epoch of training draws from, one data set or several; its order, and each process's share of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, DistributedSampler
 
 from catpose.data.dataset import ANY_EPOCH, CropDataset, Sample
 
@@ -60,3 +60,34 @@ def first_pictures(image_index: np.ndarray, n: int, seed: int) -> np.ndarray:
     """
     pictures = np.unique(image_index)
     return np.isin(image_index, np.random.default_rng((seed, 2)).permutation(pictures)[:n])
+
+
+class TrainSampler(DistributedSampler):
+    """All samples, shuffled anew each epoch, as (epoch, place) pairs.
+
+    The order is drawn from (seed, epoch) and is the same in all processes, of which each takes every `world`-th sample.
+    Where the number of samples is no multiple of `world`, the order goes on with its own beginning, so that all
+    processes have equally many.
+
+    Each pass over the sampler is an epoch, starting at `first_epoch`. `set_epoch` is ignored: when Lightning calls it,
+    the loader's workers have already fetched the first batches.
+
+    It is a DistributedSampler so that Lightning doesn't replace it by its own.
+
+    Args:
+        first_epoch: epoch of the first pass; a resumed run's is the number of epochs that its checkpoint finished.
+    """
+
+    def __init__(self, dataset: TrainingSet, seed: int, rank: int = 0, world: int = 1, first_epoch: int = 0) -> None:
+        super().__init__(dataset, num_replicas=world, rank=rank, seed=seed)
+        self._n = len(dataset)
+        self._next_epoch = first_epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch, self._next_epoch = self._next_epoch, self._next_epoch + 1
+        order = np.random.default_rng((self.seed, epoch)).permutation(self._n)
+        share = np.resize(order, self.total_size)[self.rank :: self.num_replicas]
+        return iter([(epoch, place) for place in share.tolist()])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Ignored; passes are counted instead."""

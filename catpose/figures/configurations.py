@@ -1,19 +1,25 @@
-"""The figure of a comparison: each configuration's AP with its interval."""
+"""The figures of a comparison: each configuration's AP with its interval, AP against cost with the Pareto front, and
+learning curves."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from catpose.figures.canvas import (
     BLUE,
     GREY,
     GRID,
     HEIGHT,
+    INK,
+    NARROW,
     PAPER,
+    SERIES,
     VERMILION,
     WIDTH,
     Drawing,
@@ -99,3 +105,83 @@ def wrapped(label: str, indent: str = "") -> str:
 def height(labels: Sequence[str], gap: float = 0.0) -> float:
     """Inches that a figure with these beside it needs."""
     return max(HEIGHT, 1.1 + sum(gap + 0.13 * (label.count("\n") + 1) for label in labels))
+
+
+def draw_pareto(marks: Sequence[Mark], cost: str, title: str = "") -> Drawing:
+    """Accuracy against cost, the front joined by a dotted line; configurations are numbered, and listed beside.
+
+    Args:
+        cost: the axis' name.
+
+    Returns:
+        "png" and "svg": the files' contents.
+    """
+    with plain():
+        numbered = list(enumerate(marks, 1))
+        known = [(i, m) for i, m in numbered if not math.isnan(m.value) and not math.isnan(m.cost)]
+        missing = {i: "" if (i, m) in known else "(no value) " for i, m in numbered}
+        key = [wrapped(f"{i}  {missing[i]}{m.label}", "      ") for i, m in numbered]
+        figure, axes = canvas(height(key), title)
+        best = sorted(((m.cost, m.value) for _, m in known if m.front), key=lambda point: point[0])
+        if best:
+            axes.plot(*zip(*best, strict=True), ":", color=BLUE, lw=1.2, zorder=1)
+        for i, mark in known:
+            colour = BLUE if mark.front else GREY
+            if not math.isnan(mark.low):
+                axes.plot([mark.cost] * 2, [mark.low, mark.high], "-", color=colour, lw=1.2, zorder=2)
+            axes.plot(mark.cost, mark.value, "o", ms=5, color=colour, mfc=colour if mark.front else PAPER, zorder=3)
+            axes.annotate(
+                str(i), (mark.cost, mark.value), (4, 3), textcoords="offset points", fontsize=8, color=INK, zorder=4
+            )
+        each = [m.cost for _, m in known]
+        if each and min(each) > 0 and max(each) > 20 * min(each):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+        axes.margins(x=0.1)
+        axes.set_ylim(*limits([v for _, m in known for v in (m.value, m.low, m.high)]))
+        axes.set_xlabel(cost)
+        axes.set_ylabel(AXIS)
+        axes.grid(color=GRID, lw=0.6)
+        place: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "fontsize": 7.0, "linespacing": 1.35}
+        axes.text(1.03, 1.0, "\n".join(key), parse_math=False, **place)
+        return encoded(figure)
+
+
+#: Lines of more models than this are thin and grey but for the last.
+MOST = len(SERIES)
+
+Curves = Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]
+
+
+def draw_curves(curves: Curves, what: str, log: bool = False) -> Drawing:
+    """One quantity by epoch.
+
+    Args:
+        curves: for each model, a (epochs, values) pair a seed, nan where a value is unknown.
+        what: the quantity.
+        log: whether its axis is logarithmic, as learning rates need it.
+
+    Returns:
+        "png" and "svg": the files' contents.
+    """
+    import matplotlib as mpl
+
+    with plain():
+        figure, axes = canvas(2.9 + 0.16 * ((len(curves) + 1) // 2), width=NARROW)
+        for i, (label, seeds) in enumerate(curves.items()):
+            colour, dashes = SERIES[i % MOST], "-" if i < MOST else "--"
+            for j, (epochs, values) in enumerate(seeds):
+                marker = "o" if len(epochs) < 2 else ""
+                axes.plot(
+                    epochs, values, dashes, color=colour, lw=1.3, alpha=0.9 if len(seeds) == 1 else 0.65,
+                    marker=marker, ms=4, label=label if j == 0 else None,
+                )  # fmt: skip
+        if log:
+            axes.set_yscale("log")
+        axes.set_xlabel("epoch", fontsize=8.5)
+        axes.set_ylabel(what, fontsize=8.5)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        axes.grid(color=GRID, lw=0.6)
+        if len(curves) > 1:
+            figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7.5)
+        return encoded(figure)

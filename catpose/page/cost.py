@@ -23,8 +23,7 @@ from catpose.cost.table import (
     training_sentence,
     training_table,
 )
-from catpose.figures.configurations import Mark
-from catpose.figures.pareto import draw_pareto
+from catpose.figures.configurations import Mark, draw_pareto
 from catpose.page.html import Answer, Block, Figure, Fold, Listing, Section, Table
 from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.run.directory import RunDirectory

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from catpose.analysis.compare import evaluate_training
 from catpose.analysis.configurations import evaluated, gather
 from catpose.analysis.diagnosis import diagnose, varied
 from catpose.analysis.report import Report
@@ -97,8 +95,8 @@ def report(
 
 def compared(found: Found, draws: int) -> Report:
     """What runs and studies came to, evaluated on so many resamples of the validation images."""
-    fully = functools.partial(evaluate_training, truth=found.split, draws=draws)
-    configurations = evaluated(found.design, gather(found.design, found.trainings), fully)
+    configurations = gather(found.design, found.trainings)
+    configurations = evaluated(found.design, configurations, lambda training: training.evaluated(found.split, draws))
     return report_of(found.design, configurations, found.notes)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from catpose.analysis.configurations import Configuration
-from catpose.figures.learning import draw_curves
+from catpose.figures.configurations import draw_curves
 from catpose.page.html import Figure, Fold, Section, Table
 from catpose.page.run_folder import Run, Runs, runs_of
 

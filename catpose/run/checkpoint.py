@@ -11,7 +11,7 @@ from catpose.errors import InputError
 from catpose.model.normalisation import with_normalisation
 from catpose.model.pose import PoseModel
 from catpose.model.stored import read_checkpoint, skeleton_in, stored_model
-from catpose.run.imports import import_modules
+from catpose.run.options import import_modules
 from catpose.score.trust import Trust
 
 #: What Lightning needs to go on.

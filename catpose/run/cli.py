@@ -41,10 +41,9 @@ from catpose.plain_yaml import current_arguments, flatten, parse_yaml, read_yaml
 from catpose.run.checkpoint_io import AtomicCheckpointIO
 from catpose.run.directory import RunDirectory
 from catpose.run.ending import WholeEpochs
-from catpose.run.explain import explain
+from catpose.run.explain import explain, quieten
 from catpose.run.fit_help import full_help
-from catpose.run.imports import import_modules, split_imports
-from catpose.run.quiet import quieten
+from catpose.run.options import import_modules, split_imports
 from catpose.run.wandb_logger import wandb_logger
 from catpose.shipped import with_found_configs
 from catpose.skeleton import AP10K

@@ -1,4 +1,6 @@
-"""jsonargparse's messages about a setting, in one line: which setting, what it was given, what it takes.
+"""What libraries say: jsonargparse's messages about a setting in one line, Lightning's needless ones left out.
+
+That line says which setting, what it was given, and what it takes.
 
 The patterns were written for the messages of jsonargparse 4.51 to 4.53, and each is held by
 tests/run/test_explain.py. What none of them finds, in another version's message for example, is given in the library's
@@ -7,7 +9,9 @@ own words.
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -125,3 +129,22 @@ def _taken(line: str) -> str:
     options += ["a mapping" for _ in re.findall(r"\bdict\[", types)]
     options = list(dict.fromkeys(options)) or ["another value (see --help)"]
     return " or ".join([", ".join(options[:-1]), options[-1]]) if len(options) > 1 else options[0]
+
+
+#: How Lightning's lines begin that advertise, or tell of hardware that isn't there.
+_NEEDLESS = ("💡", "GPU available: False", "TPU available", "HPU available", "`Trainer.fit` stopped")
+
+
+class _Needed(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(_NEEDLESS)
+
+
+_NEEDED = _Needed()
+
+
+def quieten() -> None:
+    """From here on Lightning logs neither advertisements nor what isn't there; a second call changes nothing."""
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}.utilities.rank_zero").addFilter(_NEEDED)
+    warnings.filterwarnings("ignore", ".*`srun` command is available.*")

@@ -1,10 +1,15 @@
-"""Command-line options that several commands share; nothing heavy is imported, so that --help is quick."""
+"""Command-line options that several commands share, and the modules that --import names: code that one trusts, imported
+as Python does. Nothing heavy is imported, so that --help is quick."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
 
-from catpose.errors import natural
+from catpose.errors import InputError, natural, one_line
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -18,3 +23,42 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
     """Modules of one's own that a checkpoint may name: --import (as `trusted`)."""
     parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",
                         help="a module of your own that holds the model's class")  # fmt: skip
+
+
+def import_modules(modules: Sequence[str]) -> None:
+    """Import modules, from the folder one works in (as `python -m` does) or wherever else Python looks for them.
+
+    Raises:
+        InputError: one can't be imported.
+    """
+    folder = os.getcwd()
+    if modules and not {folder, ""} & {*sys.path}:
+        sys.path.insert(0, folder)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever the module raises
+            why = one_line(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {one_line(error)}"
+            raise InputError(f"--import {one_line(module)[:100]}: {why[:200]}; name a module without .py") from None
+
+
+def split_imports(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The modules that a command line names with --import, and its other words.
+
+    Raises:
+        InputError: the last --import names none.
+    """
+    modules, rest = [], []
+    remaining = iter(args)
+    for arg in remaining:
+        if arg == "--import":
+            module = next(remaining, "")
+        elif arg.startswith("--import="):
+            module = arg.removeprefix("--import=")
+        else:
+            rest.append(arg)
+            continue
+        if not module:
+            raise InputError("--import: names no module; write --import my_net")
+        modules.append(module)
+    return modules, rest

@@ -23,8 +23,7 @@ from catpose.figures.overlay import draw_poses
 from catpose.geometry import apply_each
 from catpose.machine import map_ahead
 from catpose.model.onnx_file import OnnxModel, is_onnx
-from catpose.score.detections import Detections
-from catpose.score.scoring import scored
+from catpose.score.detections import Detections, scored
 from catpose.score.trust import Trust
 from catpose.skeleton import Skeleton
 

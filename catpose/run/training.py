@@ -25,16 +25,14 @@ from catpose.fence import Superseded
 from catpose.instances import AreaRule
 from catpose.model.pose import PoseModel
 from catpose.plain_yaml import dump_yaml
-from catpose.run.batch_of_one import BatchOfOne
-from catpose.run.callbacks import BestAndLast, History, Overlays, ResumedAtEpochEnd, Validation
+from catpose.run.callbacks import BestAndLast, History, NewLineage, Overlays, ResumedAtEpochEnd, Validation
 from catpose.run.checkpoint import require_resumable
 from catpose.run.cli import FitCLI, input_error
 from catpose.run.directory import RunDirectory
 from catpose.run.divergence import Divergence
 from catpose.run.ending import EndedBySIGTERM, WholeEpochs
 from catpose.run.figures import FinalFigures
-from catpose.run.new_lineage import NewLineage
-from catpose.run.outlook import Outlook
+from catpose.run.outlook import BatchOfOne, Outlook
 from catpose.run.wandb import closed_wandb
 from catpose.run.wandb_logger import GuardedWandbLogger
 from catpose.score.protocol import Score

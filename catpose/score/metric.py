@@ -11,9 +11,8 @@ from torchmetrics import Metric
 
 from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
-from catpose.score.detections import Detections
+from catpose.score.detections import Detections, scored
 from catpose.score.distances import distances, means, measures
-from catpose.score.scoring import scored
 from catpose.skeleton import Skeleton
 
 

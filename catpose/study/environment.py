@@ -1,12 +1,19 @@
-"""What a trial's process is given of this machine: a worker's share of its GPUs or cores, and nothing private."""
+"""What a trial's process is given of this machine: a worker's share of its GPUs or cores, and nothing private.
+
+Light, for a storage's URL is masked before anything else is imported.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
-from catpose.study.url import STORAGE
+from catpose.errors import one_line
+from catpose.machine import usable_cores
 
+#: The environment variable that holds a storage's URL.
+STORAGE = "CATPOSE_STORAGE"
 #: What a child doesn't inherit: the way into the storage, and what would make Lightning take it for started by SLURM
 #: (it would then requeue the job by itself, which is the launcher's part).
 PRIVATE = (STORAGE, "PGPASSWORD", "PGPASSFILE", "MYSQL_PWD")
@@ -21,8 +28,7 @@ def environment(workers: int, index: int) -> dict[str, str]:
     gpus = visible_gpus()
     if gpus and workers > 1:
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(share(gpus, workers, index))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    variables.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
+    variables.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // workers)))
     return variables
 
 
@@ -41,3 +47,9 @@ def visible_gpus() -> list[str]:
     import torch
 
     return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def masked(url: str) -> str:
+    """The URL with *** for each password in it; also where it is no URL at all."""
+    text = re.sub(r"(://[^:/@?#]*:).*@", r"\1***@", one_line(url))
+    return re.sub(r"(?i)(pass\w*=)[^&]*", r"\1***", text)

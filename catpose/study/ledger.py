@@ -50,13 +50,12 @@ import sqlalchemy as sa
 
 from catpose.errors import InputError
 from catpose.study import plan as plans
-from catpose.study.owner import is_dead, this_process
+from catpose.study.owner import Watch, is_dead, this_process
 from catpose.study.plan import Configurations, Plan, among
 from catpose.study.space import Configuration, Space
 from catpose.study.stored import Facts, Outcome, Owner, damaged
 from catpose.study.tables import POINTS, TRIALS, create_tables
 from catpose.study.trial import FINISHED, OPEN, RETRIED, Trial, read_configuration, read_trial, where
-from catpose.study.watch import Watch
 
 #: So often a trial is taken over; when its owner vanishes once more it has failed.
 MOST_LOST = 3

@@ -27,8 +27,8 @@ import yaml
 
 from catpose.errors import TERMINATED, InputError, nearest, one_line
 from catpose.plain_yaml import parse_yaml
+from catpose.study.environment import STORAGE
 from catpose.study.file import Study
-from catpose.study.url import STORAGE
 
 #: What is asked for where neither study nor command line say. A job that runs into its time limit is requeued, so the
 #: limit is short enough to slip into a schedule's gaps.

@@ -28,7 +28,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
 from catpose.errors import InputError, one_line
-from catpose.study.url import masked
+from catpose.study.environment import masked
 
 #: What a call raises while the database is away; it may be called again.
 AWAY = (OperationalError, InterfaceError, InternalError, StorageInternalError)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from catpose.errors import one_line
+from catpose.study.owner import Pulse
 from catpose.study.space import Configuration, NotInSpace, Space
 from catpose.study.stored import LARGEST_NUMBER, Outcome, Owner, StoredConfiguration, damaged, read
-from catpose.study.watch import Pulse
 
 OPEN = ("waiting", "running")
 #: "early" has ended before all that its settings ask was trained. The column holds 8 letters.

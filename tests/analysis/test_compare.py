@@ -10,9 +10,8 @@ import pytest
 from made_up import shaken
 from skeletons import similarity
 
-from catpose.analysis.compare import evaluate_runs, paired
-from catpose.analysis.configurations import Design
-from catpose.analysis.evaluations import ENOUGH
+from catpose.analysis.configurations import Design, evaluate_runs
+from catpose.analysis.evaluations import ENOUGH, paired
 from catpose.analysis.report import Report, report
 from catpose.data.coco import read_split
 from catpose.instances import Instances

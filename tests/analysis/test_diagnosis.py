@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_up import shaken
 
-from catpose.analysis.compare import evaluate_runs
+from catpose.analysis.configurations import evaluate_runs
 from catpose.analysis.diagnosis import Diagnosis, diagnose, varied
 from catpose.analysis.evaluations import ENOUGH
 from catpose.data.coco import read_split

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from skeletons import FLIP, SIGMA_ARRAY, similarity
 
-from catpose.analysis.compare import evaluate_runs, paired
+from catpose.analysis.configurations import evaluate_runs
 from catpose.analysis.diagnosis import Diagnosis
+from catpose.analysis.evaluations import paired
 from catpose.instances import Instances
 from catpose.score.bootstrap import image_weights
 from catpose.score.by_slice import SliceAP, ap_by_slice

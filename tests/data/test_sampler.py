@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from torch.utils.data import Dataset, DistributedSampler
 
-from catpose.data.sampler import TrainSampler
+from catpose.data.training import TrainSampler
 
 
 class Numbers(Dataset[int]):

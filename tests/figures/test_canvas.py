@@ -13,7 +13,7 @@ from skeletons import KEYPOINTS
 from catpose.figures.calibration import draw_reliability, draw_thresholds
 from catpose.figures.canvas import BLUE, VARIABLES, Drawing, canvas, encoded, inline, plain
 from catpose.figures.cat import draw_keypoint_values, label_places
-from catpose.figures.learning import draw_curves
+from catpose.figures.configurations import draw_curves
 from catpose.score.calibration import Reliability, ThresholdCurves
 from catpose.skeleton import AP10K
 

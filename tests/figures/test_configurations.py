@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from catpose.figures.canvas import DPI, HEIGHT, WIDTH
-from catpose.figures.configurations import Mark, draw_configurations
-from catpose.figures.pareto import draw_pareto
+from catpose.figures.configurations import Mark, draw_configurations, draw_pareto
 
 ODD = 'cost $x_1^2$ <b> & "q" 128×128 ' + "very long, " * 20
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catpose.analysis.compare import evaluate_runs
-from catpose.analysis.configurations import Configuration, Design
+from catpose.analysis.configurations import Configuration, Design, evaluate_runs
 from catpose.analysis.diagnosis import diagnose
 from catpose.analysis.power import Detectable
 from catpose.analysis.report import Report, Tested, report

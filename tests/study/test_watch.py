@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catpose.study.watch import Pulse, Watch
+from catpose.study.owner import Pulse, Watch
 
 GRACE, INTERVAL, KEY = 60.0, 10.0, (0, 0)
 
