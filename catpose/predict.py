@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         return _predict_video(arguments)
     if arguments.frames != ALL_FRAMES:
         raise InputError("--frames: is a part of a video; name one")
-    split, left_out = read_sources(arguments.sources, arguments.images, arguments.recursive)
+    split, left_out = _read_sources(arguments.sources, arguments.images, arguments.recursive)
 
     from catpose.data.boxes import with_boxes
     from catpose.data.whole_pictures import left_out_lines
@@ -67,16 +67,16 @@ def main(argv: list[str] | None = None) -> None:
     where = boxed.boxes[boxed.rows_of(detections.annotation_id)]
     scored = detections if boxes is None else scored_by_box(detections, boxes)
     results = entries_of(scored, where, trust_of(model))
-    if not is_coco(split.file):  # ids of our own making: say whose they are
+    if not _is_coco(split.file):  # ids of our own making: say whose they are
         names = {image.id: str(image.path) for image in split.images}
         results = [entry | {"file_name": names[entry["image_id"]]} for entry in results]
     write_json(arguments.out, results, indent=None)
     n_left_out = len(left_out) + len(damage.reasons)
     print(_summary(detections, len(split.images), n_left_out, arguments.shown_above, arguments.out))
     if arguments.rank:
-        write_ranking(boxed, detections, _unflipped(model, boxed, arguments, damage), arguments.rank)
+        _write_ranking(boxed, detections, _unflipped(model, boxed, arguments, damage), arguments.rank)
     if arguments.pre_labels:
-        write_pre_labels(boxed, detections, model.skeleton, arguments.shown_above, arguments.pre_labels)
+        _write_pre_labels(boxed, detections, model.skeleton, arguments.shown_above, arguments.pre_labels)
     if arguments.overlays:
         n_drawn = len(set(boxed.image_index.tolist()) - damage.reasons.keys())
         print(f"{counted(n_drawn, 'picture')} with poses: {arguments.overlays}/")
@@ -228,7 +228,7 @@ class Damage:
 
     def __init__(self, split: CocoSplit, named: list[Path]) -> None:
         self._images = split.images
-        self._named = {image.path for image in split.images} if is_coco(split.file) else set(named)
+        self._named = {image.path for image in split.images} if _is_coco(split.file) else set(named)
         self.reasons: dict[int, str] = {}
 
     def __call__(self, index: int, reason: str) -> None:
@@ -249,7 +249,7 @@ class Damage:
             raise InputError(f"{folder}: none of its pictures can be read; nothing is written")
 
 
-def is_coco(file: Path) -> bool:
+def _is_coco(file: Path) -> bool:
     """Whether a source is a COCO file, rather than a picture."""
     return file.suffix.lower() == ".json"
 
@@ -274,7 +274,7 @@ def _boxes(split: CocoSplit, arguments: argparse.Namespace, model: CropModel, da
                 f"--detector {arguments.detector}: found no animal in {counted(len(split.images), 'picture')}; leave"
                 " it out to have whole pictures predicted, or give --boxes FILE"
             )
-    elif not is_coco(split.file):
+    elif not _is_coco(split.file):
         first = detections_of(split, _located(model, split, arguments, damage), model.input_size)
         boxes, n_refined = second_boxes(split, first)
         lines.append(
@@ -290,7 +290,7 @@ def _boxes(split: CocoSplit, arguments: argparse.Namespace, model: CropModel, da
     return boxes
 
 
-def write_ranking(split: CocoSplit, detections: Detections, unflipped: dict[int, np.ndarray], file: Path) -> None:
+def _write_ranking(split: CocoSplit, detections: Detections, unflipped: dict[int, np.ndarray], file: Path) -> None:
     """A CSV of the pictures to label next, by the detections and their keypoints (K, 2) without the flip test."""
     from catpose.files import atomic_write
     from catpose.run.ranking import rank_pictures, ranking_csv
@@ -303,7 +303,7 @@ def write_ranking(split: CocoSplit, detections: Detections, unflipped: dict[int,
     )
 
 
-def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleton, above: float, folder: Path) -> None:
+def _write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleton, above: float, folder: Path) -> None:
     """cvat.json and label_studio.json with the keypoints of more confidence than `above`; animals without one are
     left out."""
     from collections import Counter
@@ -315,7 +315,7 @@ def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleto
     from catpose.files import atomic_write
 
     images = split.images
-    if not is_coco(split.file):  # tools know pictures by their names, and by their folders where that doesn't tell
+    if not _is_coco(split.file):  # tools know pictures by their names, and by their folders where that doesn't tell
         times = Counter(image.path.name for image in images)
         images = tuple(
             replace(image, file_name=image.path.name) if times[image.path.name] == 1 else image for image in images
@@ -338,7 +338,7 @@ def write_pre_labels(split: CocoSplit, detections: Detections, skeleton: Skeleto
     print(f"pre-labels of {counted(len(poses), 'animal')}: {folder}/cvat.json, {folder}/label_studio.json")
 
 
-def read_sources(sources: list[Path], images: Path | None, recursive: bool) -> tuple[CocoSplit, list[LeftOut]]:
+def _read_sources(sources: list[Path], images: Path | None, recursive: bool) -> tuple[CocoSplit, list[LeftOut]]:
     """The split that the user's sources make, and what of their folders is left out.
 
     Args:
@@ -352,7 +352,7 @@ def read_sources(sources: list[Path], images: Path | None, recursive: bool) -> t
     from catpose.data.whole_pictures import find_pictures, split_of_pictures
     from catpose.files import require_folder
 
-    coco = next((source for source in sources if is_coco(source)), None)
+    coco = next((source for source in sources if _is_coco(source)), None)
     if coco:
         if len(sources) > 1:
             raise InputError(f"{coco}: a COCO file is predicted alone; give it without other sources")

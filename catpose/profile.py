@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = [*(arg for file in options.config for arg in ("--config", file)), *settings]
     runs = [run_time(folder) for folder in options.run]
     cost = measured(options, [*imports, *settings]) if settings or not runs else None
-    conclude(args, cost, runs, options.out)
+    _conclude(args, cost, runs, options.out)
 
 
 def parser() -> Parser:
@@ -121,7 +121,7 @@ def measured(options: argparse.Namespace, settings: list[str]) -> Cost:
         )
 
 
-def conclude(args: list[str], cost: Cost | None, runs: list[RunTime], out: Path | None) -> None:
+def _conclude(args: list[str], cost: Cost | None, runs: list[RunTime], out: Path | None) -> None:
     """Print the profile; write it with its figures where a folder is asked for."""
     from catpose.cost.figure import figures
     from catpose.cost.record import Profile

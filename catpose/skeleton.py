@@ -202,7 +202,7 @@ def without_side(name: str) -> str:
     return _SIDE.sub("", name, count=1).strip("_- ") or name
 
 
-def pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+def _pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """Flip pairs (left, right) of keypoints by the words left and right in their names.
 
     Raises:
@@ -254,7 +254,7 @@ def skeleton_of(
         limbs = [(names.index(a), names.index(b)) for a, b in by_name if a in names and b in names]
     return Skeleton(
         names=names,
-        flip_pairs=tuple(pairs_by_name(names) if flip_pairs is None else flip_pairs),
+        flip_pairs=tuple(_pairs_by_name(names) if flip_pairs is None else flip_pairs),
         limbs=tuple(limbs),
         sigmas=tuple(known.get(name, DEFAULT_SIGMA) for name in names),
         upper=tuple(k for k in range(len(names)) if not rear[k]) if upper is None else tuple(upper),
@@ -284,7 +284,7 @@ def _require_names(names: Sequence[Any]) -> int:
 
 AP10K = Skeleton(
     names=AP10K_NAMES,
-    flip_pairs=pairs_by_name(AP10K_NAMES),
+    flip_pairs=_pairs_by_name(AP10K_NAMES),
     limbs=(
         (0, 1), (0, 2), (1, 2), (2, 3), (3, 4),
         (3, 5), (5, 6), (6, 7), (3, 8), (8, 9), (9, 10),

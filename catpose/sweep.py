@@ -75,12 +75,12 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"--config {file}: another is called {name}, too; give it in a command of its own")
         entries[name] = entry
     if len(entries) == 1:
-        run_entry(entry, options.out or Path("runs") / name, words, overrides, options, slurm, until)
+        _run_entry(entry, options.out or Path("runs") / name, words, overrides, options, slurm, until)
         return
     codes = [0]
     for name, entry in entries.items():
         try:
-            run_entry(entry, (options.out or Path("runs")) / name, words, overrides, options, slurm, until)
+            _run_entry(entry, (options.out or Path("runs")) / name, words, overrides, options, slurm, until)
         except InputError as error:  # the others may well be in order
             print(one_line(f"catpose.sweep: error: {name}: {error}"), file=sys.stderr)
             codes.append(BAD_INPUT)
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(max(codes))
 
 
-def run_entry(
+def _run_entry(
     entry: Path | Study,
     out: Path,
     words: list[str],
@@ -114,14 +114,14 @@ def run_entry(
     if until is not None and time.monotonic() >= until:
         print(f"{out.name}: not begun, since the time is over")
     elif not isinstance(entry, Path):
-        run_study(entry, out, words, options, slurm, until)
+        _run_study(entry, out, words, options, slurm, until)
     elif options.launch:
         raise InputError(f"--launch: is for studies; train {entry} with catpose.fit")
     elif not (options.report or options.final or options.wandb_report):
         run_experiment(entry, overrides, out, options, until)
 
 
-def run_study(
+def _run_study(
     study: Study, out: Path, words: list[str], options: argparse.Namespace, slurm: dict[str, str], until: float | None
 ) -> None:
     """Do with a study what the options ask.

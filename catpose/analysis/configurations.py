@@ -131,12 +131,12 @@ class Configuration:
     @property
     def best_ap(self) -> float:
         """The mean over seeds of the best epoch's AP; nan where none is known."""
-        return mean_of_known([each.best_ap for each in self.finished])
+        return _mean_of_known([each.best_ap for each in self.finished])
 
     @property
     def seconds(self) -> float:
         """The mean over seeds of training and validation; nan where none is known."""
-        return mean_of_known([each.seconds for each in self.finished])
+        return _mean_of_known([each.seconds for each in self.finished])
 
     @property
     def losses(self) -> list[Loss]:
@@ -201,7 +201,7 @@ class Configuration:
 
     def logged(self, metric: str) -> float:
         """A metric that was logged or counted beside AP, the mean over the seeds that have it; nan where none has."""
-        return mean_of_known([each.values.get(metric, math.nan) for each in self.finished])
+        return _mean_of_known([each.values.get(metric, math.nan) for each in self.finished])
 
 
 def evaluate_runs(label: str, detections: Sequence[Detections], truth: Instances, draws: int) -> Configuration:
@@ -210,7 +210,7 @@ def evaluate_runs(label: str, detections: Sequence[Detections], truth: Instances
     return Configuration(label, tuple(each.evaluated(truth, draws) for each in trainings))
 
 
-def mean_of_known(values: Sequence[float]) -> float:
+def _mean_of_known(values: Sequence[float]) -> float:
     """The mean of values that aren't nan; nan if all are."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan

@@ -35,11 +35,11 @@ def estimate_of(evaluations: Sequence[Evaluation], key: str, others: Sequence[Sa
     of = sample(evaluations, key)
     known = of.draws[~np.isnan(of.draws).any(axis=1)]
     within = key != "ECE" or max(of.ap.max(), known.max(initial=0.0)) <= 1
-    estimated = estimate(of, is_fraction(key) and within, others)
+    estimated = estimate(of, _is_fraction(key) and within, others)
     if key == "ECE" and len(known):
         less = replace(of, ap=of.ap - (known.mean() - of.ap.mean()))
         estimated = replace(estimated, low=estimate(less, fraction=False).low)
-    if not is_fraction(key) and estimated.value > 0:
+    if not _is_fraction(key) and estimated.value > 0:
         times = math.exp((estimated.high - estimated.value) / estimated.value)
         estimated = replace(estimated, low=estimated.value / times, high=estimated.value * times)
     return trusted(estimated, min(evaluation.rests_on[key] for evaluation in evaluations))
@@ -50,7 +50,7 @@ def paired(ours: Evaluation, theirs: Evaluation, key: str) -> Difference:
     samples = [sample([evaluation], key) for evaluation in (ours, theirs)]
     n = min(each.n_images for each in samples)  # of distances there may be more of one than of the other
     one, other = (replace(each, n_images=n) for each in samples)
-    return difference(one, other, fraction=is_fraction(key))
+    return difference(one, other, fraction=_is_fraction(key))
 
 
 def require_draws(draws: int) -> None:
@@ -64,7 +64,7 @@ def trusted(estimated: Estimate, n_instances: int) -> Estimate:
     return estimated if n_instances >= ENOUGH else replace(estimated, low=math.nan, high=math.nan)
 
 
-def is_fraction(key: str) -> bool:
+def _is_fraction(key: str) -> bool:
     """Whether a metric lies in 0..1; distances don't."""
     return key.split("/")[0] not in DISTANCES
 

@@ -208,7 +208,7 @@ def pareto_front(points: np.ndarray) -> np.ndarray:
     return ~np.isnan(points).any(axis=1) & ~np.array(dominated, dtype=bool)
 
 
-def seed_variance(sample: Sample) -> tuple[float, float]:
+def _seed_variance(sample: Sample) -> tuple[float, float]:
     """The variance between an arm's seeds, s², and what of it is seed by image: noise times the number of seeds."""
     draws, n = sample.draws[~np.isnan(sample.draws).any(axis=1)], sample.n_images
     own = (draws - draws.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum() / (len(sample.ap) - 1)
@@ -216,13 +216,13 @@ def seed_variance(sample: Sample) -> tuple[float, float]:
 
 
 def pooled_seed_variance(samples: Sequence[Sample]) -> tuple[float, float, int]:
-    """As `seed_variance`, pooled over arms of several seeds, each with the weight of its S - 1 degrees of freedom.
+    """As `_seed_variance`, pooled over arms of several seeds, each with the weight of its S - 1 degrees of freedom.
 
     Returns:
         s², of it seed by image, and the degrees of freedom together.
     """
     df = np.array([len(sample.ap) - 1 for sample in samples])
-    between, noise = df @ np.array([seed_variance(sample) for sample in samples]) / df.sum()
+    between, noise = df @ np.array([_seed_variance(sample) for sample in samples]) / df.sum()
     return float(between), float(noise), int(df.sum())
 
 
@@ -241,7 +241,7 @@ def _contrast(arms: list[tuple[int, Sample]], others: Sequence[Sample]) -> tuple
     alone = len(arms) - len(several)
     pool = [sample for sample in others if len(sample.ap) > 1 and not np.isnan(sample.ap).any()] if alone else []
     every = [*several, *(sample for sample in pool if not any(sample is arm for arm in several))]
-    between, noise = np.array([seed_variance(sample) for sample in every]).reshape(-1, 2).T
+    between, noise = np.array([_seed_variance(sample) for sample in every]).reshape(-1, 2).T
     df = np.array([len(sample.ap) - 1.0 for sample in every])
     # How often each s² counts: as its own arm's, and within that of arms with one seed.
     own = np.where(np.arange(len(every)) < len(several), 1 / (df + 1), 0.0)

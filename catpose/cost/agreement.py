@@ -57,7 +57,7 @@ def agreement(model: PoseModel, exported: OnnxModel, split: CocoSplit | None) ->
     pytorch, size = Located(model), exported.input_size
     apart, aps = [], [KeypointAP(split, size) for _ in range(2)] if split else []
     with evaluated(pytorch):
-        batches = crops_of(split, size) if split else iter([{"crop": torch.from_numpy(drawn_crops(size))}])
+        batches = crops_of(split, size) if split else iter([{"crop": torch.from_numpy(_drawn_crops(size))}])
         for batch in batches:
             points, sure = map(torch.from_numpy, exported(batch["crop"].numpy()))
             theirs, theirs_sure = pytorch(batch["crop"])
@@ -94,7 +94,7 @@ def crops_of(split: CocoSplit, input_size: tuple[int, int], most: int | None = N
         yield collate([crops[place] for place in range(start, min(start + BATCH, len(crops)))])
 
 
-def drawn_crops(input_size: tuple[int, int]) -> np.ndarray:
+def _drawn_crops(input_size: tuple[int, int]) -> np.ndarray:
     """The cats of some drawn pictures, (n, h, w, 3) uint8 RGB; always the same.
 
     Args:

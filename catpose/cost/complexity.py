@@ -60,7 +60,7 @@ def complexity(model: PoseModel, input_size: tuple[int, int]) -> Complexity:
         ours = (sum(kinds.values()) for module, kinds in published.items() if f"{module}.".startswith(below))
         return Part(name, sum(params.values()), sum(macs(counts[root]) for root in roots if root in counts), sum(ours))
 
-    parts = [of(name, roots) for name, roots in parts_of(model).items()]
+    parts = [of(name, roots) for name, roots in _parts_of(model).items()]
     kinds = sum(published.values(), Counter[str]())
     params = sum(parameter.numel() for parameter in model.parameters())
     whole = Part("", params, macs(counts[""]), kinds.total())
@@ -107,7 +107,7 @@ def write_complexity(model: PoseModel, input_size: tuple[int, int], file: Path) 
     write_json(file, dataclasses.asdict(counted))
 
 
-def parts_of(model: PoseModel) -> dict[str, list[str]]:
+def _parts_of(model: PoseModel) -> dict[str, list[str]]:
     """The modules' names that each part is made of: stem and stages of the backbone, layers of the head."""
     parts: dict[str, list[str]] = {}
     before = True

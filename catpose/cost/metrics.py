@@ -125,7 +125,7 @@ def traced(model: PoseModel, input_size: tuple[int, int]) -> tuple[dict[str, Cou
     crop = torch.zeros(1, input_size[1], input_size[0], 3, dtype=torch.uint8, device=model.device)
     with evaluated(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that tracing turns shapes into constants is what we want
-        count = FlopCountAnalysis(model, crop).set_op_handle("aten::scaled_dot_product_attention", attention_macs)
+        count = FlopCountAnalysis(model, crop).set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
         for name in ("aten::relu", "aten::relu_"):
             count.set_op_handle(name, lambda inputs, outputs: Counter({RELU: 1}))
         count.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
@@ -138,7 +138,7 @@ def macs(operations: Counter[str]) -> int:
     return int(sum(operations.values()) - operations[RELU])
 
 
-def attention_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+def _attention_macs(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
     """Multiply–adds of torch's fused attention, as fvcore takes them: queries by keys, and weights by values.
 
     Args:

@@ -144,7 +144,7 @@ def seconds(value: float) -> str:
     return f"{value:.4f}" if value < 10 else f"{value:.1f}"
 
 
-def run_time_sentences(runs: Sequence[RunTime]) -> list[str]:
+def _run_time_sentences(runs: Sequence[RunTime]) -> list[str]:
     """How the table of run times is to be read."""
     resumed = any(run.starts > 1 for run in runs)
     return [
@@ -160,7 +160,7 @@ def profile_text(profile: Profile) -> str:
     blocks = [] if profile.cost is None else _cost_blocks(profile.cost)
     if profile.runs:
         header, rows = run_time_table(profile.runs)
-        blocks += [table(rows, header), _wrapped(run_time_sentences(profile.runs))]
+        blocks += [table(rows, header), _wrapped(_run_time_sentences(profile.runs))]
     return "\n\n".join(blocks)
 
 

@@ -83,7 +83,7 @@ def time_predictions(
     model.to(device, memory_format=torch.channels_last)  # as `PoseModel.setup` has it
     precision = str(dtype).removeprefix("torch.")
     timings: list[Timing] = []
-    with evaluated(model), compiled_forward(model) if compiled else contextlib.nullcontext():
+    with evaluated(model), _compiled_forward(model) if compiled else contextlib.nullcontext():
         for size in batch_sizes or (2**i for i in range(LARGEST_UNASKED.bit_length())):
             if batch_sizes is None and timings and 2 * timings[-len(KINDS)].p50_ms > 1000 * seconds:
                 break
@@ -127,7 +127,7 @@ def _times(
 
 
 @contextlib.contextmanager
-def compiled_forward(model: PoseModel) -> Iterator[None]:
+def _compiled_forward(model: PoseModel) -> Iterator[None]:
     """Within the block, `torch.compile` in the place of the model's forward pass, for mirrored crops too."""
     torch._dynamo.reset()
     model.forward = torch.compile(model.forward)  # type: ignore[method-assign]

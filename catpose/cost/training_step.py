@@ -122,11 +122,11 @@ def time_training(
         size = min(size, len(datamodule.train_dataloader().sampler))  # type: ignore[arg-type]
     steps = Steps(phases, size, seconds)
     with quiet(), peak_mb(device) as peak:
-        trainer = trainer_of(device, settings or {}, callbacks=[steps], profiler=phases)
+        trainer = _trainer_of(device, settings or {}, callbacks=[steps], profiler=phases)
         if has_data:
             trainer.fit(model, datamodule=datamodule)
         else:
-            trainer.fit(model, made_up_loader(size, datamodule.input_size, len(model.skeleton), MOST + WARM_UP_PASSES))
+            trainer.fit(model, _made_up_loader(size, datamodule.input_size, len(model.skeleton), MOST + WARM_UP_PASSES))
         most = peak()
     each = 1000 * np.array(steps.timed)  # (n, 6)
     whole = each.sum(1).tolist()
@@ -146,7 +146,7 @@ def time_training(
     )
 
 
-def trainer_of(device: torch.device, settings: Mapping[str, Any], **arguments: Any) -> pl.Trainer:
+def _trainer_of(device: torch.device, settings: Mapping[str, Any], **arguments: Any) -> pl.Trainer:
     """Lightning's trainer on a device, as `fit` has it but without end, loggers, checkpoints and validations."""
     return pl.Trainer(
         accelerator=device.type,
@@ -182,7 +182,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def made_up_loader(size: int, input_size: tuple[int, int], n_keypoints: int, batches: int = 1) -> DataLoader:
+def _made_up_loader(size: int, input_size: tuple[int, int], n_keypoints: int, batches: int = 1) -> DataLoader:
     """Loads one made-up batch so many times."""
     batch = made_up_batch(size, input_size, n_keypoints)
     return DataLoader(range(size * batches), batch_size=size, collate_fn=lambda _: batch)  # type: ignore[arg-type]
@@ -195,8 +195,8 @@ def largest_training_batch(
 
     def step(n: int) -> None:
         with quiet():
-            trainer_of(device, settings or {}, max_steps=1).fit(
-                model, made_up_loader(n, input_size, len(model.skeleton))
+            _trainer_of(device, settings or {}, max_steps=1).fit(
+                model, _made_up_loader(n, input_size, len(model.skeleton))
             )
 
     return largest(partial(has_room, step, device), LARGEST)
@@ -209,7 +209,7 @@ def largest_prediction_batch(
 
     def predict(n: int) -> None:
         with quiet():
-            trainer_of(device, settings or {}).predict(model, made_up_loader(n, input_size, len(model.skeleton)))
+            _trainer_of(device, settings or {}).predict(model, _made_up_loader(n, input_size, len(model.skeleton)))
 
     flip_test, model.flip_test = model.flip_test, True
     try:

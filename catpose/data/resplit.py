@@ -36,7 +36,7 @@ def resplit(root: Path, n: int, folder: Path) -> list[Path]:
     """
     root = root.resolve()
     splits = [read_split(root, name) for name in ("train", "val")]
-    pool = pool_hash(splits)
+    pool = _pool_hash(splits)
     folders = [folder / str(number) for number in range(n)]
     missing = [number for number, each in enumerate(folders) if not each.exists()]
     if missing:
@@ -55,7 +55,7 @@ def resplit(root: Path, n: int, folder: Path) -> list[Path]:
     return folders
 
 
-def pool_hash(splits: Sequence[CocoSplit]) -> str:
+def _pool_hash(splits: Sequence[CocoSplit]) -> str:
     """SHA-256 (hex) of what several splits say together."""
     return hashlib.sha256(" ".join(map(split_hash, splits)).encode()).hexdigest()
 

@@ -32,7 +32,7 @@ def draw_keypoint_values(skeleton: Skeleton, values: Sequence[float], what: str)
         return _bars(skeleton, values, what)
     import matplotlib as mpl
 
-    picture, points = pale_cat(PAD)
+    picture, points = _pale_cat(PAD)
     rows, columns = picture.shape[:2]
     with plain():
         figure, axes = canvas(2.9, width=NARROW)
@@ -85,7 +85,7 @@ def label_places(points: np.ndarray, width: float, height: float) -> np.ndarray:
     return places[at]
 
 
-def pale_cat(pad: int) -> tuple[np.ndarray, np.ndarray]:
+def _pale_cat(pad: int) -> tuple[np.ndarray, np.ndarray]:
     """A synthetic cat to put marks on.
 
     Args:
@@ -123,7 +123,7 @@ def draw_skeleton() -> Drawing:
     """
     import matplotlib.patheffects as effects
 
-    picture, points = pale_cat(20)
+    picture, points = _pale_cat(20)
     rows, columns = picture.shape[:2]
     with plain():
         figure, axes = canvas(4.2, width=7.4)

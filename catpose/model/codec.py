@@ -112,15 +112,15 @@ class MSRAHeatmap(Codec):
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k"]]:
         x = keypoints_crop[..., 0].float() * (heatmap_size[0] / input_size[0])
         y = keypoints_crop[..., 1].float() * (heatmap_size[1] / input_size[1])
-        return draw_gaussians(nearest_pixel(x), nearest_pixel(y), visibility > 0, heatmap_size, self.sigma)
+        return _draw_gaussians(_nearest_pixel(x), _nearest_pixel(y), visibility > 0, heatmap_size, self.sigma)
 
     def decode(
         self, heatmaps: Float[Tensor, "b k h w"], input_size: tuple[int, int]
     ) -> tuple[Float[Tensor, "b k 2"], Float[Tensor, "b k"]]:
-        heatmaps, x, y, confidence = find_peaks(heatmaps)
+        heatmaps, x, y, confidence = _find_peaks(heatmaps)
         height, width = heatmaps.shape[2:]
-        slope_x = value_at(heatmaps, x + 1, y) - value_at(heatmaps, x - 1, y)
-        slope_y = value_at(heatmaps, x, y + 1) - value_at(heatmaps, x, y - 1)
+        slope_x = _value_at(heatmaps, x + 1, y) - _value_at(heatmaps, x - 1, y)
+        slope_y = _value_at(heatmaps, x, y + 1) - _value_at(heatmaps, x, y - 1)
         step_x = 0.25 * slope_x.sign() * ((x > 0) & (x < width - 1))
         step_y = 0.25 * slope_y.sign() * ((y > 0) & (y < height - 1))
         x_crop = (x + step_x) * (input_size[0] / width)
@@ -164,21 +164,21 @@ class UDPHeatmap(Codec):
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b k"]]:
         x = keypoints_crop[..., 0].float() * ((heatmap_size[0] - 1) / (input_size[0] - 1))
         y = keypoints_crop[..., 1].float() * ((heatmap_size[1] - 1) / (input_size[1] - 1))
-        return draw_gaussians(x, y, visibility > 0, heatmap_size, self.sigma)
+        return _draw_gaussians(x, y, visibility > 0, heatmap_size, self.sigma)
 
     def decode(
         self, heatmaps: Float[Tensor, "b k h w"], input_size: tuple[int, int]
     ) -> tuple[Float[Tensor, "b k 2"], Float[Tensor, "b k"]]:
-        heatmaps, x, y, confidence = find_peaks(heatmaps)
+        heatmaps, x, y, confidence = _find_peaks(heatmaps)
         height, width = heatmaps.shape[2:]
         smooth = blur(heatmaps, self.sigma)
         smooth = smooth * (confidence / smooth.amax(dim=(2, 3)).clamp_min(1e-12))[..., None, None]  # the peak as it was
         log = smooth.clamp(1e-3, 50.0).log()  # the floor and the ceiling of UDP's published code
 
-        here = value_at(log, x, y)
-        left, right = value_at(log, x - 1, y), value_at(log, x + 1, y)
-        above, below = value_at(log, x, y - 1), value_at(log, x, y + 1)
-        upper_left, lower_right = value_at(log, x - 1, y - 1), value_at(log, x + 1, y + 1)
+        here = _value_at(log, x, y)
+        left, right = _value_at(log, x - 1, y), _value_at(log, x + 1, y)
+        above, below = _value_at(log, x, y - 1), _value_at(log, x, y + 1)
+        upper_left, lower_right = _value_at(log, x - 1, y - 1), _value_at(log, x + 1, y + 1)
         dx, dy = (right - left) / 2, (below - above) / 2
         dxx, dyy = right - 2 * here + left, below - 2 * here + above
         dxy = (lower_right - right - below + 2 * here - left - above + upper_left) / 2
@@ -197,12 +197,12 @@ class UDPHeatmap(Codec):
         return 0.05 if self.sigma >= 0.75 else max(input_size[0] / heatmap_size[0], input_size[1] / heatmap_size[1]) / 2
 
 
-def nearest_pixel(position: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+def _nearest_pixel(position: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
     """Index of the heatmap pixel nearest to a position in heatmap px; halves go up."""
     return torch.floor(position + 0.5)
 
 
-def draw_gaussians(
+def _draw_gaussians(
     x: Float[Tensor, "b k"],
     y: Float[Tensor, "b k"],
     labelled: Bool[Tensor, "b k"],
@@ -213,14 +213,14 @@ def draw_gaussians(
     profiles = []
     for center, length in ((x, heatmap_size[0]), (y, heatmap_size[1])):
         pixel = torch.arange(length, device=center.device, dtype=torch.float32)
-        patch = (pixel - nearest_pixel(center)[..., None]).abs() <= 3 * sigma  # (b, k, length)
+        patch = (pixel - _nearest_pixel(center)[..., None]).abs() <= 3 * sigma  # (b, k, length)
         profiles.append(torch.exp(-((pixel - center[..., None]) ** 2) / (2 * sigma**2)) * patch)
         labelled = labelled & patch.any(-1)
     heatmaps = profiles[1][..., :, None] * profiles[0][..., None, :]  # (b, k, h, w): a Gaussian is separable
     return torch.where(labelled[..., None, None], heatmaps, 0.0), labelled.float()
 
 
-def find_peaks(
+def _find_peaks(
     heatmaps: Float[Tensor, "b k h w"],
 ) -> tuple[Float[Tensor, "b k h w"], Int[Tensor, "b k"], Int[Tensor, "b k"], Float[Tensor, "b k"]]:
     """The heatmaps in float32 and finite, the column and row of each maximum, and its value."""
@@ -230,7 +230,7 @@ def find_peaks(
     return heatmaps, index % width, index // width, confidence
 
 
-def value_at(heatmaps: Float[Tensor, "b k h w"], x: Int[Tensor, "b k"], y: Int[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+def _value_at(heatmaps: Float[Tensor, "b k h w"], x: Int[Tensor, "b k"], y: Int[Tensor, "b k"]) -> Float[Tensor, "b k"]:
     """Each heatmap's value at column x and row y; the border's where that is outside."""
     height, width = heatmaps.shape[2:]
     index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)

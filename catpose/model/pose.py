@@ -193,7 +193,7 @@ class PoseModel(pl.LightningModule):
         return self.poses(heatmaps, batch)
 
     def on_validation_epoch_end(self) -> None:
-        self.log(f"{validation_name(self.trainer)}/loss", self.val_loss, prog_bar=True)
+        self.log(f"{_validation_name(self.trainer)}/loss", self.val_loss, prog_bar=True)
 
     def predict_step(self, batch: Batch, batch_index: int = 0) -> Batch:
         return self.poses(self(batch["crop"]), batch)
@@ -346,7 +346,7 @@ class PoseModel(pl.LightningModule):
         return scale
 
 
-def validation_name(trainer: pl.Trainer) -> str:
+def _validation_name(trainer: pl.Trainer) -> str:
     """Prefix of a validation's metrics: "val", or "val_partial" where some batches are left out."""
     return "val" if sum(trainer.num_val_batches) == len(trainer.val_dataloaders) else "val_partial"  # type: ignore[arg-type]
 

@@ -157,7 +157,7 @@ def cost(report: Report, runs: Runs, prices: Prices, profiles: Sequence[Profile]
                 draw_pareto(marks, "multiply–adds a crop, G"),
             )
         )
-    return Section("cost", "What they cost", [*blocks, *_run_times(report, prices), *profile_blocks(profiles)])
+    return Section("cost", "What they cost", [*blocks, *_run_times(report, prices), *_profile_blocks(profiles)])
 
 
 def _note(prices: Prices) -> str:
@@ -217,7 +217,7 @@ def _run_times(report: Report, prices: Prices) -> list[Fold]:
     return [Fold("Run time, epoch by epoch", [Table("Run time", header, rows, note)])] if rows else []
 
 
-def profile_blocks(profiles: Sequence[Profile]) -> list[Block]:
+def _profile_blocks(profiles: Sequence[Profile]) -> list[Block]:
     """What `catpose.profile` measured."""
     blocks: list[Block] = []
     for number, profile in enumerate(profiles, 1):

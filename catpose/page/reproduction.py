@@ -42,7 +42,7 @@ def reproduction(configurations: Sequence[Configuration], runs: Runs, command: S
                     Table(
                         "What must be alike before two scores may be compared",
                         ("what", "here"),
-                        protocol_rows(EvaluationProtocol(**protocol)),
+                        _protocol_rows(EvaluationProtocol(**protocol)),
                     )
                 ],
             ),
@@ -50,7 +50,7 @@ def reproduction(configurations: Sequence[Configuration], runs: Runs, command: S
     )
 
 
-def protocol_rows(protocol: EvaluationProtocol) -> list[tuple[str, str]]:
+def _protocol_rows(protocol: EvaluationProtocol) -> list[tuple[str, str]]:
     """The evaluation protocol as rows of a table."""
     return [
         ("split", protocol.split),

@@ -212,8 +212,8 @@ class FitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # Not the parser's default: its arguments would stay on as values of whichever class is named in its place.
         self.config = parser.parse_args(["--model", DEFAULT_MODEL, *current_arguments(args)])
-        refuse_huge(flatten(self.config.as_dict()))
-        refuse_gaps(parser, self.config)
+        _refuse_huge(flatten(self.config.as_dict()))
+        _refuse_gaps(parser, self.config)
 
     def instantiate_classes(self) -> None:
         """Put off to `build`."""
@@ -338,7 +338,7 @@ def _whole_numbers_first(action: Any) -> None:
         action._typehint = functools.reduce(operator.or_, [int, float, *others])
 
 
-def refuse_huge(settings: dict[str, Any]) -> None:
+def _refuse_huge(settings: dict[str, Any]) -> None:
     """InputError where a whole number is beyond 64 bits: torch, JSON and YAML read none of these."""
     for key, value in settings.items():
         for part in value if isinstance(value, list | tuple) else (value,):
@@ -346,7 +346,7 @@ def refuse_huge(settings: dict[str, Any]) -> None:
                 raise InputError(f"{key}: a whole number of {part.bit_length()} bits can't be used; give a smaller one")
 
 
-def refuse_gaps(parser: LightningArgumentParser, config: Namespace) -> None:
+def _refuse_gaps(parser: LightningArgumentParser, config: Namespace) -> None:
     """InputError where a file has a null, or one plain value, in the place of settings: jsonargparse lets both pass."""
     for group, member in GROUPS.items():
         if not isinstance(config.get(group), Namespace) or member not in config[group]:

@@ -68,7 +68,7 @@ def explain(message: str, known: Mapping[str, Any], classes: Mapping[str, list[s
     if unknown:
         model = re.search(r"class_path '(?:\w+\.)*(\w+)'", line) if key.startswith("model") else None
         name = unknown[1] if unknown[1].startswith(f"{key}.") or not key else f"{key}.{unknown[1]}"
-        return unknown_setting(name, key, known, f"--model.help {model[1]}" if model else "--help")
+        return _unknown_setting(name, key, known, f"--model.help {model[1]}" if model else "--help")
     wrong = _first(_WRONG_CLASS, line)
     if wrong and key:
         names = classes.get(key, [])
@@ -89,7 +89,7 @@ def explain(message: str, known: Mapping[str, Any], classes: Mapping[str, list[s
     return f"{key}: {line[:200]} (see --help)" if key and key not in line else f"{line[:200]} (see --help)"
 
 
-def unknown_setting(name: str, group: str, known: Mapping[str, Any], everything: str) -> str:
+def _unknown_setting(name: str, group: str, known: Mapping[str, Any], everything: str) -> str:
     """The line on a setting that isn't there: what it is called here, else the nearest of its group.
 
     Args:

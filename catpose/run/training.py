@@ -72,10 +72,10 @@ def train(args: list[str]) -> Trained:
     if first:
         print(*map(printable, about_data), sep="\n")
     with run.locked() if first else contextlib.nullcontext():
-        return train_in(run, cli, settings, args, first)
+        return _train_in(run, cli, settings, args, first)
 
 
-def train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: list[str], first: bool) -> Trained:
+def _train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: list[str], first: bool) -> Trained:
     """`train` in a directory where nobody else does.
 
     Args:
@@ -104,7 +104,7 @@ def train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: lis
     try:
         if first:
             run.open(settings, args, cli.config.new_lineage, cli.datamodule.first_epoch)
-        with logged_to(run.log if first else None), closed_wandb():
+        with _logged_to(run.log if first else None), closed_wandb():
             for logger in cli.trainer.loggers:
                 if isinstance(logger, GuardedWandbLogger):
                     logger.begin()
@@ -181,7 +181,7 @@ class _Line(logging.Formatter):
 
 
 @contextlib.contextmanager
-def logged_to(file: Path | None) -> Iterator[None]:
+def _logged_to(file: Path | None) -> Iterator[None]:
     """Send catpose's and Lightning's log lines, and warnings, to a file as well (to none where it is None)."""
     log.setLevel(logging.INFO)
     if file is None:

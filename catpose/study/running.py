@@ -61,7 +61,7 @@ def run(
     """
 
     def patiently(call: Callable[[], T]) -> T:
-        return while_away(directory, call)
+        return _while_away(directory, call)
 
     with stopped_by_signals() as stops:
         sampler_of(study), pruner_of(study)  # refused before anything is tried
@@ -74,7 +74,7 @@ def run(
         directory.set_aside(opened.corrections)
         if study.splits:
             resplit(opened.root, study.splits, directory.divisions)
-        rows = patiently(lambda: open_rows(study, opened, url))
+        rows = patiently(lambda: _open_rows(study, opened, url))
         if retry_failed:
             print(f"{patiently(ledger.retry_failed)} trials that failed or ended early are tried again")
         patiently(lambda: begin(study, rows))
@@ -92,7 +92,7 @@ def run(
         to_come = sum(trial.state in OPEN for trial in trials)
         places = f"storage {masked(url)}, files {directory.path}/"
         print(f"study {study.name}: {len(trials)} trials, {to_come} to come; {places}")
-        deadline = _deadline(until, tried, trials, finished_in(study, directory, results))
+        deadline = _deadline(until, tried, trials, _finished_in(study, directory, results))
         run_one = fit_runner(study, opened.id, directory, workers, results, mixed_versions)
         pool = WorkerPool(study, ledger, rows, run_one, ended=record, deadline=deadline)
         stops.append(pool.stop)
@@ -134,7 +134,7 @@ def kept_labels(study: Study, results: Path | None) -> set[str]:
     }
 
 
-def finished_in(study: Study, directory: StudyDirectory, results: Path | None) -> Callable[[Trial], float]:
+def _finished_in(study: Study, directory: StudyDirectory, results: Path | None) -> Callable[[Trial], float]:
     """Which part of a trial is done already, 0 to 1: all of one that is kept in `results`."""
 
     def part(trial: Trial) -> float:
@@ -148,7 +148,7 @@ def finished_in(study: Study, directory: StudyDirectory, results: Path | None) -
     return part
 
 
-def open_rows(study: Study, opened: Opened, url: str) -> Rows:
+def _open_rows(study: Study, opened: Opened, url: str) -> Rows:
     """Optuna's rows of a study; those of a corrected one begin anew.
 
     Raises:
@@ -169,7 +169,7 @@ def begin(study: Study, rows: Rows) -> None:
     rows.mirror()
 
 
-def while_away(directory: StudyDirectory, call: Callable[[], T]) -> T:
+def _while_away(directory: StudyDirectory, call: Callable[[], T]) -> T:
     """What `call` returns. Where a study was run in this directory before, its server has ten minutes to come back.
 
     A worker that is started again, by a cluster for example, may well come while the server is restarted. On a first

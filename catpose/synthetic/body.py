@@ -16,22 +16,22 @@ def cover(bones: Bones, coat: Coat, camera: Camera) -> list[Layer]:
     layers = {"torso": _torso(bones, coat, camera, rng), "head": draw_head(bones, coat, camera)}
     layers["tail"] = _tail(bones, coat, camera)
     layers |= {name: _leg(name, bones, coat, camera) for name in LEGS}
-    return [layers[name] for name in painting_order(bones, camera)]
+    return [layers[name] for name in _painting_order(bones, camera)]
 
 
-def over_torso(leg: str, camera: Camera) -> bool:
+def _over_torso(leg: str, camera: Camera) -> bool:
     """Whether a leg is painted over the torso: those of the near side, and both from the front."""
     outwards, ahead = camera.viewer @ LEFT * (1 if leg.startswith("left") else -1), camera.viewer[0]
     return bool(outwards + 0.8 * ahead > 0)
 
 
-def painting_order(bones: Bones, camera: Camera) -> list[str]:
+def _painting_order(bones: Bones, camera: Camera) -> list[str]:
     """Names of the layers from far to near."""
     near = {name: float((bones.legs[name] @ camera.viewer).mean()) for name in LEGS}
     legs = sorted(LEGS, key=near.__getitem__)
     standing = bones.pose in ("stand", "walk")
     front_view = camera.viewer[0] > 0.8
-    behind = [leg for leg in legs if not over_torso(leg, camera) or (standing and front_view and "back" in leg)]
+    behind = [leg for leg in legs if not _over_torso(leg, camera) or (standing and front_view and "back" in leg)]
     behind.sort(key=lambda leg: "front" in leg)
     ahead = sorted((leg for leg in legs if leg not in behind), key=lambda leg: "front" in leg)
     order = [*behind, "torso", *ahead, "head"]
@@ -137,7 +137,7 @@ def _leg(name: str, bones: Bones, coat: Coat, camera: Camera) -> Layer:
     flesh.join(coat.base, blobs[0], blobs[1])
     flesh.join(lower, blobs[1], blobs[2])
     flesh.join(foot, blobs[2], heel, toes)
-    layer = flesh.layer(name, camera, far=not over_torso(name, camera))
+    layer = flesh.layer(name, camera, far=not _over_torso(name, camera))
     up = camera.project(top - middle)
     up /= np.linalg.norm(up) + 1e-6
     layer.ink[0] = np.clip(0.6 - 1.2 * DIRECTIONS @ up, 0, 1)  # the shoulder or the thigh goes over into the body

@@ -30,7 +30,7 @@ TOOLS = {
 ORANGE, BLUE, GREEN = "#ff8c1e", "#2878ff", "#3cdc5a"  # the animal's left, its right, its middle, as overlays have them
 
 
-def side_colour(name: str) -> str:
+def _side_colour(name: str) -> str:
     """The colour of a keypoint's side as "#rrggbb"."""
     return ORANGE if name.startswith("left_") else BLUE if name.startswith("right_") else GREEN
 
@@ -49,11 +49,13 @@ def cvat_labels(points: np.ndarray) -> str:
         for a, b in AP10K.limbs
     ]
     circles = [
-        f'<circle r="1.5" stroke="black" fill="{side_colour(name)}" cx="{x}" cy="{y}" stroke-width="0.1"'
+        f'<circle r="1.5" stroke="black" fill="{_side_colour(name)}" cx="{x}" cy="{y}" stroke-width="0.1"'
         f' data-type="element node" data-element-id="{k}" data-node-id="{k}" data-label-name="{name}"></circle>'
         for k, (name, (x, y)) in enumerate(zip(AP10K.names, places, strict=True), start=1)
     ]
-    sublabels = [{"name": name, "type": "points", "color": side_colour(name), "attributes": []} for name in AP10K.names]
+    sublabels = [
+        {"name": name, "type": "points", "color": _side_colour(name), "attributes": []} for name in AP10K.names
+    ]
     label = {
         "name": "cat", "type": "skeleton", "color": "#808080", "attributes": [], "sublabels": sublabels,
         "svg": "".join([*lines, *circles]),
@@ -65,7 +67,7 @@ def label_studio_interface() -> str:
     """A labelling interface for Label Studio's "Code" view; its COCO export orders keypoints by `model_index`, and its
     importer of COCO files calls the two controls as they are called here."""
     labels = [
-        f'    <Label value={quoteattr(name)} background="{side_colour(name)}" model_index="{k}"/>'
+        f'    <Label value={quoteattr(name)} background="{_side_colour(name)}" model_index="{k}"/>'
         for k, name in enumerate(AP10K.names)
     ]
     return "\n".join(
