@@ -216,7 +216,7 @@ def _seed_variance(sample: Sample) -> tuple[float, float]:
 
 
 def pooled_seed_variance(samples: Sequence[Sample]) -> tuple[float, float, int]:
-    """As `_seed_variance`, pooled over arms of several seeds, each with the weight of its S - 1 degrees of freedom.
+    """As `_seed_variance`, pooled over arms of several seeds, each weighted by its S - 1 degrees of freedom.
 
     Returns:
         s², of it seed by image, and the degrees of freedom together.

@@ -43,7 +43,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,18 +75,10 @@ class Ledger:
         engine: of the database, as `storage.open_engine` makes it: no connection is kept between calls.
         study: its name.
         grace: seconds of standing still after which an owner is gone.
-        clock: monotonic seconds.
         space: the study's, whose configurations its trials have; without it, those in the storage are believed.
     """
 
-    def __init__(
-        self,
-        engine: sa.Engine,
-        study: str,
-        grace: float = 120.0,
-        clock: Callable[[], float] = time.monotonic,
-        space: Space | None = None,
-    ) -> None:
+    def __init__(self, engine: sa.Engine, study: str, grace: float = 120.0, space: Space | None = None) -> None:
         self.study, self.grace = study, grace
         self.interval = grace / BEATS
         self._space = space
@@ -94,7 +86,7 @@ class Ledger:
         self._each = engine.execution_options(isolation_level="AUTOCOMMIT")  # a statement is a transaction
         self._planned: sa.ColumnElement[bool] = sa.true()
         self._id: str | None = None
-        self._watch = Watch(grace, self.interval, clock)
+        self._watch = Watch(grace, self.interval, time.monotonic)
         create_tables(engine)
 
     # -- the plan ---------------------------------------------------------------------------------------------------
@@ -149,18 +141,16 @@ class Ledger:
 
     # -- owning a trial ---------------------------------------------------------------------------------------------
 
-    def claim(self, owner: Owner | None = None) -> Trial | None:
-        """Take the next waiting trial; where none waits, one whose owner is gone; None where there is neither.
+    def claim(self) -> Trial | None:
+        """Take the next waiting trial for this process; where none waits, one whose owner is gone; None where there is
+        neither.
 
         Trials whose owner is gone for the fourth time become failed on the way.
-
-        Args:
-            owner: who takes it; this process unless given.
 
         Raises:
             InputError: a row is damaged; the study was corrected since `facts` was read: others have its settings.
         """
-        trial = self._claim(this_process() if owner is None else owner)
+        trial = self._claim(this_process())
         if trial is not None and self._id is not None:
             now = plans.facts(self._each, self.study)
             if now is None or now.id != self._id:

@@ -48,7 +48,6 @@ class WorkerPool:
         ledger: who owns which trial.
         rows: Optuna's.
         run: runs one trial.
-        log: prints a line.
         ended: called whenever a trial has ended.
         deadline: when all has to be over, None for never.
     """
@@ -59,11 +58,10 @@ class WorkerPool:
         ledger: Ledger,
         rows: Rows,
         run: Runner,
-        log: Callable[[str], None] = log,
         ended: Callable[[], object] = lambda: None,
         deadline: Deadline | None = None,
     ) -> None:
-        self.study, self.ledger, self.rows, self.run, self.log = study, ledger, rows, run, log
+        self.study, self.ledger, self.rows, self.run = study, ledger, rows, run
         self.ended = ended
         self.metric = next(iter(study.metrics))
         self.stopping = threading.Event()
@@ -119,7 +117,7 @@ class WorkerPool:
             trial = self._patience.call(self.ledger.claim)
             if trial is not None and self._deadline is not None and (why := self._deadline.refuses(trial)):
                 self._give_back(trial)
-                self.log(f"{self._title(trial)}: not begun, {why}")
+                log(f"{self._title(trial)}: not begun, {why}")
                 break
             elif trial is not None:
                 self._own(trial, index)
@@ -160,7 +158,7 @@ class WorkerPool:
         is_mine = trial.token == token and trial.state == "running"
         row = self.rows.take_up(trial) if is_mine else None
         if row is None:
-            self.log(f"{self._title(trial)}: another worker has taken it over")
+            log(f"{self._title(trial)}: another worker has taken it over")
             return None
         is_new, configuration = trial.number is None, self.ledger.trial(*trial.key).configuration
         trial = dataclasses.replace(trial, configuration=configuration, number=row.number)
@@ -210,7 +208,7 @@ class WorkerPool:
 
     def _deliver(self, trial: Trial, ended: Ended) -> None:
         if ended.how == "fenced":
-            self.log(f"{self._title(trial)}: another worker has taken it over; stopped here")
+            log(f"{self._title(trial)}: another worker has taken it over; stopped here")
             return
         if ended.how == "stopped":
             self._give_back(trial)
@@ -218,10 +216,10 @@ class WorkerPool:
         if ended.how == "vanished":
             if self._patience.call(lambda: self.ledger.lose(trial, ended.outcome)):
                 again = "is tried again" if trial.lost_attempts < MOST_LOST else "is given up"
-                self.log(f"{self._title(trial)}: {ended.outcome.reason}; it {again}")
+                log(f"{self._title(trial)}: {ended.outcome.reason}; it {again}")
         elif self._patience.call(lambda: self.ledger.finish(trial, ended.how, ended.outcome, ended.results)):
-            self.log(f"{self._title(trial)}: {self._result(ended)}")
-            self.log(progress(self._patience.call(self.ledger.trials)))
+            log(f"{self._title(trial)}: {self._result(ended)}")
+            log(progress(self._patience.call(self.ledger.trials)))
         self._patience.call(lambda: self.rows.tell(trial))
         with contextlib.suppress(InputError):  # a full disk: the ledger has it all
             self._patience.call(self.ended)
@@ -241,9 +239,7 @@ class WorkerPool:
         try:
             self._patience.call(lambda: self.ledger.release(trial), tries_for=LAST_TRY)
         except Stopped:
-            self.log(
-                f"{self._title(trial)}: could not be given back; other workers take it over after the grace period"
-            )
+            log(f"{self._title(trial)}: could not be given back; other workers take it over after the grace period")
 
     def _beat(self) -> None:
         while not self._done.wait(self.ledger.interval):
@@ -255,7 +251,7 @@ class WorkerPool:
             except AWAY:
                 continue
             except Exception as error:  # without a heartbeat its trials would be taken over, unknown to it
-                self.log(f"the heartbeat failed: {type(error).__name__}: {one_line(error)[:200]}")
+                log(f"the heartbeat failed: {type(error).__name__}: {one_line(error)[:200]}")
 
     # -- for people -------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import sqlalchemy as sa
@@ -58,6 +59,18 @@ class Clock:
         return self.now
 
 
+def claim_as(owner: Owner, ledger: Ledger) -> Trial | None:
+    """What a claim gives that another process makes."""
+    with mock.patch("catpose.study.ledger.this_process", return_value=owner):
+        return ledger.claim()
+
+
+def timed(ledger: Ledger, clock: Any) -> Ledger:
+    """A ledger under another clock than the machine's."""
+    ledger._watch.clock = clock
+    return ledger
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'study.db'}"
@@ -78,7 +91,7 @@ class Owners(RuleBasedStateMachine):
             clock = self.clock_of(offset=1e6 * number)
             me = this_process() if machine == "here" else elsewhere()
             me = me.model_copy(update={"pid": NOBODY}) if is_dead else me
-            self.workers.append((me, Ledger(engine, "s", GRACE, clock)))
+            self.workers.append((me, timed(Ledger(engine, "s", GRACE), clock)))
         self.ledger = self.workers[0][1]
         self.claims: list[Trial] = []
         self.owner: dict[tuple[int, int], int] = {}  # of a running trial: the claim that owns it
@@ -106,7 +119,7 @@ class Owners(RuleBasedStateMachine):
     def claim(self, worker: int) -> None:
         me, ledger = self.workers[worker]
         before = dict(self.state)
-        taken = ledger.claim(me)
+        taken = claim_as(me, ledger)
         waiting = [key for key, state in before.items() if state == "waiting"]
         for trial in ledger.trials():  # those that vanished once too often
             key = trial.key
@@ -232,9 +245,9 @@ def watched(ledger: Ledger, clock: Clock, seconds: float) -> None:
 
 def test_a_silent_owner_is_gone_after_the_grace_and_not_before(file: str) -> None:
     clock = Clock()
-    ledger = Ledger(open_engine(file), "s", GRACE, clock)
+    ledger = timed(Ledger(open_engine(file), "s", GRACE), clock)
     ledger.plan(grid(1), [0])
-    trial = ledger.claim(elsewhere())
+    trial = claim_as(elsewhere(), ledger)
     assert trial is not None
     ledger.watch()
     watched(ledger, clock, GRACE - ledger.interval)
@@ -252,9 +265,9 @@ def test_a_silent_owner_is_gone_after_the_grace_and_not_before(file: str) -> Non
 
 def test_a_beat_starts_the_watch_anew(file: str) -> None:
     clock = Clock()
-    ledger = Ledger(open_engine(file), "s", GRACE, clock)
+    ledger = timed(Ledger(open_engine(file), "s", GRACE), clock)
     ledger.plan(grid(1), [0])
-    trial = ledger.claim(elsewhere())
+    trial = claim_as(elsewhere(), ledger)
     assert trial is not None
     for _ in range(3):
         watched(ledger, clock, GRACE - ledger.interval)
@@ -265,9 +278,9 @@ def test_a_beat_starts_the_watch_anew(file: str) -> None:
 def test_an_outage_makes_nobody_look_dead(tmp_path: Path) -> None:
     file, away = tmp_path / "study.db", tmp_path / "away.db"
     clock = Clock()
-    ledger = Ledger(open_engine(f"sqlite:///{file}"), "s", GRACE, clock)
+    ledger = timed(Ledger(open_engine(f"sqlite:///{file}"), "s", GRACE), clock)
     ledger.plan(grid(1), [0])
-    trial = ledger.claim(elsewhere())
+    trial = claim_as(elsewhere(), ledger)
     assert trial is not None
     watched(ledger, clock, GRACE / 2)
     file.rename(away)
@@ -293,9 +306,9 @@ def test_a_beat_at_the_last_moment_keeps_the_trial(file: str) -> None:
                 assert ledger.beat(holds[0])
             return running
 
-    ledger, slow = Ledger(open_engine(file), "s"), Slow(open_engine(file), "s", GRACE, clock)
+    ledger, slow = Ledger(open_engine(file), "s"), timed(Slow(open_engine(file), "s", GRACE), clock)
     ledger.plan(grid(1), [0])
-    trial = ledger.claim(elsewhere())
+    trial = claim_as(elsewhere(), ledger)
     assert trial is not None
     holds: list[Trial] = []
     watched(slow, clock, 2 * GRACE)
@@ -307,9 +320,9 @@ def test_a_beat_at_the_last_moment_keeps_the_trial(file: str) -> None:
 
 def test_a_watcher_that_slept_starts_anew(file: str) -> None:
     clock = Clock()
-    ledger = Ledger(open_engine(file), "s", GRACE, clock)
+    ledger = timed(Ledger(open_engine(file), "s", GRACE), clock)
     ledger.plan(grid(1), [0])
-    assert ledger.claim(elsewhere()) is not None
+    assert claim_as(elsewhere(), ledger) is not None
     ledger.watch()
     clock.now += 10 * GRACE
     ledger.watch()
@@ -335,8 +348,8 @@ def test_a_killed_process_that_nobody_waited_for_and_a_pid_used_again_are_gone(f
     zombie.stdout.read()  # until it has ended
     started = this_process().started_s
     assert started is not None
-    assert ledger.claim(owner(pid=zombie.pid, started_s=None)) is not None
-    assert ledger.claim(owner(started_s=started - 60)) is not None
+    assert claim_as(owner(pid=zombie.pid, started_s=None), ledger) is not None
+    assert claim_as(owner(started_s=started - 60), ledger) is not None
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
     assert {trial.configuration_index for trial in (ledger.claim(), ledger.claim()) if trial} == {0, 1}
     zombie.wait()
@@ -346,7 +359,7 @@ def test_the_fourth_loss_is_a_failure_with_a_reason_that_can_be_retried(file: st
     ledger = Ledger(open_engine(file), "s", 1e6)
     ledger.plan(grid(1), [0])
     dead = owner(pid=NOBODY, host="kitty")
-    claims = [ledger.claim(dead) for _ in range(5)]
+    claims = [claim_as(dead, ledger) for _ in range(5)]
     assert [claim is None for claim in claims] == [False] * 4 + [True]
     trial = ledger.trial(0, 0)
     assert (trial.state, trial.outcome) == ("failed", Outcome(reason="vanished 4 times, last on kitty"))

@@ -40,7 +40,6 @@ class Bench:
         file.write_text(text)
         self.study: Study = read_study(file)
         self.url = f"sqlite:///{folder}/study.db"
-        self.lines: list[str] = []
         self.ran: list[tuple[int, int]] = []
         self.ledger = Ledger(open_engine(self.url), self.study.name, self.study.grace)
         self.ledger.plan(self.study.configurations, self.study.seeds)
@@ -51,7 +50,7 @@ class Bench:
         self.record = open_study(storage, self.study.name, [*metrics.values()], sampler, pruner)
         rows = Rows(self.record, storage, self.ledger, [*metrics], self.study.space)
         each: Any = run or self.run
-        return WorkerPool(self.study, self.ledger, rows, each, self.lines.append, deadline=deadline)
+        return WorkerPool(self.study, self.ledger, rows, each, deadline=deadline)
 
     def run(self, trial: Trial, index: int, on_epoch: OnEpoch, should_stop: ShouldStop) -> Ended:
         self.ran.append(trial.key)
@@ -159,7 +158,7 @@ def test_a_pruner_ends_trials_that_fall_behind(folder: Path) -> None:
     assert len(bench.rows(TrialState.PRUNED)) == states["pruned"]
 
 
-def test_what_fails_is_written_down_and_the_study_goes_on(folder: Path) -> None:
+def test_what_fails_is_written_down_and_the_study_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench = Bench(folder, GRID)
 
     def run(trial: Trial, *rest: object) -> Ended:
@@ -172,14 +171,16 @@ def test_what_fails_is_written_down_and_the_study_goes_on(folder: Path) -> None:
     failed = [trial.outcome for trial in bench.ledger.trials() if trial.state == "failed"]
     assert failed == [Outcome(reason="CUDA out of memory")] * 2
     assert [row.user_attrs["reason"] for row in bench.rows(TrialState.FAIL)] == ["CUDA out of memory"] * 2
-    assert any("failed: CUDA out of memory" in line for line in bench.lines)
+    assert any("failed: CUDA out of memory" in line for line in capsys.readouterr().out.splitlines())
     bench.ledger.retry_failed()
     bench.pool().work()
     assert bench.states() == {"complete": 8}
 
 
 @pytest.mark.slow
-def test_what_ends_early_is_neither_complete_nor_compared_and_can_be_tried_again(folder: Path) -> None:
+def test_what_ends_early_is_neither_complete_nor_compared_and_can_be_tried_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bench = Bench(folder, GRID)
 
     def run(trial: Trial, *rest: object) -> Ended:
@@ -190,7 +191,7 @@ def test_what_ends_early_is_neither_complete_nor_compared_and_can_be_tried_again
     bench.pool(run).work()
     assert bench.states() == {"complete": 6, "early": 2}
     assert [row.user_attrs["reason"] for row in bench.rows(TrialState.FAIL)] == ["2 of 4 epochs"] * 2
-    assert any("ended early, with 2 of 4 epochs: val/AP 2" in line for line in bench.lines)
+    assert any("ended early, with 2 of 4 epochs: val/AP 2" in line for line in capsys.readouterr().out.splitlines())
     assert bench.ledger.retry_failed() == 2
     bench.pool().work()
     assert bench.states() == {"complete": 8}
@@ -336,14 +337,16 @@ def test_a_time_limit_starts_no_more_trials(folder: Path, monkeypatch: pytest.Mo
     assert bench.states() == {"complete": 1, "waiting": 7}
 
 
-def test_what_cannot_end_in_time_is_not_begun(folder: Path) -> None:
+def test_what_cannot_end_in_time_is_not_begun(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nor is what comes after it: a study's order is its order of worth."""
     bench = Bench(folder, GRID)
     deadline = Deadline(time.monotonic() + 1000, lambda trial: 1e4 if trial.configuration_index == 2 else 1.0)
     bench.pool(deadline=deadline).work()
     assert bench.ran == [(0, 0), (1, 0)]
     assert bench.states() == {"complete": 2, "waiting": 6}
-    assert "3, seed 0: not begun, since it takes about 2.8 h and 17 min are left" in bench.lines
+    assert (
+        "3, seed 0: not begun, since it takes about 2.8 h and 17 min are left" in capsys.readouterr().out.splitlines()
+    )
 
 
 def test_what_still_runs_when_the_time_is_over_is_given_back(folder: Path) -> None:
@@ -359,7 +362,7 @@ def test_what_still_runs_when_the_time_is_over_is_given_back(folder: Path) -> No
 
 
 @pytest.mark.slow
-def test_an_exception_is_its_trials_result(folder: Path) -> None:
+def test_an_exception_is_its_trials_result(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench = Bench(folder, GRID)
 
     def run(trial: Trial, *rest: object) -> Ended:
@@ -369,7 +372,7 @@ def test_an_exception_is_its_trials_result(folder: Path) -> None:
 
     bench.pool(run).work()
     assert bench.states() == {"complete": 6, "failed": 2}
-    assert any("No space left on device" in line for line in bench.lines)
+    assert any("No space left on device" in line for line in capsys.readouterr().out.splitlines())
 
 
 @pytest.mark.slow
