@@ -33,10 +33,10 @@ def caution(configurations: Sequence[Configuration]) -> str:
         most = max(len(each.ap) for each in samples)
         reasons.append(f"{'two' if most == 2 else 'so few'} seeds hardly show their spread")
     if found := stray(samples):
-        arm, place, p = found
-        value, seed = able[arm].ap[place], able[arm].seeds[place]
+        which, place, p = found
+        value, seed = able[which].ap[place], able[which].seeds[place]
         reasons.append(
-            f"seed {seed} of {able[arm].name}, AP {fraction(value)}, lies far off the others (outlier test: p"
+            f"seed {seed} of {able[which].name}, AP {fraction(value)}, lies far off the others (outlier test: p"
             f" {p_value(p)}), as where trainings now and then fail"
         )
     if n := n_copies(able):
@@ -47,8 +47,8 @@ def caution(configurations: Sequence[Configuration]) -> str:
 
 
 def stray(samples: Sequence[Sample]) -> tuple[int, int, float] | None:
-    """The place of the arm, of its seed, and p, of the seed farthest off its arm's others; None where p isn't below
-    0.05 or too few seeds are known."""
+    """The seed farthest off its configuration's others: the configuration's place, the seed's in it, and p; None where
+    p isn't below 0.05 or too few seeds are known."""
     several = [(i, sample.ap) for i, sample in enumerate(samples) if len(sample.ap) > 1]
     df = sum(len(ap) - 1 for _, ap in several)
     if df < 2:

@@ -42,7 +42,7 @@ class Detectable:
 
 @dataclass(frozen=True, eq=False)
 class _Test:
-    """The test of two arms with S seeds each, for K spreads that may be the true one: (K, …) arrays."""
+    """The test of two configurations with S seeds each, for K spreads that may be the true one: (K, …) arrays."""
 
     se: np.ndarray  # (K,) of the difference
     thresholds: np.ndarray  # (K, G): equally probable differences from which on it is significant
@@ -57,8 +57,8 @@ class _Test:
         return high
 
 
-def detectable(arms: Sequence[Sample], pairs: Sequence[tuple[int, int]], comparisons: int) -> Detectable | None:
-    """What a study of these arms can detect, at most 1; None where nothing varies or too little is known.
+def detectable(samples: Sequence[Sample], pairs: Sequence[tuple[int, int]], comparisons: int) -> Detectable | None:
+    """What a study of these configurations can detect, at most 1; None where nothing varies or too little is known.
 
     Args:
         pairs: which of them are compared.
@@ -66,14 +66,14 @@ def detectable(arms: Sequence[Sample], pairs: Sequence[tuple[int, int]], compari
     """
     if not pairs:
         return None
-    several, n = [arm for arm in arms if len(arm.ap) > 1], arms[0].n_images
-    means = np.stack([arm.draws.mean(axis=1) for arm in arms])
+    several, n = [sample for sample in samples if len(sample.ap) > 1], samples[0].n_images
+    means = np.stack([sample.draws.mean(axis=1) for sample in samples])
     means = means[:, ~np.isnan(means).any(axis=0)]
-    if n < 2 or means.shape[1] < 2 or np.isnan([arm.ap.mean() for arm in arms]).any():
+    if n < 2 or means.shape[1] < 2 or np.isnan([sample.ap.mean() for sample in samples]).any():
         return None
     images = n / (n - 1) * float(np.mean([(means[i] - means[j]).var(ddof=1) for i, j in pairs]))
     images_df = 1 / (1 / (n - 1) + 1 / (means.shape[1] - 1))
-    counts = [len(arm.ap) for arm in several]
+    counts = [len(sample.ap) for sample in several]
     seeds = max({*counts}, key=lambda count: (counts.count(count), count), default=1)
     between = noise = 0.0
     df = images_df
@@ -103,7 +103,7 @@ def _test(
     noise = noise[:, None]
     if seeds == 1:
         return _Test(se, se[:, None] * special.stdtrit(images_df, 1 - alpha / 2))
-    seen = between[:, None] * _chi2(seeds - 1, _PLACES)  # (K, G): s² of one arm
+    seen = between[:, None] * _chi2(seeds - 1, _PLACES)  # (K, G): s² of one configuration
     inflated = seen * (seeds + 1) / (seeds - 1)
 
     def both(each: np.ndarray) -> np.ndarray:

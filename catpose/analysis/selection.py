@@ -25,9 +25,9 @@ _DRAWS = 10_000  # of the simultaneous interval's quantile
 
 
 def corrected(samples: Sequence[Sample]) -> Estimate | None:
-    """The expected AP of the arm of the highest mean (the first of equals), given that it is the highest.
+    """The expected AP of the configuration of the highest mean (the first of equals), given that it is the highest.
 
-    None for a single arm, and where nothing varies or too little is known.
+    None for a single configuration, and where nothing varies or too little is known.
     """
     n, x = samples[0].n_images, np.array([sample.ap.mean() for sample in samples])
     means = np.stack([sample.draws.mean(axis=1) for sample in samples])
@@ -62,7 +62,7 @@ def corrected(samples: Sequence[Sample]) -> Estimate | None:
 
 
 def _cut(x: np.ndarray, covariance: np.ndarray, best: int) -> tuple[float, float]:
-    """Between which ends x (m,) of the best arm is the largest, the rest being what it is: L(Z) and U(Z)."""
+    """Between which ends x (m,) of the best configuration is the largest, the rest being what it is: L(Z) and U(Z)."""
     slope = covariance[:, best] / covariance[best, best]
     others = np.arange(len(x)) != best
     rest, steep = (x - slope * x[best])[others], (1 - slope)[others]
@@ -71,7 +71,7 @@ def _cut(x: np.ndarray, covariance: np.ndarray, best: int) -> tuple[float, float
 
 
 def _simultaneous(covariance: np.ndarray) -> float:
-    """How many standard errors all arms' (m, m) estimates are within, with probability 1 - BETA."""
+    """How many standard errors all configurations' (m, m) estimates are within, with probability 1 - BETA."""
     draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, _DRAWS, method="eigh")
     return float(np.quantile(np.abs(draws / np.sqrt(covariance.diagonal())).max(axis=1), 1 - BETA))
 

@@ -1,8 +1,8 @@
 """Confidence intervals, differences with p-values, and the difference that a study could have detected.
 
-The estimand is an arm's expected AP over training seeds and over sets of as many images like these. Its two sources of
-chance are crossed: all models are evaluated on the same images. With AP of seed s = mean + image part + seed part +
-seed-by-image part, the mean over S seeds has the variance
+The estimand is a configuration's expected AP over training seeds and over sets of as many images like these. Its two
+sources of chance are crossed: all models are evaluated on the same images. With AP of seed s = mean + image part + seed
+part + seed-by-image part, the mean over S seeds has the variance
 
     V = images + max(s²/S - noise, 0)
 
@@ -12,10 +12,11 @@ seed-by-image part, the mean over S seeds has the variance
 - noise: the latter, as the bootstrap shows it (the variance of each seed's AP about their mean): not to count it twice.
 
 Of a difference, `images` is the bootstrap variance of the difference itself, in which the difficulty of the images
-cancels out, and both arms add a seed part. The same seed number in two arms counts as two seeds: other settings turn
-the same random numbers into another training, and where they don't, the interval is too wide rather than too narrow.
+cancels out, and both configurations add a seed part. The same seed number in two configurations counts as two seeds:
+other settings turn the same random numbers into another training, and where they don't, the interval is too wide rather
+than too narrow.
 
-A difference's interval is value ± t·sqrt(V); an arm's is the same, but for leaning inwards near 0 and 1. t has
+A difference's interval is value ± t·sqrt(V); a configuration's is the same, but for leaning inwards near 0 and 1. t has
 Satterthwaite's (1946) degrees of freedom, Welch's (1947) where seeds alone matter, with one change: in their formula
 (and nowhere in V itself) each s² is taken (ν + 2) / ν times as large, ν = S - 1. For where three seeds fall close
 together by chance, V is small and the plain formula believes in many degrees of freedom, both at once. With normal
@@ -23,10 +24,10 @@ data and three seeds, its 95 % intervals cover 92 % to 98 %, depending on where 
 to 99 %: the most where it is nearly all seed-by-image, since max(…, 0) errs on the wide side.
 `tests/benchmarks/coverage.py` shows what they are worth for AP.
 
-An arm with one seed shows no seed part. Beside arms with several, theirs stands for it: s² - noise pooled over these,
-each with the weight of its S - 1 degrees of freedom, as the analysis of variance pools them (Searle, Casella &
+A configuration with one seed shows no seed part. Beside others with several, theirs stands for it: s² - noise pooled
+over these, each weighted by its S - 1 degrees of freedom, as the analysis of variance pools them (Searle, Casella &
 McCulloch 1992, Variance Components, ch. 3). V is then a weighted sum of all these s², and Satterthwaite's degrees of
-freedom are those of that sum. Whether the arm's own spread is another, one seed can't say. Where every arm has one
+freedom are those of that sum. Whether the configuration's own spread is another, one seed can't say. Where each has one
 seed, intervals and tests are about these trained models on other images alone.
 
 Of a study over random divisions of a pool of images (`Sample.divisions`), the estimand is the expected AP over these,
@@ -64,7 +65,8 @@ _NOTHING = 1e-10  # a standard error or a difference of this size is rounding
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The AP of one arm's models, all evaluated on the same n images; the same draws in the same order for all arms."""
+    """The AP of one configuration's models, all evaluated on the same n images; every configuration's draws are the
+    same, in the same order."""
 
     ap: np.ndarray  # (S,), a model for each seed
     draws: np.ndarray  # (B, S), over bootstrap draws of the images
@@ -78,7 +80,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """An arm's AP, its interval (within 0..1), standard error and degrees of freedom."""
+    """A configuration's AP, its interval (within 0..1), standard error and degrees of freedom."""
 
     value: float
     low: float
@@ -90,7 +92,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """AP of an arm minus the reference's, with p for 'there is none', two-sided and uncorrected.
+    """AP of a configuration minus the reference's, with p for 'there is none', two-sided and uncorrected.
 
     `detectable` is the smallest true difference that such a study finds significant with 80 % power.
     """
@@ -105,15 +107,15 @@ class Difference:
 
     @property
     def reversed(self) -> Difference:
-        """The reference minus the arm."""
+        """The reference minus the configuration."""
         return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
 
 def estimate(sample: Sample, fraction: bool = True, others: Sequence[Sample] = ()) -> Estimate:
-    """The expected AP of an arm; with one seed and no `others`, of this model on other images.
+    """The expected AP of a configuration; with one seed and no `others`, of this model on other images.
 
     Args:
-        others: arms whose spread between seeds stands for that of an arm with one.
+        others: configurations whose spread between seeds stands for that of a configuration with one.
         fraction: of a metric that is no fraction, a distance in pixels, the interval is value ± t·se, 0 or more.
 
     The interval is Wilson's (1927) with t for z and value·(1 - value) / se² for the sample size: all AP from which the
@@ -137,14 +139,14 @@ def estimate(sample: Sample, fraction: bool = True, others: Sequence[Sample] = (
 
 
 def difference(
-    arm: Sample,
+    sample: Sample,
     reference: Sample,
     level: float = LEVEL,
     comparisons: int = 1,
     fraction: bool = True,
     others: Sequence[Sample] = (),
 ) -> Difference:
-    """The expected AP of an arm minus that of the reference; the numbers of seeds may differ.
+    """The expected AP of a configuration minus that of the reference; the numbers of seeds may differ.
 
     Args:
         level: of the interval, which is this comparison's alone.
@@ -153,10 +155,10 @@ def difference(
         fraction: whether this is about fractions, whose differences lie within -1..1.
         others: as of `estimate`.
     """
-    is_paired = arm.n_images == reference.n_images or arm.divisions
-    if not is_paired or len(arm.draws) != len(reference.draws):
-        raise ValueError("two arms are compared on the same draws of the same images")
-    value, se, df = _contrast([(1, arm), (-1, reference)], others)
+    is_paired = sample.n_images == reference.n_images or sample.divisions
+    if not is_paired or len(sample.draws) != len(reference.draws):
+        raise ValueError("two configurations are compared on the same draws of the same images")
+    value, se, df = _contrast([(1, sample), (-1, reference)], others)
     most = 1.0 if fraction else math.inf
     if se == 0:
         p, detectable = float(abs(value) < _NOTHING), 0.0
@@ -169,7 +171,7 @@ def difference(
 
 
 def deviation(sample: Sample) -> Difference:
-    """A quantity of an arm that may be of either sign, within -1..1, with p for 'it is 0': as of `difference`."""
+    """A quantity that may be of either sign, within -1..1, with p for 'it is 0': as of `difference`."""
     nothing = Sample(np.zeros(1), np.zeros((len(sample.draws), 1)), sample.n_images)
     return difference(sample, nothing)
 
@@ -189,7 +191,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def against(samples: Sequence[Sample], one: int) -> tuple[dict[int, Difference], dict[int, float]]:
-    """One of several arms against each other: the differences, and their p corrected for all pairs of arms (Holm),
+    """One of several configurations against each other: the differences, and their p corrected for all pairs (Holm),
     since it was these very numbers that chose the one. By the other's place."""
     pairs = [(i, j) for j in range(len(samples)) for i in range(j)]
     tested = [difference(samples[i], samples[j], others=samples).p for i, j in pairs]
@@ -209,14 +211,14 @@ def pareto_front(points: np.ndarray) -> np.ndarray:
 
 
 def _seed_variance(sample: Sample) -> tuple[float, float]:
-    """The variance between an arm's seeds, s², and what of it is seed by image: noise times the number of seeds."""
+    """The variance between seeds, s², and what of it is seed by image: noise times the number of seeds."""
     draws, n = sample.draws[~np.isnan(sample.draws).any(axis=1)], sample.n_images
     own = (draws - draws.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum() / (len(sample.ap) - 1)
     return float(sample.ap.var(ddof=1)), n / (n - 1) * float(own)
 
 
 def pooled_seed_variance(samples: Sequence[Sample]) -> tuple[float, float, int]:
-    """As `_seed_variance`, pooled over arms of several seeds, each weighted by its S - 1 degrees of freedom.
+    """As `_seed_variance`, pooled over configurations of several seeds, each weighted by its S - 1 degrees of freedom.
 
     Returns:
         s², of it seed by image, and the degrees of freedom together.
@@ -226,24 +228,24 @@ def pooled_seed_variance(samples: Sequence[Sample]) -> tuple[float, float, int]:
     return float(between), float(noise), int(df.sum())
 
 
-def _contrast(arms: list[tuple[int, Sample]], others: Sequence[Sample]) -> tuple[float, float, float]:
-    """A signed sum of arms' mean APs with its standard error and degrees of freedom, by the module's formula."""
-    if any(sample.divisions for _, sample in arms):
-        return _over_divisions(arms)
-    value = float(sum(sign * sample.ap.mean() for sign, sample in arms))
-    known = np.logical_and.reduce([~np.isnan(sample.draws).any(axis=1) for _, sample in arms])
-    draws, n = [sample.draws[known] for _, sample in arms], arms[0][1].n_images  # a draw without an instance is none
+def _contrast(terms: list[tuple[int, Sample]], others: Sequence[Sample]) -> tuple[float, float, float]:
+    """A signed sum of mean APs with its standard error and degrees of freedom, by the module's formula."""
+    if any(sample.divisions for _, sample in terms):
+        return _over_divisions(terms)
+    value = float(sum(sign * sample.ap.mean() for sign, sample in terms))
+    known = np.logical_and.reduce([~np.isnan(sample.draws).any(axis=1) for _, sample in terms])
+    draws, n = [sample.draws[known] for _, sample in terms], terms[0][1].n_images  # a draw without an instance is none
     if math.isnan(value) or len(draws[0]) < 2 or n < 2:
         return value, math.nan, math.nan
     larger = n / (n - 1)
-    images = larger * float(sum(sign * d.mean(axis=1) for (sign, _), d in zip(arms, draws, strict=True)).var(ddof=1))
-    several = [sample for _, sample in arms if len(sample.ap) > 1]
-    alone = len(arms) - len(several)
+    images = larger * float(sum(sign * d.mean(axis=1) for (sign, _), d in zip(terms, draws, strict=True)).var(ddof=1))
+    several = [sample for _, sample in terms if len(sample.ap) > 1]
+    alone = len(terms) - len(several)
     pool = [sample for sample in others if len(sample.ap) > 1 and not np.isnan(sample.ap).any()] if alone else []
-    every = [*several, *(sample for sample in pool if not any(sample is arm for arm in several))]
+    every = [*several, *(sample for sample in pool if not any(sample is each for each in several))]
     between, noise = np.array([_seed_variance(sample) for sample in every]).reshape(-1, 2).T
     df = np.array([len(sample.ap) - 1.0 for sample in every])
-    # How often each s² counts: as its own arm's, and within that of arms with one seed.
+    # How often each s² counts: as its own configuration's, and within that of configurations with one seed.
     own = np.where(np.arange(len(every)) < len(several), 1 / (df + 1), 0.0)
     lent = (
         alone
@@ -262,14 +264,14 @@ def _contrast(arms: list[tuple[int, Sample]], others: Sequence[Sample]) -> tuple
     return value, math.sqrt(variance), (images + part(inflated)) ** 2 / uncertain
 
 
-def _over_divisions(arms: list[tuple[int, Sample]]) -> tuple[float, float, float]:
-    """As `_contrast`, of the divisions that all arms have: nan where there are fewer than two."""
-    numbers = set.intersection(*({each.number for each in sample.divisions} for _, sample in arms))
-    value = float(sum(sign * sample.ap.mean() for sign, sample in arms))
+def _over_divisions(terms: list[tuple[int, Sample]]) -> tuple[float, float, float]:
+    """As `_contrast`, of the divisions that all configurations have: nan where there are fewer than two."""
+    numbers = set.intersection(*({each.number for each in sample.divisions} for _, sample in terms))
+    value = float(sum(sign * sample.ap.mean() for sign, sample in terms))
     if len(numbers) < 2 or math.isnan(value):
         return value, math.nan, math.nan
-    of_each = sum(sign * division_means(sample, sorted(numbers)) for sign, sample in arms)
-    ratio = float(np.mean([each.scored_per_trained for _, sample in arms for each in sample.divisions]))
+    of_each = sum(sign * division_means(sample, sorted(numbers)) for sign, sample in terms)
+    ratio = float(np.mean([each.scored_per_trained for _, sample in terms for each in sample.divisions]))
     variance = (1 / len(numbers) + ratio) * float(np.var(of_each, ddof=1))
     return value, math.sqrt(variance) if variance > _NOTHING**2 else 0.0, len(numbers) - 1.0
 
