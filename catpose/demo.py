@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from catpose.errors import InputError, Parser, command, one_line, whole
 from catpose.run.options import add_import_option
-from catpose.shipped import DEFAULT_MODEL, find_model
+from catpose.shipped import DEFAULT_MODEL, find_model, shipped_models
 
 if TYPE_CHECKING:
     from catpose.serving.app import Model
@@ -87,14 +87,19 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _models(checkpoints: list[Path], trusted: tuple[str, ...]) -> dict[str, Model]:
-    """The models by their files; InputError where one is missing, or of other keypoints than the first."""
+    """The models by the names that they come with, or by their files.
+
+    Raises:
+        InputError: one is missing, or of other keypoints than the first.
+    """
     from catpose.run.predictor import load
 
+    ours = {file: name for name, file in shipped_models().items()}
     models: dict[str, Model] = {}
     for file in checkpoints:
-        models[str(file)] = load(file, trusted=trusted)
+        model = models[ours.get(file, str(file))] = load(file, trusted=trusted)
         first = next(iter(models.values())).skeleton
-        difference = models[str(file)].skeleton.difference(first)
+        difference = model.skeleton.difference(first)
         if difference:
             raise InputError(f"{file}: has other keypoints than {checkpoints[0]}: {difference}; start a demo for each")
     return models

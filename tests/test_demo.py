@@ -66,15 +66,16 @@ def test_it_answers_at_any_address_and_says_which_are_public(
         said = capsys.readouterr()
         warned.append("whoever reaches" in said.err)
         address = said.out.split()[2]
-        answers.append((ask(f"{address}/about")[0], ask(f"{address}/about", Host="rebound.example")[0]))
+        assert ask(f"{address}/about")[1]["models"] == ["cats"]  # not the file of it
+        answers.append(ask(f"{address}/about", Host="rebound.example")[0])
         server.should_exit = True
         thread.join(60)
 
     monkeypatch.setattr(uvicorn.Server, "run", asked)
-    monkeypatch.setattr(demo, "_models", lambda checkpoints, trusted: {"cats": Grid()})
+    monkeypatch.setattr("catpose.run.predictor.load", lambda file, trusted: Grid())
     demo.main(["--host", host, "--port", "0", "--out", str(tmp_path / "demo")])
     is_public = host == "0.0.0.0"
-    assert answers == [(200, 200 if is_public else 400)]
+    assert answers == [200 if is_public else 400]
     assert warned == [is_public]
 
 

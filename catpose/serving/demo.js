@@ -86,7 +86,10 @@ function draw() {
   element("rect", { class: "box", x, y, width: w, height: h }, marks);
   const side = element("rect", { class: "side", fill: "none", "pointer-events": "stroke", x, y, width: w, height: h, "stroke-width": 20 * scale,
     tabindex: 0, "data-what": "side", role: "button", "aria-label": "The box: arrow keys move it" }, marks);
-  grabbed(side, (dx, dy) => { pose.box[0] += dx; pose.box[1] += dy; }, () => predict(pose.box));
+  grabbed(side, (dx, dy) => {
+    pose.box[0] = within(pose.box[0] + dx, 0, width - w);
+    pose.box[1] = within(pose.box[1] + dy, 0, height - h);
+  }, () => predict(pose.box));
   for (const [a, b] of about.limbs) {
     if (!pose.kept[a] || !pose.kept[b]) continue;
     const [p, q] = [pose.keypoints[a], pose.keypoints[b]];
@@ -114,13 +117,19 @@ function draw() {
   list();
 }
 
+// Between two bounds, whichever is the larger: what is dragged out of the page can't be dragged back.
+function within(value, one, other) {
+  return Math.min(Math.max(value, Math.min(one, other)), Math.max(one, other));
+}
+
 function resize(right, low, dx, dy) {
-  const box = pose.box;
-  const [far, under] = [box[0] + box[2] + (right ? dx : 0), box[1] + box[3] + (low ? dy : 0)];
-  if (!right) box[0] = Math.min(box[0] + dx, far - 2);
-  if (!low) box[1] = Math.min(box[1] + dy, under - 2);
-  box[2] = Math.max(2, far - box[0]);
-  box[3] = Math.max(2, under - box[1]);
+  const { box } = pose;
+  let [far, under] = [box[0] + box[2], box[1] + box[3]];
+  if (right) far = Math.max(within(far + dx, 0, picture.width), box[0] + 2);
+  else box[0] = Math.min(within(box[0] + dx, 0, picture.width), far - 2);
+  if (low) under = Math.max(within(under + dy, 0, picture.height), box[1] + 2);
+  else box[1] = Math.min(within(box[1] + dy, 0, picture.height), under - 2);
+  [box[2], box[3]] = [far - box[0], under - box[1]];
 }
 
 // Drag by pointer, or by arrow keys: `move` gets image px, `done` is called once it has come to rest.

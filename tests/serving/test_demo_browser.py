@@ -126,6 +126,10 @@ def test_a_moved_box_is_predicted_again(browser: Browser, address: str) -> None:
         assert after[0] - before[0] == pytest.approx(54, abs=2)
         assert after[1] - before[1] == pytest.approx(36, abs=2)
         with page.expect_response("**/predict"):
+            drag(page, "corner00", -300, -300)
+        wait_for(page, "13 of 17")
+        assert page.evaluate("pose.box.slice(0, 2)") == [0, 0]  # where it can be dragged back from
+        with page.expect_response("**/predict"):
             page.get_by_role("button", name="Find the box again").click()
         wait_for(page, "13 of 17")
         assert place(page, "point16")[0] == pytest.approx(before[0], abs=2)
