@@ -208,7 +208,7 @@ def test_an_ap_of_few_animals_has_no_interval(tmp_path: Path, capsys: pytest.Cap
 
 
 def shifted(results: Results) -> Results:
-    return [each | {"keypoints": (np.array(each["keypoints"]) + 700).tolist()} for each in results]
+    return [each | {"keypoints": (np.array(each["keypoints"]) + 3000).tolist()} for each in results]
 
 
 @pytest.mark.parametrize(

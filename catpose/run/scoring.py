@@ -26,6 +26,8 @@ from catpose.score.protocol import (
     Score,
 )
 
+#: How far beyond its picture a crop ends at most, in the picture's longer side: half of 1.25 of it.
+_CROP_REACH = 0.625
 #: Of a file's detections: where more lie outside of their pictures, it belongs to other pictures.
 _MOST_OUTSIDE = 0.5
 
@@ -56,19 +58,24 @@ def given_detections(results: Any, split: CocoSplit, file: str) -> Detections:
             f"{file}: entry {int(other.argmax())} was made from annotation {found.annotation_id[other][0]}, which"
             f" {split.file} doesn't have on that image; these are the results of another truth"
         )
-    require_in_pictures(found.image_id, np.median(found.keypoints, axis=1), split, file)
+    require_in_pictures(found.image_id, np.median(found.keypoints, axis=1), split, file, reach=_CROP_REACH)
     return found
 
 
-def require_in_pictures(image_ids: np.ndarray, places: np.ndarray, split: CocoSplit, file: str) -> None:
+def require_in_pictures(
+    image_ids: np.ndarray, places: np.ndarray, split: CocoSplit, file: str, reach: float = 0.0
+) -> None:
     """InputError where most detections aren't in the pictures that they are said to be of.
 
     Args:
         image_ids: (M,). places: (M, 2), of the detections' middles, image px. file: theirs, for messages.
+        reach: how far beyond a picture they may be, in its longer side: a model that has learnt little finds keypoints
+            anywhere in its crops.
     """
     sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64)
     sizes = sizes[split.image_ids.searchsorted(image_ids)]
-    outside = ((places < 0) | (places > sizes)).any(axis=1)
+    beyond = reach * sizes.max(axis=1, keepdims=True)
+    outside = ((places < -beyond) | (places > sizes + beyond)).any(axis=1)
     if outside.sum() > _MOST_OUTSIDE * len(image_ids):
         raise InputError(
             f"{file}: {outside.sum()} of {len(image_ids)} detections lie outside of the pictures of {split.file};"
