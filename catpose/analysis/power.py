@@ -30,7 +30,7 @@ class Detectable:
 
     `value` has that power on average over what isn't known of the spread, O'Hagan, Stevens & Campbell's (2005)
     assurance. That which would have it, were the spread known, lies between `low` and `high` in 80 % of studies by the
-    formula, and of simulated ones of two or three seeds in 76 to 79 %; in 65 % where seeds have heavy tails, 56 % at an
+    formula, and of simulated ones of two or three seeds in 74 to 79 %; in 65 % where seeds have heavy tails, 56 % at an
     AP of 0.03, 41 % where the configurations' spreads differ fourfold and more (`tests/benchmarks/claims.py`).
     """
 
