@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from unittest import mock
 
 import optuna
 import pytest
@@ -37,7 +38,9 @@ def rows(url: str) -> Rows:
 
 
 def claimed(ledger: Ledger, owner: Owner | None = None) -> Trial:
-    trial = ledger.claim(owner)
+    """A trial that this process takes, or another owner."""
+    with mock.patch("catpose.study.ledger.this_process", return_value=owner or this_process()):
+        trial = ledger.claim()
     assert trial is not None
     return trial
 
