@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -89,22 +89,32 @@ class Submitted:
         running = {self.slurm.job(job).get("NodeList"): job for job in self.jobs}
         return running.get(node, "")
 
-    def wait_for_epochs(self, n: int) -> None:
-        """Until each of two running trials has finished `n` epochs."""
-        self.slurm.wait("epochs", lambda: sum(n <= epochs(run) < EPOCHS for run in self.runs) == 2)
-
     @contextmanager
-    def held(self) -> Iterator[list[int]]:
-        """No training gets any further meanwhile (their workers, who are not held, stay alive): their processes."""
-        held = [process for process, command, _ in processes() if is_training(command, self.out)]
-        for process in held:
-            os.kill(process, signal.SIGSTOP)
+    def held(self, n: int) -> Iterator[list[int]]:
+        """Two trainings, stopped once each has finished `n` epochs, and before its last: their processes.
+
+        Their workers, who are not held, stay alive. Each is stopped as soon as it is so far, since on a quick machine
+        the first may end before the second has started.
+        """
+        held: dict[Path, list[int]] = {}
         try:
-            yield held
+            self.slurm.wait("epochs", lambda: self._hold(n, held) == 2)
+            yield [process for training in held.values() for process in training]
         finally:
-            for process in held:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGCONT)
+            for training in held.values():
+                send(signal.SIGCONT, training)
+
+    def _hold(self, n: int, held: dict[Path, list[int]]) -> int:
+        """Stop the trainings that have come so far, and say how many are held."""
+        for run in self.runs:
+            if run not in held and epochs(run) >= n:
+                training = [process for process, command, _ in processes() if is_training(command, run)]
+                send(signal.SIGSTOP, training)
+                if training and epochs(run) < EPOCHS:
+                    held[run] = training
+                else:  # at its end already
+                    send(signal.SIGCONT, training)
+        return len(held)
 
     def wait_for_the_end(self) -> None:
         def ended() -> bool:
@@ -171,9 +181,8 @@ def test_a_preempted_job_gives_its_trials_back_and_queues_again(
 ) -> None:
     slurm.reconfigure("" if why == "terminated" else NOTICE)
     submitted = Submitted(slurm, how, file, postgres_url)
-    submitted.wait_for_epochs(2)
-    job = submitted.on("n1")
-    with submitted.held() as held:  # SLURM takes up to a minute to act: a quick machine would be done before
+    with submitted.held(2) as held:  # SLURM takes up to a minute to act: a quick machine would be done before
+        job = submitted.on("n1")
         if why == "out of time":
             # A whole minute that leaves more than the notice: at the limit itself SLURM kills what still ends.
             minutes = 1 + (seconds_of(slurm.job(job)["RunTime"]) + NOTICE_S + 10) // 60
@@ -203,10 +212,10 @@ def seconds_of(clock: str) -> int:
 def test_the_trials_of_a_lost_node_are_taken_over(slurm: Slurm, file: Path, postgres_url: str) -> None:
     slurm.reconfigure(NOTICE)
     submitted = Submitted(slurm, "submitit", file, postgres_url)
-    submitted.wait_for_epochs(2)
-    job = submitted.on("n2")
-    look_at_processes(submitted.out)
-    slurm.lose("n2")
+    with submitted.held(2):
+        job = submitted.on("n2")
+        look_at_processes(submitted.out)
+        slurm.lose("n2")
     slurm.wait("requeued job", lambda: slurm.job(job)["Restarts"] == "1")
     slurm.boot("n2")
     submitted.wait_for_the_end()
@@ -220,6 +229,12 @@ def processes() -> Iterator[tuple[int, bytes, bytes]]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             yield int(process.name), (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+
+
+def send(number: signal.Signals, processes: Iterable[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def is_told_to_end(process: int) -> bool:
@@ -252,8 +267,8 @@ def look_at_processes(out: Path) -> None:
 def test_a_cancelled_job_ends_soon_and_is_not_queued_again(slurm: Slurm, file: Path, postgres_url: str) -> None:
     slurm.reconfigure(NOTICE)
     submitted = Submitted(slurm, "submitit", file, postgres_url)
-    submitted.wait_for_epochs(1)
-    slurm.ask("scancel", *submitted.jobs)
+    with submitted.held(1):
+        slurm.ask("scancel", *submitted.jobs)
     for job in submitted.jobs:
         slurm.wait("end of the job", lambda job=job: slurm.job(job)["JobState"] == "CANCELLED")
         assert slurm.job(job)["Restarts"] == "0"
