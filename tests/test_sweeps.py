@@ -47,6 +47,8 @@ each_study = quick_ones(SWEEPS)
 SHORT = [
     *("--trainer.limit_train_batches=2", "--data.batch_size=2"),
     *("--model.weights=null", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--wandb.mode=disabled"),
+    *("--trainer.max_steps=-1", "--trainer.val_check_interval=1.0", "--trainer.check_val_every_n_epoch=1"),
+    "--data.train_images=null",
     *("--trainer.enable_progress_bar=false", "--data.cache=off", "--data.input_size=[64, 64]"),
 ]
 
@@ -156,7 +158,8 @@ def test_steps_of_the_learning_rate_come_before_the_end(file: Path) -> None:
     for each in configurations(study):
         settings = resolved(study.args(each, seed=3))
         if settings["model.schedule"] == "multistep":
-            assert settings["model.milestones"][-1] < settings["trainer.max_epochs"], each.label
+            last = settings["model.milestones"][-1]  # a float is a part of the run
+            assert last < (1 if isinstance(last, float) else settings["trainer.max_epochs"]), each.label
 
 
 @every_study
@@ -183,7 +186,7 @@ PUBLISHED = {
 
 
 def test_none_is_missing() -> None:
-    beyond = {"warmup_ratio", "codec", "best", "cost", "quick", "drawn"}
+    beyond = {"warmup_ratio", "codec", "best", "cost", "quick", "drawn", "cats"}
     assert {name_of(file) for file in SWEEPS} >= PUBLISHED.keys() | beyond
     questions = PUBLISHED.keys() - {"optimizer"}
     assert {file.stem for file in SWEEPS if file.parent.name == "laptop"} == questions
