@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catpose.errors import InputError, Parser, command, one_line, whole
-from catpose.run.options import add_model_options
+from catpose.run.options import add_model_options, add_scales_option
 from catpose.shipped import DEFAULT_MODEL, find_model
 from catpose.text import counted
 
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     _require_outputs(arguments, split)
     for line in left_out_lines(left_out):
         print(one_line(f"catpose.predict: {line}"), file=sys.stderr)
-    model = load_crop_model(_checkpoints(arguments), arguments.device, tuple(arguments.trusted))
+    model = load_crop_model(_checkpoints(arguments), arguments.device, tuple(arguments.trusted), arguments.scales)
     if arguments.rank and not hasattr(model, "model"):
         raise InputError(f"--rank {arguments.rank}: needs poses without the flip test; give the checkpoint itself")
     split, damage = of_skeleton(split, model.skeleton), Damage(split, arguments.sources)
@@ -94,7 +94,7 @@ def _predict_video(arguments: argparse.Namespace) -> None:
         raise InputError(f"{video}: a video is predicted by itself; leave out {', '.join(options) or 'other sources'}")
     overlay = arguments.overlays / f"{video.stem}.mp4" if arguments.overlays else None
     require_new(arguments.out, overlay)
-    model = load_crop_model(_checkpoints(arguments), arguments.device, tuple(arguments.trusted))
+    model = load_crop_model(_checkpoints(arguments), arguments.device, tuple(arguments.trusted), arguments.scales)
     predict_video(model, video, frames, arguments.out, overlay, arguments.shown_above, arguments.batch_size)
 
 
@@ -174,6 +174,7 @@ def _parser() -> Parser:
                         help="of a video: 300: from the 300th on, 300:600 up to the 600th (all)")  # fmt: skip
     parser.add_argument("--num-workers", type=whole, metavar="N",
                         help="threads that decode (none on the CPU, else one a free core, at most 8)")  # fmt: skip
+    add_scales_option(parser)
     add_model_options(parser)
     return parser
 

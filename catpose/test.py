@@ -23,7 +23,7 @@ from catpose.data.coco import DEFAULT_ROOT, read_coco, read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError, Parser, command, natural, one_line
 from catpose.files import read_json
-from catpose.run.options import add_model_options
+from catpose.run.options import add_model_options, add_scales_option
 from catpose.shipped import find_model
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
@@ -55,11 +55,9 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.score.ap import count
     from catpose.score.pairs import paired_alike
 
-    if arguments.boxes and not arguments.checkpoint:
-        raise InputError("--boxes: other boxes need a model to predict in them; give --checkpoint")
-    if arguments.calibrate and len(arguments.checkpoint or ()) != 1:
-        raise InputError("--calibrate: is written into one model's file; give --checkpoint once")
+    _require_together(arguments)
     label = " + ".join(str(each) for each in arguments.checkpoint or [arguments.predictions])
+    label += f" at scales {', '.join(f'{scale:g}' for scale in arguments.scales)}" * (arguments.scales != (1,))
     boxes = read_boxes(arguments.boxes, split.images) if arguments.boxes else None
     rules = rules_asked(arguments.rules, split)
     if arguments.out:
@@ -148,8 +146,19 @@ def _parser() -> Parser:
                         help="an instance's area in OKS: its box's, or the file's own (%(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for results, score and analysis, SPLIT.json each")
     parser.add_argument("--draws", type=natural, default=1000, help="resamples of the images (%(default)s)")
+    add_scales_option(parser)
     add_model_options(parser)
     return parser
+
+
+def _require_together(arguments: argparse.Namespace) -> None:
+    """InputError for options that don't go with each other."""
+    if arguments.boxes and not arguments.checkpoint:
+        raise InputError("--boxes: other boxes need a model to predict in them; give --checkpoint")
+    if arguments.calibrate and (len(arguments.checkpoint or ()) != 1 or arguments.scales != (1,)):
+        raise InputError("--calibrate: is written into one model's file; give --checkpoint once, and no --scales")
+    if arguments.scales != (1,) and not arguments.checkpoint:
+        raise InputError("--scales: other crops need a model to predict in them; give --checkpoint")
 
 
 def _network(arguments: argparse.Namespace, split: CocoSplit) -> Network | Ensemble:
@@ -158,7 +167,7 @@ def _network(arguments: argparse.Namespace, split: CocoSplit) -> Network | Ensem
 
     if arguments.calibrate:
         require_calibratable(arguments.checkpoint[0], split)
-    return load_networks(arguments.checkpoint, arguments.device, tuple(arguments.trusted))
+    return load_networks(arguments.checkpoint, arguments.device, tuple(arguments.trusted), arguments.scales)
 
 
 def _scored(

@@ -181,6 +181,10 @@ def test_the_mean_of_a_model_and_itself_is_scored_as_it_and_never_calibrated(
     assert [twice[name] for name in ("AP", "EPE")] == pytest.approx([one[name] for name in ("AP", "EPE")], rel=1e-5)
     capsys.readouterr()
     says(refused(main, [*words, "--calibrate"], capsys, tmp_path / "twice"), "--calibrate", "give --checkpoint once")
+    sized = [*words[:-2], "--scales", "1,1.5"]
+    says(refused(main, [*sized, "--calibrate"], capsys, tmp_path / "twice"), "--calibrate", "no --scales")
+    named = ["--data", drawn, "--predictions", scored / "results_val.json", "--scales", "1,2"]
+    says(refused(main, named, capsys, tmp_path / "twice"), "--scales", "give --checkpoint")
 
 
 def test_either_a_checkpoint_or_predictions(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:

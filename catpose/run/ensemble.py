@@ -1,4 +1,4 @@
-"""Several checkpoints as one model of crops: the mean of their heatmaps."""
+"""Several checkpoints, or one at several sizes of its crops, as one model of crops: the mean of their heatmaps."""
 
 from __future__ import annotations
 
@@ -10,52 +10,76 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from catpose.errors import InputError
+from catpose.errors import InputError, one_line
 from catpose.model.codec import UDPHeatmap
+from catpose.model.head import HEATMAP_STRIDE
 from catpose.run.network import Network, within_memory
 
 
 class Ensemble:
     """Networks whose heatmaps are averaged, a `CropModel`; it costs what all of them cost.
 
-    Each gets the crop at its own size, and its heatmaps (with the flip test, the mean of these and their mirror
-    images') are brought to the largest size by bilinear interpolation, corners onto corners, as UDP's geometry has it;
-    the codec of the largest decodes their mean. What confidences are worth isn't known of it: `calibration` is None.
+    Each gets the crop at its own size, or at that times each of the scales. Its heatmaps (with the flip test, the mean
+    of these and their mirror images') are brought to the size that those of the network of the largest crops have, by
+    bilinear interpolation, corners onto corners, as UDP's geometry has it; that network's codec decodes their mean.
+    What confidences are worth isn't known of it: `calibration` is None.
 
     Args:
-        networks: two or more, by file.
+        networks: one or more, by file.
+        scales: how many times as wide and high as in its training each one's crops are.
 
     Raises:
         InputError: they don't go together: other keypoints, crops of other proportions, other heatmaps than UDP's, some
-            with and some without the flip test.
+            with and some without the flip test; as `Network.at`.
     """
 
     calibration: dict[str, Any] | None = None
 
-    def __init__(self, networks: Sequence[tuple[Path, Network]]) -> None:
+    def __init__(self, networks: Sequence[tuple[Path, Network]], scales: Sequence[float] = (1.0,)) -> None:
         (first_file, first), *_ = networks
         for file, network in networks:
             _require_alike(file, network, first_file, first)
-        self._networks = [network for _, network in networks]
-        self._largest = max(self._networks, key=lambda network: network.input_size)
+        self._largest = max((network for _, network in networks), key=lambda network: network.input_size)
+        self._networks = [_at(file, network, scale) for file, network in networks for scale in scales]
         self.skeleton, self.flip_test, self.n_threads = first.skeleton, first.flip_test, first.n_threads
-        self.input_size = self._largest.input_size
+        self.input_size = max(network.input_size for network in self._networks)
 
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `Network`."""
         with within_memory(len(crops)):
             crop = torch.from_numpy(crops).to(self._largest.device)
-            heatmaps = [_heatmaps(network, crop) for network in self._networks]
-            size = heatmaps[self._networks.index(self._largest)].shape[2:]
-            mean = torch.stack([resized(each, size) for each in heatmaps]).mean(dim=0)
+            width, height = self._largest.input_size
+            size = (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)  # that its codec's sigma belongs to
+            mean = torch.stack([resized(_heatmaps(each, crop), size) for each in self._networks]).mean(dim=0)
             keypoints, confidence = self._largest.model.codec.decode(mean, self.input_size)
             return keypoints.float().cpu().numpy(), confidence.float().cpu().numpy()
 
 
-def load_networks(paths: Sequence[Path], device: str, trusted: tuple[str, ...]) -> Network | Ensemble:
-    """The network of a checkpoint, or the mean of several. Raises as `Network.load` and `Ensemble`."""
+def load_networks(
+    paths: Sequence[Path], device: str, trusted: tuple[str, ...], scales: Sequence[float] = (1.0,)
+) -> Network | Ensemble:
+    """The network of a checkpoint, or the mean of several, or of some at crops of several sizes.
+
+    Raises:
+        InputError: as `Network.load` and `Ensemble`; scales that aren't numbers from 0.1 to 10, or more than 16.
+    """
+    if not isinstance(scales, Sequence) or not 1 <= len(scales) <= 16 or not all(map(_is_scale, scales)):
+        raise InputError(
+            f"scales: {one_line(scales)[:60]}: give up to 16 numbers from 0.1 to 10, such as 0.875, 1, 1.125"
+        )
     networks = [(path, Network.load(path, device, trusted)) for path in paths]
-    return networks[0][1] if len(networks) == 1 else Ensemble(networks)
+    return networks[0][1] if len(networks) == 1 and tuple(scales) == (1,) else Ensemble(networks, scales)
+
+
+def _is_scale(scale: object) -> bool:
+    return isinstance(scale, int | float) and 0.1 <= scale <= 10
+
+
+def _at(path: Path, network: Network, scale: float) -> Network:
+    try:
+        return network.at(scale)
+    except InputError as error:
+        raise InputError(f"{path}: --scales {scale:g}: {error}; leave this scale out") from None
 
 
 def _heatmaps(network: Network, crop: torch.Tensor) -> torch.Tensor:

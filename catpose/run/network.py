@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 
 from catpose.data.datamodule import default_workers
-from catpose.errors import InputError, nearest, one_line
+from catpose.errors import InputError, nearest, one_line, whole_between
+from catpose.geometry import INPUT_SIDES
+from catpose.model.head import HEATMAP_STRIDE
 from catpose.model.pose import PoseModel
 from catpose.run.checkpoint import load_model
 
@@ -42,6 +45,24 @@ class Network:
         model, settings = load_model(checkpoint, trusted)
         width, height = settings["data"]["input_size"]
         return cls(model, (width, height), device)
+
+    def at(self, scale: float) -> Network:
+        """The same network on crops so many times as wide and high, in whole px of its heatmaps.
+
+        Raises:
+            InputError: it takes crops of its own size alone, or no such size can be.
+        """
+        other = copy.copy(self)
+        width, height = (HEATMAP_STRIDE * round(side * scale / HEATMAP_STRIDE) for side in self.input_size)
+        for side in (width, height):
+            whole_between("side of a crop, px", side, *INPUT_SIDES)
+        other.input_size = (width, height)
+        if scale != 1:
+            try:
+                other(np.zeros((1, height, width, 3), np.uint8))
+            except (AssertionError, RuntimeError) as error:
+                raise InputError(f"crops of {width} x {height} px: {one_line(error)[:100]}") from None
+        return other
 
     @property
     def flip_test(self) -> bool:

@@ -19,6 +19,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
 
 
+def add_scales_option(parser: argparse.ArgumentParser) -> None:
+    """Sizes of crops whose heatmaps are averaged: --scales, a tuple of floats."""
+    parser.add_argument("--scales", type=_scales, default=(1.0,), metavar="S,S,…",
+                        help="average the heatmaps of crops so many times as wide: 0.875,1,1.125 (1)")  # fmt: skip
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    """Numbers with commas between, as an option's `type`."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{one_line(text)[:40]} isn't numbers such as 0.875,1,1.125") from None
+
+
 def add_import_option(parser: argparse.ArgumentParser) -> None:
     """Modules of one's own that a checkpoint may name: --import (as `trusted`)."""
     parser.add_argument("--import", dest="trusted", action="append", default=[], metavar="MODULE",

@@ -53,16 +53,19 @@ Read = Callable[[int], np.ndarray]
 Unreadable = Callable[[int, str], None]
 
 
-def load_crop_model(paths: Sequence[Path], device: str, trusted: tuple[str, ...]) -> CropModel:
+def load_crop_model(
+    paths: Sequence[Path], device: str, trusted: tuple[str, ...], scales: Sequence[float] = (1.0,)
+) -> CropModel:
     """The model in a file: exported ones (.onnx) run without torch, others are checkpoints. Of several the mean.
 
     Args:
         paths: checkpoints, whose heatmaps are averaged; or one file alone.
         device: "auto", "cpu", "gpu", or torch's own; exported models run on the CPU.
         trusted: modules whose classes a checkpoint may name.
+        scales: how many times as wide and high as in its training each one's crops are; of several the mean.
 
     Raises:
-        InputError: as `OnnxModel`, `Network.load` and `Ensemble`; an exported one among several.
+        InputError: as `OnnxModel` and `load_networks`; an exported one among several, or at other scales than 1.
     """
     exported = [path for path in paths if is_onnx(path)]
     if exported and len(paths) > 1:
@@ -70,8 +73,12 @@ def load_crop_model(paths: Sequence[Path], device: str, trusted: tuple[str, ...]
     if not exported:
         from catpose.run.ensemble import load_networks  # which needs torch
 
-        return load_networks(paths, device, trusted)
+        return load_networks(paths, device, trusted, scales)
     (path,) = paths
+    if scales not in ((1,), [1]):
+        raise InputError(
+            f"{path}: an exported model takes crops of its own size alone; leave out the scales, or name its checkpoint"
+        )
     if device not in ("auto", "cpu"):
         raise InputError(f"{path}: an exported model runs on the CPU; leave out the device, or name the checkpoint")
     model = OnnxModel(path)

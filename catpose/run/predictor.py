@@ -37,7 +37,12 @@ from catpose.skeleton import Skeleton
 Picture: TypeAlias = "str | Path | np.ndarray | pillow.Image"
 
 
-def load(checkpoint: str | Path | Sequence[str | Path], device: str = "auto", trusted: Sequence[str] = ()) -> Predictor:
+def load(
+    checkpoint: str | Path | Sequence[str | Path],
+    device: str = "auto",
+    trusted: Sequence[str] = (),
+    scales: Sequence[float] = (1.0,),
+) -> Predictor:
     """The model in a checkpoint of `fit` or a file of `export`, ready to predict.
 
     Args:
@@ -45,15 +50,17 @@ def load(checkpoint: str | Path | Sequence[str | Path], device: str = "auto", tr
             Whoever made the file, nothing in it is executed. Of several checkpoints, the mean of their heatmaps.
         device: "auto" (a GPU where there is one), "cpu", "gpu", or torch's own, such as "cuda:1".
         trusted: names of modules, imported here, whose classes the checkpoint may name.
+        scales: how many times as wide and high as in training its crops are, 0.1 to 10; of several, the mean of their
+            heatmaps, which takes as long as all of them.
 
     Raises:
         InputError: no such file, a damaged one or one that `fit` didn't write, several that don't go together, a device
-            that isn't there.
+            that isn't there, a size that the network can't have.
     """
     names = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
     if not names:
         raise InputError("checkpoint: names no model")
-    return Predictor(load_crop_model([find_model(name) for name in names], device, tuple(trusted)))
+    return Predictor(load_crop_model([find_model(name) for name in names], device, tuple(trusted), scales))
 
 
 class Predictor:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,3 +117,42 @@ def test_an_exported_model_is_not_averaged(trained: Path, drawn: Path, tmp_path:
         load([trained / "best.ckpt", exported])
     with pytest.raises(InputError, match="names no model"):
         load([])
+
+
+def test_at_several_sizes_it_finds_what_it_finds_at_each() -> None:
+    ensemble = Ensemble([network((96, 128)), network((144, 192))], (0.75, 1, 1.3))
+    width, height = ensemble.input_size
+    assert (width, height) == (188, 248)  # the largest, in whole px of its heatmaps
+    keypoints, _ = ensemble(np.zeros((3, height, width, 3), np.uint8))
+    np.testing.assert_allclose(keypoints, PLACES * [width - 1, height - 1], atol=0.4)
+
+
+def test_the_command_at_several_sizes_gives_the_numbers_of_load(trained: Path, drawn: Path, tmp_path: Path) -> None:
+    pictures, out = sorted((drawn / "images").iterdir())[:3], tmp_path / "r.json"
+    given = ("--checkpoint", trained / "last.ckpt", "--device", "cpu", "--out", out)
+    assert command(*pictures, *given, "--scales", "0.5,1,1.5") == 0
+    model = load(trained / "last.ckpt", device="cpu", scales=(0.5, 1, 1.5))
+    found = model.predict([str(picture) for picture in pictures])
+    assert [entry for each in found for entry in each.to_coco()] == json.loads(out.read_text())
+    once = load(trained / "last.ckpt", device="cpu").predict(str(pictures[0]))
+    assert not np.array_equal(found[0].keypoints, once.keypoints)
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (float("nan"),), (1e9,), ("1",), 2, [1] * 17, (-1, 1)], ids=str)
+def test_scales_that_cannot_be_are_refused(scales: Any, trained: Path) -> None:
+    with pytest.raises(InputError, match=r"scales: .*from 0\.1 to 10"):
+        load(trained / "last.ckpt", scales=scales)
+
+
+def test_a_network_of_one_size_alone_is_refused_at_another() -> None:
+    class Fixed(Sees):
+        def forward(self, crop: Tensor) -> Tensor:
+            assert crop.shape[1:3] == (128, 128), "Input height (96) doesn't match model (128)."
+            return super().forward(crop)
+
+    one = Network(Fixed(PLACES, 1, UDPHeatmap()), (128, 128), "cpu")
+    assert one.at(1).input_size == (128, 128)
+    with pytest.raises(InputError, match="crops of 96 x 96 px: Input height"):
+        one.at(0.75)
+    with pytest.raises(InputError, match="side of a crop"):
+        one.at(0.1)
