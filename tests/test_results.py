@@ -15,7 +15,7 @@ from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.errors import InputError
 from catpose.score.ap import average_precision, match
-from catpose.score.bootstrap import bootstrap, image_weights
+from catpose.score.bootstrap import Bootstrap, image_weights
 from catpose.score.detections import Detections
 from catpose.score.protocol import EvaluationProtocol, Score
 
@@ -73,7 +73,7 @@ def test_a_run_that_is_kept_gives_its_numbers_again_to_the_last_digit(split: Coc
     results.keep(run, split.file.parent.parent, tmp_path / "results" / "one")
     kept = results.kept(tmp_path / "results" / "one")
     ours, matches = results.evaluation(kept.matches), match(split, detections)
-    values, draws = average_precision(matches), bootstrap(matches, image_weights(len(split.image_ids)))
+    values, draws = average_precision(matches), Bootstrap(matches, image_weights(len(split.image_ids)))
     assert 0 < values["AP"] < 1
     for key in ours.draws:
         np.testing.assert_array_equal(ours.draws[key], draws[key])

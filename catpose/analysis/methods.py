@@ -19,7 +19,7 @@ from catpose.analysis.report import Report, Tested, report
 from catpose.analysis.statistics import difference, holm
 from catpose.instances import Instances
 from catpose.score.ap import Found, Matches, match
-from catpose.score.bootstrap import bootstrap, image_weights
+from catpose.score.bootstrap import Bootstrap, image_weights
 from catpose.score.box_ap import match_boxes
 from catpose.score.detections import BoxDetections, Detections
 from catpose.score.full import Evaluation, first_alike
@@ -72,8 +72,8 @@ def evaluate_file(
     names = [categories[id_] for id_ in truth.category_ids.tolist()]
     names = names if len(names) > 1 else []
     rests_on = _rests_on(matches, names)
-    drawn = bootstrap(matches, weights, names)
-    drawn = {key: drawn[key] for key in rests_on}
+    draws_of = Bootstrap(matches, weights, names)
+    drawn = {key: draws_of[key] for key in rests_on}
     values = {key: float(each[0]) for key, each in drawn.items()}
     alike = None if isinstance(found, BoxDetections) else first_alike(truth, found)
     return Evaluation(values, {key: each[1:] for key, each in drawn.items()}, n_images, rests_on, alike)

@@ -7,7 +7,8 @@ the images above all, cancels out of their difference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,15 +17,20 @@ from catpose.score.ap import RECALLS, THRESHOLDS, Matches
 _STEP = 250  # draws at once: small enough for the processor's cache
 
 
+@functools.lru_cache(maxsize=1)  # all models of a page hold the same
 def image_weights(n_images: int, draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """How often each draw holds each image: (draws, n_images) int64, every row adding up to n_images."""
+    """How often each draw holds each image: (draws, n_images) int64, read-only, every row adding up to n_images."""
     if n_images < 1:
         raise ValueError("a bootstrap needs an image at least")
-    return np.random.default_rng(seed).multinomial(n_images, np.full(n_images, 1 / n_images), size=draws)
+    weights = np.random.default_rng(seed).multinomial(n_images, np.full(n_images, 1 / n_images), size=draws)
+    weights.flags.writeable = False
+    return weights
 
 
-def bootstrap(matches: Matches, weights: np.ndarray, categories: Sequence[str] = ()) -> dict[str, np.ndarray]:
+class Bootstrap(Mapping[str, np.ndarray]):
     """The metrics of every draw: those of `average_precision` but for its counts "n", "n_M", "n_L", (draws,) each.
+
+    Each is reckoned when it is first asked for: a page shows the keypoints of few of its models.
 
     A draw that holds an image m times has the value of a data set that holds it m times over (as images of their own).
     Of detections with equal scores, all copies of the one that comes first come first.
@@ -33,40 +39,65 @@ def bootstrap(matches: Matches, weights: np.ndarray, categories: Sequence[str] =
         weights: (draws, I) whole numbers, 0 or more, in the order of `Instances.image_ids`; see `image_weights`.
         categories: the names of all C, where each one's own "AP/NAME" is wanted: nan where a draw has none of it.
     """
-    result: dict[str, np.ndarray] = {}
-    for q, name in enumerate(matches.questions):
-        by_category = _curves(matches, q, weights)
+
+    def __init__(self, matches: Matches, weights: np.ndarray, categories: Sequence[str] = ()) -> None:
+        _require_weights(matches, weights)
+        self._matches, self._weights, self._categories = matches, weights, categories
+        names: dict[str, tuple[str, ...]] = {name: (name, f"AR{name[2:]}") for name in matches.questions}
+        first = matches.questions[0]
+        names[first] += ("AP50", "AR50", "AP75", "AR75", *(f"AP/{category}" for category in categories))
+        self._question = {key: q for q, keys in enumerate(names.values()) for key in keys}
+        self._known: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        if key not in self._known:
+            self._known |= self._answers(self._question[key])
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._question)
+
+    def __len__(self) -> int:
+        return len(self._question)
+
+    def _answers(self, q: int) -> dict[str, np.ndarray]:
+        """All metrics that question q's curves give."""
+        by_category, name = _curves(self._matches, q, self._weights), self._matches.questions[q]
         precision, recall = _mean_of_present(by_category)
-        result |= {name: precision.mean(axis=0), f"AR{name[2:]}": recall.mean(axis=0)}
+        answers = {name: precision.mean(axis=0), f"AR{name[2:]}": recall.mean(axis=0)}
         if q == 0:
             for at, t in (("50", 0), ("75", 5)):  # 0.5 and 0.75 among the thresholds
-                result |= {f"AP{at}": precision[t], f"AR{at}": recall[t]}
+                answers |= {f"AP{at}": precision[t], f"AR{at}": recall[t]}
             own = by_category[:, 0].mean(axis=1)
-            result |= {f"AP/{category}": own[k] for k, category in enumerate(categories)}
-    return result
+            answers |= {f"AP/{category}": own[k] for k, category in enumerate(self._categories)}
+        return answers
 
 
 def bootstrap_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
-    """The AP of every draw, a fraction in 0..1: (draws,) float64, the same as `bootstrap`'s "AP".
+    """The AP of every draw, a fraction in 0..1: (draws,) float64, the same as `Bootstrap`'s "AP".
 
     nan where a draw holds no instance, which can only be where there are images without any.
 
     Args:
         weights: (draws, I) whole numbers, 0 or more, in the order of `Instances.image_ids`; see `image_weights`.
     """
+    _require_weights(matches, weights)
     return _mean_of_present(_curves(matches, 0, weights))[0].mean(axis=0)
 
 
 def _curves(matches: Matches, q: int, weights: np.ndarray) -> np.ndarray:
     """(C, 2, T, draws): of question q and each category, the mean interpolated precision and the recall reached at
     every threshold; nan where a draw has no instance."""
+    parts = [_draws(matches, q, weights[start : start + _STEP]) for start in range(0, max(len(weights), 1), _STEP)]
+    return np.concatenate(parts, axis=-1)
+
+
+def _require_weights(matches: Matches, weights: np.ndarray) -> None:
     n_images = matches.instances.shape[-1]
     if weights.ndim != 2 or weights.shape[1] != n_images or not np.issubdtype(weights.dtype, np.integer):
         raise ValueError(f"weights are (draws, {n_images}) whole numbers; these are {weights.shape} {weights.dtype}")
     if (weights < 0).any():
         raise ValueError("weights are 0 or more")
-    parts = [_draws(matches, q, weights[start : start + _STEP]) for start in range(0, max(len(weights), 1), _STEP)]
-    return np.concatenate(parts, axis=-1)
 
 
 def _draws(matches: Matches, q: int, weights: np.ndarray) -> np.ndarray:

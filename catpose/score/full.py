@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from catpose.instances import Instances
 from catpose.score.ap import Matches, average_precision, match
-from catpose.score.bootstrap import bootstrap, bootstrap_ap, image_weights
+from catpose.score.bootstrap import Bootstrap, bootstrap_ap, image_weights
 from catpose.score.calibration import calibration_error
 from catpose.score.detections import Detections
 from catpose.score.distances import distances, means, measures
@@ -32,7 +33,7 @@ class Evaluation:
     and counts; nan where nothing counts."""
 
     values: dict[str, float]
-    draws: dict[str, np.ndarray]  # (B,) float64 each; of all that isn't a count
+    draws: Mapping[str, np.ndarray]  # (B,) float64 each; of all that isn't a count
     n_images: int  # what was drawn from: all images of the data set
     rests_on: dict[str, int]  # of all that isn't a count: the number of instances that it rests on
     first_alike: np.ndarray | None = None  # (I,) int64, of each image the first with the same detections; where known
@@ -63,8 +64,9 @@ def evaluate(truth: Instances, detections: Detections, draws: int = 1000) -> Eva
     measured = measures(truth, distance)
     values = average_precision(matches) | means(truth, measured)
     values |= {name: metric(truth, detections) for name, metric in METRICS.items()}
-    drawn = bootstrap(matches, weights) | means(truth, measured, weights)
-    drawn |= {name: metric(truth, detections, weights) for name, metric in METRICS.items()}
+    others = means(truth, measured, weights)
+    others |= {name: metric(truth, detections, weights) for name, metric in METRICS.items()}
+    drawn = ChainMap(others, Bootstrap(matches, weights))  # type: ignore[arg-type]  # nothing is written to it
     numbers = {key: float(value) for key, value in values.items()} | {"missing": float(np.isinf(distance).sum())}
     rests_on = {key: _rests_on(key, truth.skeleton.names, matches, measured) for key in drawn}
     return Evaluation(numbers, drawn, len(truth.image_ids), rests_on, first_alike(truth, detections))

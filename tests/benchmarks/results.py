@@ -46,7 +46,7 @@ from catpose.plain_yaml import dump_yaml, read_yaml
 from catpose.run.directory import RunDirectory
 from catpose.run.scoring import read_results
 from catpose.score.ap import SIZES, Matches, average_precision, match
-from catpose.score.bootstrap import bootstrap, image_weights
+from catpose.score.bootstrap import Bootstrap, image_weights
 from catpose.score.full import Evaluation
 from catpose.score.protocol import Score
 from catpose.text import ends, fraction, interval, markdown_table, p_value, signed
@@ -159,7 +159,7 @@ def evaluation(matches: Matches) -> Evaluation:
     asked = {"questions": matches.questions[:n], "true": matches.true[:n], "counted": matches.counted[:n]}
     whole = replace(matches, **asked, instances=matches.instances[:n])
     counts = dict(zip(whole.questions, whole.instances.sum(axis=(1, 2)).tolist(), strict=True))
-    draws = bootstrap(whole, image_weights(n_images, DRAWS))
+    draws = Bootstrap(whole, image_weights(n_images, DRAWS))
     return Evaluation(
         {key: float(value) for key, value in average_precision(whole).items()},
         draws,

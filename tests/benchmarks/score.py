@@ -2,7 +2,7 @@
 
 A made-up data set (a tenth of the images with several cats, half of the keypoints labelled, an AP of about one half)
 is evaluated by pycocotools and by us, once; then by us on bootstrap draws over its images. All figures each time: AP,
-AP50, AP75, AP(M), AP(L), AR, and the AP of each of 17 keypoints. `bootstrap` does what `average_precision` would do on
+AP50, AP75, AP(M), AP(L), AR, and the AP of each of 17 keypoints. `Bootstrap` does what `average_precision` would do on
 the draws, and agrees to 1e-12; `evaluate` is all that `test` says, with PCK, PCKh, AUC, NME, EPE and ECE.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
-from catpose.score.bootstrap import bootstrap, image_weights
+from catpose.score.bootstrap import Bootstrap, image_weights
 from catpose.score.calibration import threshold_curves
 from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
@@ -75,8 +75,8 @@ def main() -> None:
     once_s, ours = seconds(lambda: average_precision(matches))
     require_agreement(ours, reference)
     weights = image_weights(n_images, n_draws)
-    draws_s, drawn = seconds(lambda: bootstrap(matches, weights))
-    full_s, full = seconds(lambda: evaluate(truth, detections, n_draws))
+    draws_s, drawn = seconds(lambda: dict(Bootstrap(matches, weights)))
+    full_s, full = seconds(lambda: dict(evaluate(truth, detections, n_draws).draws))
     curves_s, _ = seconds(lambda: threshold_curves(truth, detections))
 
     once_all_s, per_draw = truth_s + read_s + match_s + once_s, max(n_draws, 1)
@@ -86,7 +86,7 @@ def main() -> None:
     print(f"  reading / matching / counting    {truth_s + read_s:9.3f} / {match_s:.3f} / {once_s:.3f} s")
     speed = f"{reference_s / draws_s * per_draw:7.0f} times as fast a draw"
     print(f"{f'bootstrap, {n_draws} draws':34} {draws_s:9.3f} s   {speed}")
-    print(f"{f'evaluate, {len(full.draws)} figures, {n_draws} draws':34} {full_s:9.3f} s")
+    print(f"{f'evaluate, {len(full)} figures, {n_draws} draws':34} {full_s:9.3f} s")
     print(f"threshold curves                   {curves_s:9.3f} s")
 
 

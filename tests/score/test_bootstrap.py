@@ -11,7 +11,7 @@ from cases import random_case
 from catpose.instances import Instances
 from catpose.score import bootstrap as module
 from catpose.score.ap import Matches, average_precision, match
-from catpose.score.bootstrap import bootstrap, bootstrap_ap, image_weights
+from catpose.score.bootstrap import Bootstrap, bootstrap_ap, image_weights
 from catpose.score.detections import Detections
 
 
@@ -62,7 +62,7 @@ def test_every_question_equals_average_precision(n_categories: int):
         matches = random_matches(seed, n_categories)
         weights = image_weights(matches.instances.shape[-1], 12, seed)
         weights[5] = 0  # a draw of nothing
-        ours, reference = bootstrap(matches, weights), one_by_one(matches, weights)
+        ours, reference = Bootstrap(matches, weights), one_by_one(matches, weights)
         assert set(ours) == set(reference) - {"n", "n_M", "n_L"}
         for key, value in ours.items():
             assert (value.shape, value.dtype) == ((12,), np.float64)
@@ -75,9 +75,9 @@ def test_every_question_equals_average_precision(n_categories: int):
 def test_draws_do_not_meet(monkeypatch: pytest.MonkeyPatch):
     matches = random_matches(7)
     weights = image_weights(matches.instances.shape[-1], 31)
-    together = bootstrap(matches, weights)
+    together = Bootstrap(matches, weights)
     monkeypatch.setattr(module, "_STEP", 4)
-    for key, value in bootstrap(matches, weights).items():
+    for key, value in Bootstrap(matches, weights).items():
         np.testing.assert_array_equal(value, together[key])
 
 
@@ -94,7 +94,7 @@ def test_any_whole_weights():
 def test_no_draw_and_no_detection():
     matches = random_matches(3)
     assert bootstrap_ap(matches, np.empty((0, matches.instances.shape[-1]), dtype=np.int64)).shape == (0,)
-    assert {value.shape for value in bootstrap(matches, np.empty((0, len(matches.instances[0, 0])), int)).values()} == {
+    assert {value.shape for value in Bootstrap(matches, np.empty((0, len(matches.instances[0, 0])), int)).values()} == {
         (0,)
     }
     coco, _ = random_case(3)
@@ -110,7 +110,7 @@ def test_weights_of_another_kind_are_refused():
         with pytest.raises(ValueError, match="weights are"):
             bootstrap_ap(matches, weights)
         with pytest.raises(ValueError, match="weights are"):
-            bootstrap(matches, weights)
+            Bootstrap(matches, weights)
 
 
 def test_draws_are_multinomial_and_the_same_for_all_models():

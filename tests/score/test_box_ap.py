@@ -9,7 +9,7 @@ from pycocotools import mask
 
 from catpose.instances import Instances
 from catpose.score.ap import average_precision
-from catpose.score.bootstrap import bootstrap
+from catpose.score.bootstrap import Bootstrap
 from catpose.score.box_ap import match_boxes, overlap
 from catpose.score.cocoeval import cocoeval_boxes
 from catpose.score.detections import BoxDetections
@@ -22,7 +22,7 @@ def compare(seeds: range) -> None:
         matches = match_boxes(truth, BoxDetections.from_results(results, truth))
         reference = cocoeval_boxes(coco, results, "file")
         assert_agrees(average_precision(matches), reference, tolerance=1e-15)
-        once = bootstrap(matches, np.ones((1, len(truth.image_ids)), dtype=np.int64))
+        once = Bootstrap(matches, np.ones((1, len(truth.image_ids)), dtype=np.int64))
         assert_agrees({key: value[0] for key, value in once.items()}, reference, tolerance=1e-12)
 
 
