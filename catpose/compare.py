@@ -147,6 +147,8 @@ def _methods(arguments: Sequence[str]) -> dict[str, list[Path]]:
         name, _, files = each.partition("=")
         if Path(each).exists() or not files:
             name, files = Path(each).stem if stems.count(Path(each).stem) == 1 else each, each
+        if not name.strip():
+            raise InputError(f"{each}: names no method before its =; write NAME=a.json,b.json, or the file alone")
         if arguments.count(each) > 1:
             raise InputError(f"{each}: is there twice; name each results file once")
         if name in methods:

@@ -254,6 +254,7 @@ def test_arguments_that_cannot_be_meant_are_one_line(tmp_path: Path, capsys: pyt
         ([f"x={a},{a}"], "twice"),
         ([f"x={a}", f"x={a}"], "twice"),
         ([f"x={a}", "x=b.json"], "another method"),
+        ([f"={a}"], "names no method"),
         ([tmp_path / "empty"], "holds no .json"),
         ([tmp_path / "absent.json"], "absent.json"),
     ):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from catpose.errors import InputError
+from catpose.text import counted
 
 Severity = Literal["error", "warning"]
 
@@ -46,5 +47,5 @@ def refuse_errors(findings: Iterable[Finding], source: Path, *, listed_by: str =
     place = [str(source), *([first.split] if first.split != source.stem else []), first.where]
     where = "" if first.message.startswith(str(source)) else ": ".join(place) + ": "
     listed = f": {listed_by}" if listed_by else ""
-    more = f" (and {len(errors) - 1} more errors{listed})" if len(errors) > 1 else ""
+    more = f" (and {counted(len(errors) - 1, 'more error')}{listed})" if len(errors) > 1 else ""
     raise InputError(f"{where}{first.message}{more}{remedy}")
