@@ -1,7 +1,7 @@
 """The sweep file: a study as ten lines of YAML.
 
     # Question: which learning rate?
-    experiment: experiments/baseline.yaml           # what is varied
+    experiment: experiments/baseline.yaml           # what is varied; or by its name, baseline
     settings: {trainer.max_epochs: 20}              # what all share and the experiment doesn't say
     space:
       model.lr: [1e-5, 1e-4, 5e-4]                  # choices: all are tried
@@ -51,6 +51,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from catpose.errors import InputError, nearest, one_line
 from catpose.plain_yaml import argument, read_yaml
+from catpose.shipped import find_config
 from catpose.skeleton import AP10K
 from catpose.study.space import Configuration, Space, label, read_space
 
@@ -331,11 +332,12 @@ def _require_splits(file: Path, written: _File) -> None:
 
 
 def _experiment(file: Path, written: _File, other: Path | None) -> Path:
-    """The experiment's file: `other`, else the study's, from here or from a folder above the sweep file's."""
+    """The experiment's file: `other`, else the study's, from here or a folder above the sweep file's; else by name."""
     path = other or Path(written.experiment)
     if other is None and not path.exists():
         above = (folder / path for folder in file.resolve().parent.parents)
         path = next((each for each in above if each.is_file()), path)
+    path = find_config(path, "experiments")
     if not path.is_file():
         raise InputError(f"{path}: no such experiment; name one of experiments/ ({file} or --experiment)")
     return path

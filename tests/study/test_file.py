@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import catpose
 from catpose.errors import InputError
 from catpose.study.file import OptunaClass, read_study
 
@@ -56,6 +57,17 @@ def test_a_range_is_sampled_so_many_times(file: Path) -> None:
         OptunaClass("TPESampler", {"n_startup_trials": 2}),
         OptunaClass("MedianPruner", {}),
     )
+
+
+@pytest.mark.parametrize("named", ["baseline", "experiments/baseline"])
+def test_an_experiment_that_comes_with_catpose_is_found_by_its_name(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "lr.yaml"
+    file.write_text(GRID.replace("experiments/baseline.yaml", named))
+    ours = Path(catpose.__file__).parents[1] / "experiments" / "baseline.yaml"
+    assert read_study(file).experiment == read_study(file, Path(named)).experiment == ours
 
 
 def test_another_experiment_takes_its_place_and_names_the_study(file: Path) -> None:
