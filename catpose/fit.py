@@ -33,7 +33,7 @@ def train(config: str | Path, *, out: str | Path | None = None, **settings: Any)
 
     Raises:
         InputError: settings, data or a folder that can't be used.
-        KeyboardInterrupt: the same call goes on after the last finished epoch.
+        KeyboardInterrupt: the same call goes on from the last checkpoint.
     """
     from catpose.run.training import train as train_by
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from catpose.cost.runtime import RunTime
 
 MOST_THREADS = 1024
-OVERRIDES = ("--model", "--data", "--trainer", "--wandb", "--seed_everything", "--config")
+OVERRIDES = ("--model", "--data", "--trainer", "--wandb", "--seed_everything", "--checkpoint_seconds", "--config")
 
 
 @command

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: The exit code where a known study's server can't be reached (EX_TEMPFAIL of sysexits.h): no bad input, come again.
 AWAY_CODE = 75
 INCOMPLETE = 1  # no trial of a study was completed
-OVERRIDES = re.compile(r"--(model|data|trainer|wandb)\b")
+OVERRIDES = re.compile(r"--(model|data|trainer|wandb|checkpoint_seconds)\b")
 
 
 EPILOG = f"""\

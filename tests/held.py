@@ -1,13 +1,17 @@
-"""A callback for tests that disturb a run: it waits for them, so that no machine is too quick."""
+"""Callbacks for tests that disturb a run: they wait for them, so that no machine is too quick."""
 
 from __future__ import annotations
 
 import os
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+
+from catpose.files import atomic_write
+from catpose.run import checkpoint_writer
 
 
 class Held(pl.Callback):
@@ -24,3 +28,19 @@ class Held(pl.Callback):
             (Path(folder) / str(trainer.global_rank)).touch()
             while not (Path(folder) / "go").exists():
                 time.sleep(0.02)
+
+
+class SlowDisk(pl.Callback):
+    """Checkpoints take a third of a second to write, about an epoch of a small model."""
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        checkpoint_writer.write_serialised = _written_slowly
+
+
+def _written_slowly(content: BytesIO, path: Path, pieces: int = 20) -> None:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        data = content.getbuffer()
+        for i in range(pieces):
+            file.write(data[i * len(data) // pieces : (i + 1) * len(data) // pieces])
+            file.flush()
+            time.sleep(1 / 3 / pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import logging
@@ -18,10 +19,12 @@ from lightning.pytorch.loggers import WandbLogger
 
 from catpose.data.coco_split import split_hash
 from catpose.data.copies import pool_of
+from catpose.errors import InputError
 from catpose.figures.overlay import draw_pose
 from catpose.files import atomic_write, write_json
 from catpose.geometry import apply, invert
 from catpose.model.pose import PoseModel
+from catpose.run.checkpoint_writer import BackgroundCheckpointIO
 from catpose.run.directory import RunDirectory
 from catpose.score.ap import own_oks
 from catpose.score.metric import KeypointAP, metric_values
@@ -49,6 +52,7 @@ class Validation(Callback):
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
+        self.has_scored = False  # in this start
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.truth = trainer.datamodule.val_split  # type: ignore[attr-defined]
@@ -81,6 +85,7 @@ class Validation(Callback):
         if protocol.is_partial:  # instances that nobody looked at are no missed ones
             values = metric_values(dataclasses.replace(self.truth, ignored=self.truth.ignored | ~seen), detections)
             log.info("validation looked at %d of %d instances: no AP of the split", protocol.seen, protocol.instances)
+        self.has_scored = True
         if trainer.is_global_zero:
             write_json(self.run.val_results, detections.to_results(own_oks(self.truth, detections)), indent=None)
             checkpoint = {"epoch": trainer.current_epoch, "step": trainer.global_step}
@@ -90,6 +95,13 @@ class Validation(Callback):
         pl_module.log_dict(logged, rank_zero_only=False, sync_dist=False)
         trainer.progress_bar_metrics["partial AP" if protocol.is_partial else "AP"] = values["AP"]
         del self.metric
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and not self.has_scored and self.run.val_score.exists():
+            with contextlib.suppress(InputError):  # the next validation writes it anew
+                if Score.read(self.run.val_score).checkpoint.get("epoch", -1) > trainer.current_epoch:  # before a kill
+                    self.run.val_results.unlink(missing_ok=True)
+                    self.run.val_score.unlink()
 
 
 class History(Callback):
@@ -105,8 +117,11 @@ class History(Callback):
         self.rows: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Rows of an epoch that was not finished with a checkpoint are left out.
-        self.rows = [dict(row) for row in self.run.rows() if int(row["epoch"]) < trainer.current_epoch]
+        # Epochs after the last checkpoint are trained again; the file loses their rows with the first new one.
+        rows = self.run.rows()
+        self.rows = [dict(row) for row in rows if int(row["epoch"]) < trainer.current_epoch]
+        if len(rows) > len(self.rows):
+            log.info("epochs %d to %s are trained again: no checkpoint", trainer.current_epoch, rows[-1]["epoch"])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.start = time.perf_counter()
@@ -187,12 +202,13 @@ def _texts(metrics: Mapping[str, torch.Tensor]) -> dict[str, str]:
 class BestAndLast(Checkpoint):
     """`best.ckpt`, the model of the best validation AP, the first of equals, and `last.ckpt`, that of the last epoch.
 
-    `best.ckpt` is saved by the validation that found it, were that within an epoch: later its weights would be others
-    than those scored. A validation of a part of the split chooses nothing.
+    The best model is saved by the validation that found it, were that within an epoch: later its weights would be
+    others than those scored. A validation of a part of the split chooses nothing.
 
     Lightning's ModelCheckpoint forgets what was best once a run's directory has moved, as it does between machines.
     Both files are written whole or not at all, and `last.ckpt` after `best.ckpt`: a run that dies in between goes on
-    from the epoch before and writes `best.ckpt` again.
+    from the checkpoint before and writes `best.ckpt` again. An epoch's end of which `BackgroundCheckpointIO` says that
+    it would cost too much has none, but for the run's last.
     """
 
     def __init__(self, run: RunDirectory, settings: str) -> None:
@@ -201,6 +217,7 @@ class BestAndLast(Checkpoint):
         self.best_ap = -math.inf
         self.best_epoch = -1
         self.best_step = -1
+        self.is_each = True  # epoch's end written so far
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_ap": self.best_ap, "best_epoch": self.best_epoch, "best_step": self.best_step}
@@ -229,8 +246,20 @@ class BestAndLast(Checkpoint):
             self.best_ap, self.best_epoch, self.best_step = ap, trainer.current_epoch, trainer.global_step
             trainer.save_checkpoint(self.run.best, weights_only=False)
 
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if isinstance(trainer.strategy.checkpoint_io, BackgroundCheckpointIO):
+            trainer.strategy.checkpoint_io.check()  # a full disk ends the run now rather than with its epoch
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.save_checkpoint(self.run.last, weights_only=False)
+        ours = trainer.strategy.checkpoint_io  # or the user's own
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        is_last |= trainer.global_step == trainer.max_steps
+        is_due = is_last or not isinstance(ours, BackgroundCheckpointIO) or ours.is_due()
+        if trainer.strategy.broadcast(is_due):  # of the first process, which writes
+            trainer.save_checkpoint(self.run.last, weights_only=False)
+        elif self.is_each and trainer.is_global_zero:
+            self.is_each = False
+            log.info("from epoch %d on not each has a checkpoint (see --checkpoint_seconds)", trainer.current_epoch)
 
 
 class ResumedAtEpochEnd(Callback):

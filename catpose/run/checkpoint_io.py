@@ -26,10 +26,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             InputError: it can't be written, no space for example; what was there is as it was.
         """
-        content = io.BytesIO()  # torch's own writer tells nothing of what was wrong with a file
-        torch.save(checkpoint, content)
-        with atomic_write(Path(path)) as temporary:
-            temporary.write_bytes(content.getbuffer())
+        write_serialised(serialised(checkpoint), Path(path))
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """What is in a checkpoint, on the CPU, nothing in it executed: by the reader that it was checked with.
@@ -38,3 +35,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             InputError: it can't be read.
         """
         return read_checkpoint(Path(path))
+
+
+def serialised(checkpoint: dict[str, Any]) -> io.BytesIO:
+    """A checkpoint's bytes: torch's own writer tells nothing of what was wrong with a file."""
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    return content
+
+
+def write_serialised(content: io.BytesIO, path: Path) -> None:
+    """Put a checkpoint's bytes on the disk; raises as `atomic_write`."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getbuffer())

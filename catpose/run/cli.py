@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import torch
 import yaml
 from jsonargparse import Namespace, _loaders_dumpers, set_loader
+from jsonargparse.typing import NonNegativeFloat
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, Checkpoint, LearningRateMonitor
@@ -38,7 +39,7 @@ from catpose.model.codec import Codec
 from catpose.model.pose import PoseModel
 from catpose.model.stored import require_fit
 from catpose.plain_yaml import current_arguments, flatten, parse_yaml, read_yaml
-from catpose.run.checkpoint_io import AtomicCheckpointIO
+from catpose.run.checkpoint_writer import ALLOWANCE_S, SHARE, BackgroundCheckpointIO
 from catpose.run.directory import RunDirectory
 from catpose.run.ending import WholeEpochs
 from catpose.run.explain import explain, quieten
@@ -193,6 +194,13 @@ class FitCLI(LightningCLI):
             action="store_true",
             help="Go on with the folder's run under other settings, which is written down.",
         )
+        parser.add_argument(
+            "--checkpoint_seconds",
+            type=NonNegativeFloat | None,
+            default=None,
+            help="At least so long from one checkpoint to the next, which a kill may cost; 0: each epoch has one."
+            f" null: each, while writing takes no more than {ALLOWANCE_S:g} s and {SHARE:.0%} of the run's time.",
+        )
         parser.add_function_arguments(wandb_logger, "wandb", skip={"directory"})
         parser.link_arguments("seed_everything", "data.seed")
         parser.add_instantiator(self._with_skeleton, PoseModel, subclasses=True, prepend=True)  # as Lightning's own
@@ -264,7 +272,7 @@ class FitCLI(LightningCLI):
         trainer: Any = self.trainer  # mypy doesn't see what Lightning's connector sets
         trainer.callbacks.sort(key=lambda each: isinstance(each, WholeEpochs) + 2 * isinstance(each, Checkpoint))
         if type(self.trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else the user's own
-            self.trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+            self.trainer.strategy.checkpoint_io = BackgroundCheckpointIO(run, self.config.checkpoint_seconds)
         devices, most = self.trainer.num_devices, max(8, usable_cores())
         if self.trainer.strategy.root_device.type == "cpu" and devices > most:
             raise InputError(f"trainer.devices: {devices} processes are too many for this machine; give {most} at most")

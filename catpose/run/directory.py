@@ -4,7 +4,7 @@
     run.json        the W&B id, and of each start: its settings, time, command, git revision, versions, machine
     metrics.csv     one row an epoch, and one for each validation within it
     log.txt         one line an event
-    best.ckpt       the model of the best validation AP      last.ckpt   the last finished epoch
+    best.ckpt       the model of the best validation AP      last.ckpt   the last epoch that was written
     complexity.json the finished model's parameters and multiply–adds
     val_results.json, val_score.json      the last validation's detections, and their score with its protocol
     stop            made by whoever wants the run to end after its epoch; gone when it has

@@ -15,6 +15,7 @@ from catpose.model.schedule import depends_on_the_end
 #: Settings that change no number of metrics.csv but times: each is tried on an interrupted run in
 #: tests/run/test_lineage.py, under each schedule. Beside them everything of `wandb`, and `trainer.max_epochs` as below.
 FREE = (
+    "checkpoint_seconds",
     "data.num_workers",
     "data.cache",
     "data.cache_dir",

@@ -165,7 +165,7 @@ def sound_data(root: Path, area: AreaRule) -> tuple[dict[str, CocoSplit], list[s
 def stopped(run: RunDirectory, how: str, code: int) -> int:
     """Say how a training was stopped and how it goes on; returns the exit code."""
     log.info("%s", how)
-    remedy = "the same command goes on after its last finished epoch" if run.last.exists() else "no epoch was finished"
+    remedy = "the same command goes on from its last checkpoint" if run.last.exists() else "no epoch was finished"
     print(f"catpose.fit: {how}; {remedy} ({run.path})", file=sys.stderr)
     return code
 

@@ -97,7 +97,7 @@ def _train(title: str, args: Sequence[str], until: float | None) -> bool:
             while child.poll() is None:
                 if stopping.is_set() or (until is not None and time.monotonic() > until):
                     end(child, gently=True)
-                    print(f"{title}: stopped; the same command goes on after its last finished epoch", flush=True)
+                    print(f"{title}: stopped; the same command goes on from its last checkpoint", flush=True)
                     return False
                 time.sleep(POLL)
         finally:

@@ -111,9 +111,12 @@ def test_a_checkpoint_with_a_skeleton_that_is_none_is_one_line(run: Path, skelet
 
 
 def test_a_checkpoint_of_within_an_epoch_is_none_to_go_on_from(run: Path) -> None:
-    model, _ = load_model(run / "best.ckpt")
-    with pytest.raises(InputError, match=r"best\.ckpt: was made within an epoch; restore"):
-        require_resumable(run / "best.ckpt", model)
+    model, _ = load_model(run / "last.ckpt")
+    checkpoint = read_checkpoint(run / "last.ckpt")
+    checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] -= 1
+    torch.save(checkpoint, run / "last.ckpt")
+    with pytest.raises(InputError, match=r"last\.ckpt: was made within an epoch; restore"):
+        require_resumable(run / "last.ckpt", model)
 
 
 @pytest.mark.parametrize("std", [0.0, -57.0])

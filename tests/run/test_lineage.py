@@ -22,6 +22,7 @@ from catpose.run.training import train
 
 #: Each free setting with what it is changed to: the run began under the tests' own (conftest.py) and the defaults.
 OTHERWISE = {
+    "checkpoint_seconds": ("0", "1000"),
     "data.num_workers": ("1",),
     "data.cache": ("off", "memory"),
     "data.cache_dir": ("{tmp}",),
