@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
 import time
 from io import BytesIO
 from pathlib import Path
@@ -31,16 +33,29 @@ class Held(pl.Callback):
 
 
 class SlowDisk(pl.Callback):
-    """Checkpoints take a third of a second to write, about an epoch of a small model."""
+    """Checkpoints take a third of a second to write, about an epoch of a small model, of which the third is the best.
+
+    $KILLED, "2 7" for example, kills the process in the second of its writes, after the seventh of the pieces.
+    """
 
     def setup(self, *_: Any, **__: Any) -> None:
         checkpoint_writer.write_serialised = _written_slowly
 
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.log("val/AP", 0.8 - abs(trainer.current_epoch - 2) / 10)
 
-def _written_slowly(content: BytesIO, path: Path, pieces: int = 20) -> None:
+
+PIECES = 20
+_writes = itertools.count(1)
+
+
+def _written_slowly(content: BytesIO, path: Path) -> None:
+    number = next(_writes)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         data = content.getbuffer()
-        for i in range(pieces):
-            file.write(data[i * len(data) // pieces : (i + 1) * len(data) // pieces])
+        for i in range(PIECES + 1):
+            if os.environ.get("KILLED") == f"{number} {i}":
+                os.kill(os.getpid(), signal.SIGKILL)
+            file.write(data[i * len(data) // PIECES : (i + 1) * len(data) // PIECES])
             file.flush()
-            time.sleep(1 / 3 / pieces)
+            time.sleep(1 / 3 / PIECES)

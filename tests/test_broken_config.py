@@ -123,6 +123,7 @@ OPTIONS = {
     "a negative seed": ("--seed_everything=-1", "seed_everything", "from 0 to 4294967295"),
     "a seed in words": ("--seed_everything=x", "seed_everything", "a whole number"),
     "the data's seed alone": ("--data.seed=3", "data.seed", "seed_everything"),
+    "checkpoints before they are due": ("--checkpoint_seconds=-1", "checkpoint_seconds", "0 or more"),
     "an unknown W&B mode": ("--wandb.mode=sometimes", "wandb.mode", "auto, online, offline or disabled"),
     "W&B tags that are no list": ("--wandb.tags=3", "wandb.tags", "a list"),
     "no W&B project of that name": ("--wandb.project=a/b", "wandb", "a/b", "project"),

@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 import torch
 import yaml
 from jsonargparse import Namespace, _loaders_dumpers, set_loader
-from jsonargparse.typing import NonNegativeFloat
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, Checkpoint, LearningRateMonitor
@@ -196,7 +195,7 @@ class FitCLI(LightningCLI):
         )
         parser.add_argument(
             "--checkpoint_seconds",
-            type=NonNegativeFloat | None,
+            type=float | None,
             default=None,
             help="At least so long from one checkpoint to the next, which a kill may cost; 0: each epoch has one."
             f" null: each, while writing takes no more than {ALLOWANCE_S:g} s and {SHARE:.0%} of the run's time.",
@@ -292,6 +291,9 @@ class FitCLI(LightningCLI):
                 " another; give a number of batches, or a part of an epoch"
             )
         self._refuse_precision()
+        seconds = self.config.checkpoint_seconds
+        if seconds is not None and not seconds >= 0:
+            raise InputError(f"checkpoint_seconds: {seconds} can't be used; give 0 or more, or null")
         for key, least in LEAST.items():
             if trainer[key] is not None and trainer[key] < least:
                 raise InputError(f"trainer.{key}: {trainer[key]} can't be used; give {least} or more")
