@@ -6,7 +6,6 @@ import copy
 import io
 import math
 import time
-from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -31,14 +30,13 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
     Args:
         run: whose two files these are; all others are written at once.
         seconds: from one write to the next, at least; None: as often as `ALLOWANCE_S` and `SHARE` allow.
-        clock: monotonic seconds.
     """
 
-    def __init__(
-        self, run: RunDirectory, seconds: float | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.run, self.seconds, self._clock = run, seconds, clock
-        self._start = clock()
+    clock = staticmethod(time.monotonic)
+
+    def __init__(self, run: RunDirectory, seconds: float | None) -> None:
+        self.run, self.seconds = run, seconds
+        self._start = self.clock()
         self._began = -math.inf  # the last write
         self._spent = 0.0  # seconds, by the writes before that one
         self._best: dict[str, Any] | None = None  # newer than the file
@@ -48,7 +46,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
     def is_due(self) -> bool:
         """Whether an epoch's end is to be written. Raises as `check`."""
         self.check()
-        now = self._clock()
+        now = self.clock()
         if self.seconds is not None:
             return now - self._began >= self.seconds
         spent = self._spent + (now - self._began if self._writing else 0.0)
@@ -65,7 +63,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
             self._best = copy.deepcopy({key: part for key, part in checkpoint.items() if key != "optimizer_states"})
         elif Path(path) == self.run.last:
             self.wait()
-            self._began = self._clock()
+            self._began = self.clock()
             best, self._best = self._best, None
             is_best = best is not None and _same_model(best, checkpoint)
             contents = serialised(checkpoint), None if best is None or is_best else serialised(best)
@@ -101,7 +99,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         write_serialised(last, self.run.best if is_best else self.run.last)
         if is_best:
             link_or_copy(self.run.best, self.run.last)
-        return self._clock()
+        return self.clock()
 
 
 def _same_model(one: dict[str, Any], other: dict[str, Any]) -> bool:

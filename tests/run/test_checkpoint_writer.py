@@ -38,7 +38,7 @@ def epoch_of(file: Path) -> int:
 
 @pytest.fixture
 def writer(tmp_path: Path) -> BackgroundCheckpointIO:
-    return BackgroundCheckpointIO(RunDirectory(tmp_path))
+    return BackgroundCheckpointIO(RunDirectory(tmp_path), None)
 
 
 class Slow(BackgroundCheckpointIO):
@@ -46,7 +46,10 @@ class Slow(BackgroundCheckpointIO):
 
     def __init__(self, seconds: float | None, cost: float) -> None:
         self.now, self.cost = 0.0, cost
-        super().__init__(RunDirectory(Path("nowhere")), seconds, clock=lambda: self.now)
+        super().__init__(RunDirectory(Path("nowhere")), seconds)
+
+    def clock(self) -> float:  # type: ignore[override]
+        return self.now
 
     def _write(self, *_: Any) -> float:
         return self._began + self.cost
