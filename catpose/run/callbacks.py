@@ -52,7 +52,6 @@ class Validation(Callback):
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
-        self.has_scored = False  # in this start
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.truth = trainer.datamodule.val_split  # type: ignore[attr-defined]
@@ -85,7 +84,6 @@ class Validation(Callback):
         if protocol.is_partial:  # instances that nobody looked at are no missed ones
             values = metric_values(dataclasses.replace(self.truth, ignored=self.truth.ignored | ~seen), detections)
             log.info("validation looked at %d of %d instances: no AP of the split", protocol.seen, protocol.instances)
-        self.has_scored = True
         if trainer.is_global_zero:
             write_json(self.run.val_results, detections.to_results(own_oks(self.truth, detections)), indent=None)
             checkpoint = {"epoch": trainer.current_epoch, "step": trainer.global_step}
@@ -97,10 +95,10 @@ class Validation(Callback):
         del self.metric
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and not self.has_scored and self.run.val_score.exists():
-            with contextlib.suppress(InputError):  # the next validation writes it anew
-                if Score.read(self.run.val_score).checkpoint.get("epoch", -1) > trainer.current_epoch:  # before a kill
-                    self.run.val_results.unlink(missing_ok=True)
+        if trainer.is_global_zero and self.run.val_score.exists():
+            with contextlib.suppress(InputError):  # damaged: the next validation writes it anew
+                if Score.read(self.run.val_score).checkpoint.get("epoch", -1) > trainer.current_epoch:
+                    self.run.val_results.unlink(missing_ok=True)  # of before a kill, to be made again
                     self.run.val_score.unlink()
 
 
@@ -121,7 +119,7 @@ class History(Callback):
         rows = self.run.rows()
         self.rows = [dict(row) for row in rows if int(row["epoch"]) < trainer.current_epoch]
         if len(rows) > len(self.rows):
-            log.info("epochs %d to %s are trained again: no checkpoint", trainer.current_epoch, rows[-1]["epoch"])
+            log.info("epochs from %d on have no checkpoint, and are trained again", trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.start = time.perf_counter()
@@ -259,7 +257,7 @@ class BestAndLast(Checkpoint):
             trainer.save_checkpoint(self.run.last, weights_only=False)
         elif self.is_each and trainer.is_global_zero:
             self.is_each = False
-            log.info("from epoch %d on not each has a checkpoint (see --checkpoint_seconds)", trainer.current_epoch)
+            log.info("from epoch %d on not each has a checkpoint (--checkpoint_seconds)", trainer.current_epoch)
 
 
 class ResumedAtEpochEnd(Callback):

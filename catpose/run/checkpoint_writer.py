@@ -40,7 +40,6 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         self._began = -math.inf  # the last write
         self._spent = 0.0  # seconds, by the writes before that one
         self._best: dict[str, Any] | None = None  # newer than the file
-        self._thread = futures.ThreadPoolExecutor(max_workers=1)
         self._writing: futures.Future[float] | None = None
 
     def is_due(self) -> bool:
@@ -67,7 +66,8 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
             best, self._best = self._best, None
             is_best = best is not None and _same_model(best, checkpoint)
             contents = serialised(checkpoint), None if best is None or is_best else serialised(best)
-            self._writing = self._thread.submit(self._write, *contents, is_best)
+            thread = futures.ThreadPoolExecutor(max_workers=1)  # one for each: none to be sent to another process
+            self._writing = thread.submit(self._write, *contents, is_best)
         else:
             super().save_checkpoint(checkpoint, path)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from catpose.errors import REASON_FILE, InputError
 from catpose.fence import CLAIM, CLAIM_FOLDER, newest
 from catpose.files import atomic_write
-from catpose.run.directory import RunDirectory
+from catpose.model.stored import read_checkpoint
 from catpose.study.directory import StudyDirectory
 
 #: What a run goes on from, the checkpoint first: all else is at least as new then, and `fit` drops what is newer.
@@ -123,7 +123,8 @@ class Claim:
 
 
 def _progress(claim: Claim) -> tuple[int, int]:
+    """The epoch of its checkpoint, which metrics.csv may be ahead of; of equals the newest claim is farthest."""
     try:
-        return len(RunDirectory(claim.folder).history()), claim.token
-    except InputError:
-        return 0, claim.token
+        return int(read_checkpoint(claim.folder / "last.ckpt")["epoch"]), claim.token
+    except (InputError, LookupError, TypeError, ValueError):
+        return -1, claim.token

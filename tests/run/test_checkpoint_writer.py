@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,13 @@ def test_the_thread_of_what_was_taken_over_writes_nothing(
     assert not writer.run.last.exists()
 
 
+def test_each_process_has_its_own(writer: BackgroundCheckpointIO) -> None:
+    own = pickle.loads(pickle.dumps(writer))  # as `ddp_spawn` does
+    own.save_checkpoint(checkpoint(1), own.run.last)
+    own.teardown()
+    assert epoch_of(writer.run.last) == 1
+
+
 class Ends(Callback):
     """Ends a run within its fourth epoch, as a kill does, or asks that it end with its second, as $ENDS says."""
 
@@ -242,7 +250,7 @@ def test_a_run_goes_back_to_its_last_checkpoint_and_comes_to_the_same(
     assert rows(run) == rows(whole)[:3]
     step = Score.read(run / "val_score.json").checkpoint["step"]
     fit(run, 1000, "stop")
-    assert "epochs 1 to 2 are trained again" in (run / "log.txt").read_text()
+    assert "epochs from 1 on have no checkpoint, and are trained again" in (run / "log.txt").read_text()
     assert rows(run) == rows(whole)[:2]
     if every == 1:
         assert Score.read(run / "val_score.json").checkpoint["step"] < step

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
 from catpose.fence import CLAIM, SUPERSEDED, newest_claims
 from catpose.files import atomic_write, write_json
@@ -26,7 +27,7 @@ def trained(claim: Claim, epochs: int) -> Claim:
     claim.folder.mkdir(parents=True)
     for name in TAKEN_UP:
         (claim.folder / name).write_text(f"{name} of {claim.token}")
-    (claim.folder / "metrics.csv").write_text("epoch\n" + "".join(f"{epoch}\n" for epoch in range(epochs)))
+    torch.save({"catpose": "", "state_dict": {}, "epoch": epochs - 1}, claim.folder / "last.ckpt")
     return claim
 
 
