@@ -200,13 +200,13 @@ def _texts(metrics: Mapping[str, torch.Tensor]) -> dict[str, str]:
 class BestAndLast(Checkpoint):
     """`best.ckpt`, the model of the best validation AP, the first of equals, and `last.ckpt`, that of the last epoch.
 
-    The best model is saved by the validation that found it, were that within an epoch: later its weights would be
+    The best model is taken by the validation that found it, were that within an epoch: later its weights would be
     others than those scored. A validation of a part of the split chooses nothing.
 
     Lightning's ModelCheckpoint forgets what was best once a run's directory has moved, as it does between machines.
     Both files are written whole or not at all, and `last.ckpt` after `best.ckpt`: a run that dies in between goes on
-    from the checkpoint before and writes `best.ckpt` again. An epoch's end of which `BackgroundCheckpointIO` says that
-    it would cost too much has none, but for the run's last.
+    from the checkpoint before and writes `best.ckpt` again. `BackgroundCheckpointIO` says which ends of epochs cost
+    little enough to be written; the run's last is.
     """
 
     def __init__(self, run: RunDirectory, settings: str) -> None:

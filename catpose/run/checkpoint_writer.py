@@ -58,7 +58,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
             InputError, Superseded: as `wait`.
         """
         if Path(path) == self.run.best:
-            # A copy on the model's own device: there it takes no time.
+            # On the model's own device: the next may be better still, and this one never leave it.
             self._best = copy.deepcopy({key: part for key, part in checkpoint.items() if key != "optimizer_states"})
         elif Path(path) == self.run.last:
             self.wait()

@@ -57,7 +57,8 @@ def run_experiment(file: Path, overrides: Sequence[str], out: Path, options: Nam
     if place is not None and taken(place, args, out, options.mixed_versions, f"{title}: "):
         return
     settings = flatten(FitCLI(args).resolved())
-    if run.record.exists() and not differing_settings(run, settings) and lacking(settings, run.history()) is None:
+    whole = run.record.exists() and not differing_settings(run, settings) and lacking(settings, run.history()) is None
+    if whole and (run.complexity.exists() or not run.last.exists()):  # not killed in its last checkpoint's writing
         print(f"{title}: has all its epochs ({out})")
     else:
         why = "" if until is None else too_long(_seconds(file, args, out), until - time.monotonic())

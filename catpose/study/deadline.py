@@ -68,7 +68,10 @@ def time_of(
 
 
 def part_of(folders: Iterable[Path]) -> float:
-    """Which part of a run is done, 0 to 1, in the folder where it has come farthest; none without a checkpoint."""
+    """Which part of a run is done, 0 to 1, in the folder where it has come farthest; none without a checkpoint.
+
+    Epochs after the last checkpoint count, though a killed run trains them again.
+    """
     parts = [0.0]
     for folder in folders:
         run = RunDirectory(folder)

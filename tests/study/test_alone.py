@@ -39,7 +39,7 @@ def test_an_experiment_is_told_from_a_study(tiny: Path, study: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_done_is_taken_as_done_elsewhere(
-    tiny: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = ("--config", tiny, study, "--results", tmp_path / "results", "--wandb.mode=disabled")
     assert sweep(*asked, "--out", tmp_path / "here") == 0
@@ -60,6 +60,12 @@ def test_what_is_done_is_taken_as_done_elsewhere(
     assert not list((tmp_path / "there").rglob("*.ckpt"))
     assert sweep(*asked, "--out", tmp_path / "there") == 0
     assert "experiment tiny: has all its epochs" in capsys.readouterr().out
+    here = tmp_path / "here" / "tiny"
+    (here / "complexity.json").unlink()  # killed after its last row, while its last checkpoint was written
+    begun: list[str] = []
+    monkeypatch.setattr(alone, "_train", lambda title, *_: begun.append(title))
+    run_experiment(tiny, ["--wandb.mode=disabled"], here, Namespace(**OPTIONS), None)
+    assert begun == ["experiment tiny"]
 
 
 @pytest.mark.slow
