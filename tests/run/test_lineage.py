@@ -22,7 +22,6 @@ from catpose.run.training import train
 
 #: Each free setting with what it is changed to: the run began under the tests' own (conftest.py) and the defaults.
 OTHERWISE = {
-    "checkpoint_seconds": ("0", "1000"),
     "data.num_workers": ("1",),
     "data.cache": ("off", "memory"),
     "data.cache_dir": ("{tmp}",),
@@ -30,6 +29,7 @@ OTHERWISE = {
     "trainer.enable_model_summary": ("true",),
     "trainer.log_every_n_steps": ("2", "0"),
     "trainer.logger": ("false", "true"),
+    "checkpoint_seconds": ("1000",),
 }
 #: Some of `wandb`'s, all of which are free.
 OTHERWISE_OF_WANDB = {"wandb.mode": ("offline",), "wandb.name": ("other",), "wandb.tags": ("[a]",)}
