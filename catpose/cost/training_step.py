@@ -122,7 +122,7 @@ def time_training(
         size = min(size, len(datamodule.train_dataloader().sampler))  # type: ignore[arg-type]
     steps = Steps(phases, size, seconds)
     with quiet(), peak_mb(device) as peak:
-        trainer = _trainer_of(device, settings or {}, callbacks=[steps], profiler=phases)
+        trainer = trainer_of(device, settings or {}, callbacks=[steps], profiler=phases)
         if has_data:
             trainer.fit(model, datamodule=datamodule)
         else:
@@ -146,7 +146,7 @@ def time_training(
     )
 
 
-def _trainer_of(device: torch.device, settings: Mapping[str, Any], **arguments: Any) -> pl.Trainer:
+def trainer_of(device: torch.device, settings: Mapping[str, Any], **arguments: Any) -> pl.Trainer:
     """Lightning's trainer on a device, as `fit` has it but without end, loggers, checkpoints and validations."""
     return pl.Trainer(
         accelerator=device.type,
@@ -195,7 +195,7 @@ def largest_training_batch(
 
     def step(n: int) -> None:
         with quiet():
-            _trainer_of(device, settings or {}, max_steps=1).fit(
+            trainer_of(device, settings or {}, max_steps=1).fit(
                 model, _made_up_loader(n, input_size, len(model.skeleton))
             )
 
@@ -209,7 +209,7 @@ def largest_prediction_batch(
 
     def predict(n: int) -> None:
         with quiet():
-            _trainer_of(device, settings or {}).predict(model, _made_up_loader(n, input_size, len(model.skeleton)))
+            trainer_of(device, settings or {}).predict(model, _made_up_loader(n, input_size, len(model.skeleton)))
 
     flip_test, model.flip_test = model.flip_test, True
     try:

@@ -109,7 +109,7 @@ def require_fit(model: Any, input_size: tuple[int, int]) -> None:
     training = model.training
     model.eval()
     with torch.inference_mode():
-        heatmaps = model(torch.zeros(1, height, width, 3, dtype=torch.uint8))
+        heatmaps = model(torch.zeros(1, height, width, 3, dtype=torch.uint8, device=model.device))
         if heatmaps.shape[1] != len(model.skeleton):
             raise InputError(
                 f"model: the head makes {heatmaps.shape[1]} heatmaps of {len(model.skeleton)} keypoints; give it a"

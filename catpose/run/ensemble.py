@@ -56,7 +56,7 @@ class Ensemble:
 
 
 def load_networks(
-    paths: Sequence[Path], device: str, trusted: tuple[str, ...], scales: Sequence[float] = (1.0,)
+    paths: Sequence[Path], device: str, trusted: tuple[str, ...], scales: Sequence[float]
 ) -> Network | Ensemble:
     """The network of a checkpoint, or the mean of several, or of some at crops of several sizes.
 

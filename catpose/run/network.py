@@ -15,6 +15,7 @@ from catpose.errors import InputError, nearest, one_line, whole_between
 from catpose.geometry import INPUT_SIDES
 from catpose.model.head import HEATMAP_STRIDE
 from catpose.model.pose import PoseModel
+from catpose.model.stored import require_fit
 from catpose.run.checkpoint import load_model
 
 
@@ -59,7 +60,7 @@ class Network:
         other.input_size = (width, height)
         if scale != 1:
             try:
-                other(np.zeros((1, height, width, 3), np.uint8))
+                require_fit(self.model, (width, height))
             except (AssertionError, RuntimeError) as error:
                 raise InputError(f"crops of {width} x {height} px: {one_line(error)[:100]}") from None
         return other

@@ -53,9 +53,7 @@ Read = Callable[[int], np.ndarray]
 Unreadable = Callable[[int, str], None]
 
 
-def load_crop_model(
-    paths: Sequence[Path], device: str, trusted: tuple[str, ...], scales: Sequence[float] = (1.0,)
-) -> CropModel:
+def load_crop_model(paths: Sequence[Path], device: str, trusted: tuple[str, ...], scales: Sequence[float]) -> CropModel:
     """The model in a file: exported ones (.onnx) run without torch, others are checkpoints. Of several the mean.
 
     Args:

@@ -32,7 +32,7 @@ from catpose import fit, prepare
 from catpose.cost.profiling import build
 from catpose.cost.record import TrainingStep
 from catpose.cost.timing import name_of
-from catpose.cost.training_step import PHASES, time_training
+from catpose.cost.training_step import PHASES, quiet, time_training, trainer_of
 from catpose.run.cli import FitCLI
 from catpose.run.network import find_device
 from catpose.version import __version__
@@ -72,21 +72,10 @@ class Counting(Callback):
 
 def step_counts(args: Sequence[str], device: torch.device) -> dict[str, float]:
     """Of one training step: the operators called, and each of `COUNTED`."""
-    model, datamodule = build(FitCLI([*args]))
-    counting = Counting()
-    trainer = pl.Trainer(
-        accelerator=device.type,
-        devices=1,
-        max_epochs=100,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        precision=FitCLI([*args]).config.trainer.precision,
-        callbacks=[counting],
-    )
-    trainer.fit(model, datamodule=datamodule)
+    cli, counting = FitCLI([*args]), Counting()
+    model, datamodule = build(cli)
+    with quiet():
+        trainer_of(device, cli.config.trainer.as_dict(), callbacks=[counting]).fit(model, datamodule=datamodule)
     return {what: counting.counts[what] / PROFILED for what in ("operators", *COUNTED)}
 
 
