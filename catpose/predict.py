@@ -12,6 +12,7 @@ A video is predicted by itself, the frames of --frames, one animal in it: result
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -95,6 +96,7 @@ def _predict_video(arguments: argparse.Namespace) -> None:
     overlay = arguments.overlays / f"{video.stem}.mp4" if arguments.overlays else None
     require_new(arguments.out, overlay)
     model = load_crop_model(_checkpoints(arguments), arguments.device, tuple(arguments.trusted), arguments.scales)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job's end keeps what was found, as Ctrl-C does
     predict_video(model, video, frames, arguments.out, overlay, arguments.shown_above, arguments.batch_size)
 
 

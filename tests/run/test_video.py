@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import resource
+import signal
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from catpose.data.video import Video, Writer, is_video
 from catpose.errors import InputError
+from catpose.predict import main
 from catpose.run.video import follow, predict_video, require_new
 from catpose.score.trust import Trust
 from catpose.skeleton import AP10K
@@ -170,6 +172,26 @@ def test_an_interruption_keeps_what_was_found(
     assert "--frames 18:" in capsys.readouterr().err
     with Video(tmp_path / "a.mp4") as opened:
         assert opened.n == 16
+
+
+def test_a_job_that_ends_keeps_what_was_found(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(Green):
+        def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if len(self.calls) == 5:
+                signal.raise_signal(signal.SIGTERM)
+            return super().__call__(crops)
+
+    monkeypatch.setattr("catpose.run.prediction.load_crop_model", lambda *_: Ended())
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            main([str(video), "--checkpoint", "cats", "--out", str(tmp_path / "a.json")])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [entry["image_id"] for entry in json.loads((tmp_path / "a.json").read_text())] == list(range(16))
+    assert "--frames 16:" in capsys.readouterr().err
 
 
 def test_an_error_leaves_nothing(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
