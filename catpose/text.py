@@ -32,6 +32,13 @@ def known(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
+def setting(value: str | float | None) -> str:
+    """A setting's value as tables show it: numbers short, the rest as it is."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def number(value: float | None) -> str:
     """Four digits: "0.01234", "1234"."""
     return "" if value is None or math.isnan(value) else f"{value:.4g}"

@@ -13,10 +13,21 @@ from typing import Any
 
 from catpose.analysis.report import Report, Row
 from catpose.analysis.sentences import conclusion, sentences
-from catpose.figures.canvas import Drawing
-from catpose.figures.configurations import Mark, draw_configurations, draw_pareto
+from catpose.figures.canvas import SERIES, Drawing
+from catpose.figures.configurations import Mark, draw_configurations, draw_pareto, draw_trends
 from catpose.files import atomic_write, require_writable
-from catpose.text import fraction, interval, known, markdown_escaped, markdown_table, number, p_value, signed, table
+from catpose.text import (
+    fraction,
+    interval,
+    known,
+    markdown_escaped,
+    markdown_table,
+    number,
+    p_value,
+    setting,
+    signed,
+    table,
+)
 
 #: Columns that stay where they are empty.
 ALWAYS = ("configuration", "seeds", "AP")
@@ -83,10 +94,30 @@ def csv_text(report: Report) -> str:
 
 
 def figures(report: Report) -> Drawing:
-    """ "png" and "svg" of the configurations, or of accuracy against cost where the study has a cost."""
+    """ "png" and "svg": accuracy against cost where it has one, else against a number that it varies, else listed."""
     cost = next(iter(report.design.costs), None)
     marks = [mark(row, cost) for row in report.rows]
-    return draw_pareto(marks, cost, _title(report)) if cost else draw_configurations(marks, _title(report))
+    if cost:
+        return draw_pareto(marks, cost, _title(report))
+    axis, lines = trends(report)
+    return draw_trends(lines, axis, _title(report)) if axis else draw_configurations(marks, _title(report))
+
+
+def trends(report: Report) -> tuple[str, dict[str, list[tuple[float, Mark]]]]:
+    """Of a grid of two settings, one of at least three numbers: its name, and for each of the other's values the
+    configurations by the number; "" and nothing of any other study."""
+    params = [row.configuration.params for row in report.rows]
+    names = [*params[0]] if params and not report.design.is_sampled else []
+    axis = next((name for name in names if all(type(each.get(name)) in (int, float) for each in params)), "")
+    if len(names) != 2 or not axis or len({each[axis] for each in params}) < 3:
+        return "", {}
+    other = names[1 - names.index(axis)]
+    lines: dict[str, list[tuple[float, Mark]]] = {}
+    for row, each in zip(report.rows, params, strict=True):
+        lines.setdefault(setting(each[other]), []).append((each[axis], mark(row)))
+    if len(lines) > len(SERIES):
+        return "", {}
+    return axis.rsplit(".", 1)[-1], {label: sorted(line, key=lambda at: at[0]) for label, line in lines.items()}
 
 
 def write(report: Report, folder: Path) -> list[Path]:

@@ -72,12 +72,12 @@ def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> dict[st
     Raises:
         InputError: settings or data that can't be used. Exception: whatever a training step raises.
     """
-    cli = _small(args)
+    cli, every, interval = _small(args)
     first = _FirstSteps()
     with tempfile.TemporaryDirectory() as folder:
         cli.build(RunDirectory(Path(folder) / "run"), [first], resume=False)
         if cli.trainer.world_size > 1:  # built as asked; its steps are taken by one process
-            cli = _small(args)
+            cli, *_ = _small(args)
             cli.config.trainer.devices, cli.config.trainer.num_nodes, cli.config.trainer.strategy = 1, 1, "auto"
             cli.build(RunDirectory(Path(folder) / "run"), [first], resume=False)
         if not step:
@@ -91,21 +91,37 @@ def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> dict[st
     batches = len(cli.datamodule.val_dataloader())
     training = int(cli.trainer.num_training_batches)
     steps = math.ceil(training / cli.trainer.accumulate_grad_batches)
-    return {"epoch_s": training * step_s + batches * validation_s, "steps": steps}
+    validations = validations_an_epoch(training, every, interval)
+    return {"epoch_s": training * step_s + validations * batches * validation_s, "steps": steps}
 
 
-def _small(args: Sequence[str]) -> FitCLI:
-    """The settings, but for what takes time or leaves something behind."""
+def validations_an_epoch(batches: int, every: int | None, interval: float | None) -> float:
+    """How many there are on average in an epoch of so many batches.
+
+    Args:
+        every, interval: trainer.check_val_every_n_epoch and .val_check_interval, batches or a part of an epoch.
+    """
+    apart = interval if isinstance(interval, int) else max(1, int(batches * (interval or 1.0)))
+    return batches / apart if every is None else batches // apart / every
+
+
+def _small(args: Sequence[str]) -> tuple[FitCLI, int | None, float | None]:
+    """The settings, but for what takes time or leaves something behind; and how often they asked for a validation:
+    trainer's check_val_every_n_epoch and val_check_interval."""
     cli = FitCLI(list(args))
     config = cli.config
+    every, interval = config.trainer.check_val_every_n_epoch, config.trainer.val_check_interval
     config.data.cache, config.data.num_workers, config.wandb.mode = "off", 0, "disabled"
     config.trainer.logger, config.trainer.enable_checkpointing = False, False
     config.trainer.enable_progress_bar, config.trainer.enable_model_summary = False, False
     config.trainer.min_epochs, config.trainer.min_steps = None, None
-    config.trainer.check_val_every_n_epoch = 1
+    if every is not None:
+        config.trainer.check_val_every_n_epoch = 1
+    elif isinstance(interval, int):  # of batches, across epochs that may have fewer
+        config.trainer.check_val_every_n_epoch, config.trainer.val_check_interval = 1, 1.0
     if config.trainer.limit_val_batches in (None, 1.0):
         config.trainer.limit_val_batches = 1
-    return cli
+    return cli, every, interval
 
 
 def main() -> None:

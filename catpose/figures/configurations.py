@@ -1,5 +1,5 @@
-"""The figures of a comparison: each configuration's AP with its interval, AP against cost with the Pareto front, and
-learning curves."""
+"""The figures of a comparison: each configuration's AP with its interval, one beneath the other or against a number,
+AP against cost with the Pareto front, and learning curves."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from catpose.figures.canvas import (
 
 AXIS = "validation AP"
 LINE = 28  # characters of a label's line
+MARKERS = "os^Dv*"  # of lines, one for each of SERIES
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,44 @@ def draw_configurations(marks: Sequence[Mark], title: str = "", width: float = W
         entries = [(handles[name], name) for name in order if name in handles]
         if entries:
             figure.legend(*zip(*entries, strict=True), loc="outside lower center", ncols=4, frameon=False, fontsize=7.5)
+        return encoded(figure)
+
+
+def draw_trends(trends: Mapping[str, Sequence[tuple[float, Mark]]], axis: str, title: str = "") -> Drawing:
+    """Mean and interval of configurations against a number, a line for each of what else they differ in, seeds as dots.
+
+    Lines stand a little beside one another, so that no interval hides another's.
+
+    Args:
+        trends: for each line, (number, configuration) pairs by the number; at most as many lines as `SERIES`.
+        axis: the number's name.
+
+    Returns:
+        "png" and "svg": the files' contents.
+    """
+    with plain():
+        figure, axes = canvas(HEIGHT + 0.4, title)
+        ticks = sorted({number for line in trends.values() for number, _ in line})
+        low, high = ticks[0], ticks[-1]
+        log = low > 0 and high > 20 * low
+        for i, (label, line) in enumerate(trends.items()):
+            colour, aside = SERIES[i], 0.012 * (i - (len(trends) - 1) / 2)
+            known = [(number, mark) for number, mark in line if not math.isnan(mark.value)]
+            places = [x * (high / low) ** aside if log else x + (high - low) * aside for x, _ in known]
+            for x, (_, mark) in zip(places, known, strict=True):
+                axes.plot([x] * len(mark.points), mark.points, "o", ms=2.5, color=colour, mew=0, alpha=0.5, zorder=2)
+                axes.plot([x, x], [mark.low, mark.high], "-", color=colour, lw=1.0, alpha=0.8, zorder=1)
+            values = [mark.value for _, mark in known]
+            axes.plot(places, values, "-", marker=MARKERS[i], ms=5, color=colour, lw=1.4, label=label, zorder=3)
+        if log:
+            axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_ylim(*limits([v for line in trends.values() for _, m in line for v in (m.low, m.high, *m.points)]))
+        axes.set_xlabel(axis, parse_math=False)
+        axes.set_ylabel(AXIS)
+        axes.grid(color=GRID, lw=0.6)
+        figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=7.5)
         return encoded(figure)
 
 

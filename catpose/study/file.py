@@ -53,7 +53,8 @@ from catpose.errors import InputError, nearest, one_line
 from catpose.plain_yaml import argument, read_yaml
 from catpose.shipped import find_config
 from catpose.skeleton import AP10K
-from catpose.study.space import Configuration, Space, label, read_space
+from catpose.study.space import Configuration, Space, read_space
+from catpose.text import setting
 
 #: What a trial can be judged by beside the last epoch's `val/…` metrics.
 COSTS = ("GMACs", "params_M", "latency_ms")
@@ -141,9 +142,9 @@ def _modules(value: object) -> object:
 
 
 def _settings(value: dict[str, Any]) -> dict[str, Any]:
-    for key, setting in value.items():
+    for key, given in value.items():
         try:
-            argument(key, setting)
+            argument(key, given)
         except InputError as error:
             raise ValueError(str(error)) from None
     return value
@@ -383,7 +384,7 @@ def _published(file: Path, published: list[float | None] | None, labels: list[st
 def _reference(file: Path, reference: Any, labels: list[str]) -> str | None:
     if reference is None:
         return None
-    name = label(reference) if isinstance(reference, str | int | float | bool) else str(reference)
+    name = setting(reference) if isinstance(reference, str | int | float | bool) else str(reference)
     if name not in labels:
         raise InputError(
             f"{file}: reference: {one_line(name)[:60]} is no configuration.{nearest(name, labels)} There are"

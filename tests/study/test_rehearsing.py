@@ -113,6 +113,26 @@ def test_a_step_tells_how_long_a_trial_takes(tiny: Path, tmp_path: Path) -> None
     assert f"many: {duration(many)}" in text
 
 
+@pytest.mark.parametrize(
+    ("every", "interval", "expected"),
+    [(1, None, 1), (1, 1.0, 1), (2, 1.0, 0.5), (1, 0.5, 2), (1, 5, 2), (1, 1, 10), (None, 5, 2), (None, 600, 1 / 60)],
+)
+def test_how_often_an_epoch_validates(every: int | None, interval: float | None, expected: float) -> None:
+    assert rehearsal.validations_an_epoch(10, every, interval) == pytest.approx(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("every", "fits"), [("null", True), ("1", False)])
+def test_a_validation_after_more_batches_than_an_epoch_has(tiny: Path, tmp_path: Path, every: str, fits: bool) -> None:
+    steps = f"trainer.max_steps: 40, trainer.val_check_interval: 40, trainer.check_val_every_n_epoch: {every}"
+    made = study(tiny, tmp_path, f"space: {{length: {{a: {{{steps}}}, b: {{{steps}, trainer.max_epochs: -1}}}}}}\n")
+    if fits:
+        assert min(tried(made)) > 0
+    else:
+        with pytest.raises(InputError, match=r"val_check_interval"):
+            tried(made)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "named"),
