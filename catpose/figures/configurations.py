@@ -115,7 +115,7 @@ def draw_trends(trends: Mapping[str, Sequence[tuple[float, Mark]]], axis: str, t
         low, high = ticks[0], ticks[-1]
         log = low > 0 and high > 20 * low
         for i, (label, line) in enumerate(trends.items()):
-            colour, aside = SERIES[i], 0.012 * (i - (len(trends) - 1) / 2)
+            colour, aside = SERIES[i], 0.01 * (i - (len(trends) - 1) / 2)
             known = [(number, mark) for number, mark in line if not math.isnan(mark.value)]
             places = [x * (high / low) ** aside if log else x + (high - low) * aside for x, _ in known]
             for x, (_, mark) in zip(places, known, strict=True):
@@ -129,8 +129,9 @@ def draw_trends(trends: Mapping[str, Sequence[tuple[float, Mark]]], axis: str, t
         axes.minorticks_off()
         axes.set_ylim(*limits([v for line in trends.values() for _, m in line for v in (m.low, m.high, *m.points)]))
         axes.set_xlabel(axis, parse_math=False)
-        axes.set_ylabel(AXIS)
+        axes.set_ylabel(f"{AXIS}: mean, 95 % interval, seeds")
         axes.grid(color=GRID, lw=0.6)
+        axes.set_axisbelow(True)
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=7.5)
         return encoded(figure)
 
