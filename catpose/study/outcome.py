@@ -56,18 +56,19 @@ def result(run: RunDirectory, metric: str, outcome: Outcome, is_pruned: bool) ->
     try:
         if run.lineages > 1:
             raise InputError("it went on under other settings with --new-lineage, so that it is no trial of this study")
-        short = lacking(run.settings, run.history())
+        history = run.history()
+        short = lacking(run.settings, history)
         protocol = Score.read(run.val_score).protocol
         if protocol.is_partial:
             raise InputError(f"its validation looked at {protocol.seen} of {protocol.instances} instances")
-        rows = [row for row in run.history() if row.get(metric)]
+        rows = [row for row in history if row.get(metric)]
         last, best = rows[-1], max(rows, key=lambda row: float(row.get("val/AP") or "nan"))
         found = {
             "values": {key: float(v) for key, v in last.items() if key.startswith(("val/", "train/")) and v},
             "best_ap": float(best.get("val/AP") or "nan"),
             "best_epoch": int(best["epoch"]),
             "epochs": int(last["epoch"]) + 1,
-            "seconds": round(sum(float(row["epoch_seconds"]) for row in rows), 1),
+            "seconds": round(sum(float(row["epoch_seconds"]) for row in history), 1),
             "protocol": asdict(protocol),
             "wandb_id": run.wandb_id,
             "versions": run.versions,

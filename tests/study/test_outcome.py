@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
 from pathlib import Path
 
 import pytest
 
 from catpose.errors import BAD_INPUT
-from catpose.study.outcome import failure, last_words, reason_of
+from catpose.run.directory import RunDirectory
+from catpose.study.outcome import failure, last_words, reason_of, result
 from catpose.study.stored import Outcome
 
 
@@ -55,3 +58,18 @@ def test_a_damaged_reason_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "reason").write_text(text)
     assert reason_of(tmp_path / "reason") is None
     assert reason_of(tmp_path / "no such") is None
+
+
+def test_epochs_without_a_validation_take_time_too(trained: Path, tmp_path: Path) -> None:
+    seldom = Path(shutil.copytree(trained, tmp_path / "run"))
+    with (seldom / "metrics.csv").open(newline="") as file:
+        first, *others = csv.DictReader(file)
+    rows = [{name: "" if name.startswith("val/") else value for name, value in first.items()}, *others]
+    with (seldom / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*first])
+        writer.writeheader()
+        writer.writerows(rows)
+    always, sometimes = (result(RunDirectory(each), "val/AP", Outcome(), False) for each in (trained, seldom))
+    assert sometimes.how == "complete"
+    assert sometimes.outcome.seconds == always.outcome.seconds
+    assert sometimes.outcome.seconds == pytest.approx(sum(float(row["epoch_seconds"]) for row in rows), abs=0.05)
