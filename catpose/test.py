@@ -224,7 +224,7 @@ def _write(
     if not results.exists() or not arguments.predictions or not results.samefile(arguments.predictions):
         write_json(results, detections.to_results(), indent=None)
     scored.write(figures)
-    write_json(analysis, diagnosis.content(split))
+    write_json(analysis, diagnosis.content())
     print(f"written: {results}, {figures}, {analysis}")
 
 

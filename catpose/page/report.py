@@ -81,7 +81,7 @@ def report(
         ],
         [
             results(outcome, split),
-            failures(diagnoses, split),
+            failures(diagnoses),
             Section("gallery", "Gallery", [Text(GALLERY), pictures]),
             cost(outcome, read.runs, prices, measured),
             training(shown, read.runs),
