@@ -89,7 +89,7 @@ def _asked(arguments: argparse.Namespace) -> Any:
 
 
 def _report(arguments: argparse.Namespace, results: Any) -> None:
-    from catpose.data.slices import slices
+    from catpose.data.slices import colour_distances, slices
     from catpose.data.statistics import measure
     from catpose.files import atomic_write
     from catpose.page import data as data_report
@@ -117,7 +117,7 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
     names = [name for name in ("train", "val") if name in present] or present
     splits = [read_split(arguments.data, name, arguments.area) for name in names]
     statistics = measure(splits)
-    by_split = {split.file.stem: slices(split) for split in splits}
+    by_split = {split.file.stem: slices(split, colour_distances(split)) for split in splits}
     blocks = [*data_report.data_blocks(statistics, by_split), data_report.sheet_block(splits)]
     content = {"data": str(arguments.data), "slices": data_report.slice_counts(by_split), **statistics.summary()}
     files: dict[str, bytes] = {}

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.analysis.rules import rules_asked, rules_content, rules_text, scored_by_rules
     from catpose.analysis.terminal import analysis_text, comparison_text
     from catpose.data.boxes import read_boxes
-    from catpose.data.slices import slices
+    from catpose.data.slices import colour_distances, slices
     from catpose.files import require_writable, write_json
     from catpose.run.scoring import given_detections
     from catpose.score.ap import count
@@ -69,10 +69,10 @@ def main(argv: list[str] | None = None) -> None:
     evaluated = evaluate_runs(label, [detections], split, arguments.draws)
     scored = dataclasses.replace(scored, intervals=evaluated.intervals())
     try:
-        found = slices(split)
+        found = slices(split, colour_distances(split))
     except InputError as error:  # a score needs no pictures
         print(f"catpose.test: AP isn't looked at by colour: {error}", file=sys.stderr)
-        found = slices(split, pictures=False)
+        found = slices(split)
     diagnosis = diagnose(evaluated, split, varied(found), arguments.draws)
 
     for name, found_there in ((arguments.predictions, detections), (arguments.against, other)):
@@ -224,7 +224,7 @@ def _write(
     if not results.exists() or not arguments.predictions or not results.samefile(arguments.predictions):
         write_json(results, detections.to_results(), indent=None)
     scored.write(figures)
-    write_json(analysis, diagnosis.content(split))
+    write_json(analysis, diagnosis.content())
     print(f"written: {results}, {figures}, {analysis}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,7 @@ from catpose.instances import Instances
 from catpose.score.bootstrap import image_weights
 from catpose.score.by_slice import SliceAP, ap_by_slice
 from catpose.score.calibration import reliability, threshold_curves
-from catpose.score.error_types import ERROR_TYPES, ERRORS, DeltaAP, delta_ap, error_types
-from catpose.skeleton import Skeleton
+from catpose.score.error_types import ERROR_TYPES, ERRORS, DeltaAP, delta_ap, delta_ap_by_keypoint, error_types
 
 #: The metrics that are told of each keypoint.
 PER_KEYPOINT = ("AP", "AR", "PCK@0.1", "EPE")
@@ -27,14 +27,19 @@ PER_KEYPOINT = ("AP", "AR", "PCK@0.1", "EPE")
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What goes wrong with one model, over all of its runs."""
+    """What goes wrong with one model, over all of its runs.
+
+    Only what is asked for is reckoned of the single keypoints and of a slice beside the rest: a page tells it of its
+    first model.
+    """
 
     evaluated: Configuration
-    skeleton: Skeleton  # of the K keypoints
+    truth: Instances  # N of K keypoints
+    labels: Mapping[str, np.ndarray]  # attribute -> (N,), the slice of each instance
+    draws: int
     error_types: np.ndarray  # (S * N, K) int8, index into ERROR_TYPES: the runs one below the other
     delta_aps: tuple[DeltaAP, ...]  # one a run
     slices: dict[str, dict[str, tuple[SliceAP, ...]]]  # attribute -> slice -> one a run
-    slice_differences: dict[str, dict[str, SliceDifference]]  # attribute -> slice: AR minus that of the rest
 
     @property
     def shares(self) -> np.ndarray:
@@ -44,9 +49,8 @@ class Diagnosis:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """The ERRORS to speak of. Where every box was the truth's own, none is false and none was missed."""
-        own = all((each.annotation_id >= 0).all() for each in self.evaluated.detections)
-        return ERRORS[:-2] if own else ERRORS
+        """The ERRORS to speak of."""
+        return tuple(self.delta_aps[0].values)
 
     def delta_ap(self, error: str) -> Estimate:
         """ΔAP where errors of this type alone are corrected; without an interval where it is negative, as where a
@@ -56,10 +60,21 @@ class Diagnosis:
         gain = estimate(Sample(values, draws, self.evaluated.n_images))
         return gain if gain.value >= 0 else replace(gain, low=math.nan, high=math.nan)
 
-    @property
+    @cached_property
     def delta_ap_by_keypoint(self) -> np.ndarray:
         """(K, 4), by ERROR_TYPES but the good: ΔAP where one keypoint's errors of one type are corrected."""
-        return np.mean([run.by_keypoint for run in self.delta_aps], axis=0)
+        return np.mean([delta_ap_by_keypoint(self.truth, run) for run in self.evaluated.detections], axis=0)
+
+    @cached_property
+    def slice_differences(self) -> dict[str, dict[str, SliceDifference]]:
+        """By attribute and slice: AR minus that of the rest."""
+        counted = ~self.truth.ignored
+        return compare_slices(
+            np.stack([recalled(self.truth, run) for run in self.evaluated.detections])[:, counted],
+            {attribute: labels[counted] for attribute, labels in self.labels.items()},
+            self.truth.image_index[counted],
+            image_weights(len(self.truth.image_ids), self.draws),
+        )
 
     def slice_ap(self, attribute: str, name: str) -> Estimate:
         """AP on a slice of the data."""
@@ -73,15 +88,15 @@ class Diagnosis:
         """How many instances of it count."""
         return self.slices[attribute][name][0].n
 
-    def content(self, truth: Instances) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """Everything as numbers for JSON, None where there is none; confidence is the first run's."""
-        of = self.evaluated.detections[0]
+        truth, of = self.truth, self.evaluated.detections[0]
         content = {
             "keypoints_by_error_type": dict(zip(ERROR_TYPES, self.shares.tolist(), strict=True)),
             "delta_AP": {error: _numbers(self.delta_ap(error)) for error in self.errors},
             "delta_AP_by_keypoint": {
                 name: dict(zip(ERROR_TYPES[1:], row, strict=True))
-                for name, row in zip(self.skeleton.names, self.delta_ap_by_keypoint.tolist(), strict=True)
+                for name, row in zip(truth.skeleton.names, self.delta_ap_by_keypoint.tolist(), strict=True)
             },
             "AP_by_slice": {
                 attribute: {
@@ -117,20 +132,16 @@ def diagnose(evaluated: Configuration, truth: Instances, slices: dict[str, np.nd
         order = SLICES.get(attribute, ())
         names = [*(name for name in order if name in by_run[0]), *sorted(by_run[0].keys() - {"", *order})]
         sliced[attribute] = {name: tuple(each[name] for each in by_run) for name in names}
-    counted = ~truth.ignored
-    differences = compare_slices(
-        np.stack([recalled(truth, run) for run in runs])[:, counted],
-        {attribute: labels[counted] for attribute, labels in slices.items()},
-        truth.image_index[counted],
-        weights,
-    )
+    # Where every box was the truth's own, none is false and none was missed.
+    errors = ERRORS[:-2] if all((run.annotation_id >= 0).all() for run in runs) else ERRORS
     return Diagnosis(
         evaluated,
-        truth.skeleton,
+        truth,
+        slices,
+        draws,
         np.concatenate([error_types(truth, run) for run in runs]),
-        tuple(delta_ap(truth, run, weights) for run in runs),
+        tuple(delta_ap(truth, run, weights, errors) for run in runs),
         sliced,
-        differences,
     )
 
 

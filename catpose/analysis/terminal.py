@@ -25,7 +25,7 @@ def analysis_text(diagnosis: Diagnosis) -> str:
     evaluated = diagnosis.evaluated
     keypoints = [
         (name.replace("_", " "), *(_both(evaluated.estimate(f"{key}/{name}")) for key in PER_KEYPOINT))
-        for name in diagnosis.skeleton.names
+        for name in diagnosis.truth.skeleton.names
     ]
     shares = dict(zip(ERROR_TYPES, diagnosis.shares, strict=True))
     types = [("good", f"{100 * shares['good']:.1f} %", "")] if not np.isnan(shares["good"]) else []

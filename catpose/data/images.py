@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from catpose.data.coco_split import CocoSplit
 from catpose.data.header import Header, orientations, read_header
 from catpose.errors import InputError, one_line
 from catpose.machine import map_ahead, usable_cores
@@ -174,6 +175,16 @@ def _upright(picture: np.ndarray, orientation: int) -> np.ndarray:
         picture = cv2.transpose(picture)
     flips = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # cv2.flip's: 1 left and right, 0 top and bottom, -1 both
     return cv2.flip(picture, flips[orientation]) if orientation in flips else picture
+
+
+def read_pictures(split: CocoSplit, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """`read_images` of the pictures that `wanted` instances, (N,) bool, are on, with their places among the split's.
+
+    Raises:
+        InputError: a picture that can't be read.
+    """
+    used = np.unique(split.image_index[wanted]).tolist()
+    yield from zip(used, read_images([split.images[i].path for i in used]), strict=True)
 
 
 def read_images(paths: Sequence[Path]) -> Iterator[np.ndarray]:

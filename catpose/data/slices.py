@@ -7,6 +7,7 @@ slice: its name is empty.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from pathlib import PurePosixPath
@@ -17,7 +18,7 @@ import numpy as np
 
 from catpose.data.coco_split import CocoSplit
 from catpose.data.copies import known_copies
-from catpose.data.images import read_images
+from catpose.data.images import read_pictures
 from catpose.data.skeletons import in_ap10k_order
 from catpose.geometry import apply, box_to_center_size, image_to_crop
 from catpose.skeleton import AP10K
@@ -53,7 +54,7 @@ _HEAD = _FACE | np.array([name == "neck" for name in AP10K.names])
 _HIND = np.array([name.endswith(("_hip", "_knee", "_back_paw")) for name in AP10K.names])
 
 
-def slices(split: CocoSplit, pictures: bool = True) -> dict[str, np.ndarray]:
+def slices(split: CocoSplit, colours: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """For each attribute, the slice that each instance is in.
 
     - "box size": the box's long side "up to 128 px", "129 to 256 px" (all above 128), "over 256 px"
@@ -68,13 +69,13 @@ def slices(split: CocoSplit, pictures: bool = True) -> dict[str, np.ndarray]:
 
     Args:
         split: N instances.
-        pictures: open the pictures too, for the colour; without them that attribute is left out.
+        colours: (N,) as of `colour_distances`; without them the colour is left out.
 
     Returns:
         by the attribute's name (N,) str in the order of `split`; "" in no slice.
 
     Raises:
-        InputError: a picture that can't be read.
+        InputError: ROOT/split.json is damaged.
     """
     counted = ~split.ignored
     sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64)[split.image_index]
@@ -90,9 +91,8 @@ def slices(split: CocoSplit, pictures: bool = True) -> dict[str, np.ndarray]:
         COPIED: np.where(copied(split), "yes", "no"),
         "source": _sources(split),
     }
-    if pictures:
-        distance = colour_distances(split, counted)
-        found["colour"] = np.where(np.isnan(distance), "", _graded("colour", distance, COLOUR_BORDERS))
+    if colours is not None:
+        found["colour"] = np.where(np.isnan(colours), "", _graded("colour", colours, COLOUR_BORDERS))
     return {name: np.where(counted, found[name], "") for name in SLICES if name in found}
 
 
@@ -107,21 +107,26 @@ def copied(split: CocoSplit) -> np.ndarray:
     return np.array([image.file_name in names for image in split.images], dtype=bool)[split.image_index]
 
 
-def colour_distances(split: CocoSplit, wanted: np.ndarray) -> np.ndarray:
-    """(N,) `colour_distance` of the instances that are `wanted` (N,) bool; nan for the others.
+def colour_distances(split: CocoSplit) -> np.ndarray:
+    """(N,) `colour_distance` of the instances that aren't ignored; nan for the others.
 
     Raises:
         InputError: a picture that can't be read.
     """
     distances = np.full(len(split), np.nan)
-    used = np.unique(split.image_index[wanted])
-    for index, picture in zip(used, read_images([split.images[i].path for i in used]), strict=True):
-        here = np.flatnonzero(split.image_index == index)
-        for i in here[wanted[here]]:
-            distances[i] = colour_distance(
-                picture, split.boxes[i], split.keypoints[i], split.boxes[here[here != i]], split.skeleton.limbs
-            )
+    for index, picture in read_pictures(split, ~split.ignored):
+        distances[split.image_index == index] = colour_distances_in(split, index, picture)
     return distances
+
+
+def colour_distances_in(split: CocoSplit, index: int, picture: np.ndarray) -> list[float]:
+    """The same of the instances on one picture, (H, W, 3) uint8 RGB, by its place among the split's."""
+    here = np.flatnonzero(split.image_index == index)
+    each = ((split.boxes[i], split.keypoints[i], split.boxes[here[here != i]], split.ignored[i]) for i in here)
+    return [
+        math.nan if ignored else colour_distance(picture, box, keypoints, others, split.skeleton.limbs)
+        for box, keypoints, others, ignored in each
+    ]
 
 
 def colour_distance(

@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image
 
 from catpose.data.coco_split import CocoSplit
-from catpose.data.images import read_images
 from catpose.figures.overlay import LEFT, MIDDLE, RIGHT
 from catpose.instances import Instances
 from catpose.score.detections import Detections
@@ -107,26 +106,28 @@ class Gallery:
         }
 
 
+class Thumbnail(NamedTuple):
+    """A picture, small."""
+
+    data: bytes  # WebP
+    width: int  # px
+    height: int
+
+
 def gallery(
     split: CocoSplit,
+    thumbnails: Mapping[int, Thumbnail],
     models: Sequence[tuple[str, Detections, np.ndarray]],
     slices: Mapping[str, np.ndarray] | None = None,
 ) -> Gallery:
     """Every instance of a split but crowds, in its order.
 
     Args:
-        split: whose pictures are shown.
+        thumbnails: of the pictures that they are on, by their places among the split's.
         models: of each its label, its detections, and its keypoints' error types, (N, K).
         slices: by attribute, (N,) in the split's order; "" for an instance in none.
-
-    Raises:
-        InputError: a picture can't be read.
     """
     shown = np.flatnonzero(~split.crowd).tolist()
-    used = np.unique(split.image_index[shown]).tolist()
-    thumbnails = {}
-    for index, picture in zip(used, read_images([split.images[i].path for i in used]), strict=True):
-        thumbnails[index] = _thumbnail(picture)
     matched = [_Matched(detections, types, *_scored(split, detections)) for _, detections, types in models]
     names = {category["id"]: str(category.get("name") or "animal") for category in split.coco["categories"]}
 
@@ -190,14 +191,14 @@ def _scored(truth: Instances, detections: Detections) -> tuple[np.ndarray, np.nd
     return of, own, np.where(truth.labelled, each, np.nan)
 
 
-def _thumbnail(picture: np.ndarray) -> tuple[bytes, int, int]:
-    """A picture as WebP, at most 400 px wide and high; with its width and height."""
+def thumbnail(picture: np.ndarray) -> Thumbnail:
+    """A picture, (H, W, 3) uint8 RGB, at most 400 px wide and high."""
     scale = min(1.0, LONG_SIDE / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     small = picture if scale == 1.0 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     file = io.BytesIO()
     Image.fromarray(small).save(file, "WEBP", quality=QUALITY, method=2)  # in half of OpenCV's time
-    return file.getvalue(), *size
+    return Thumbnail(file.getvalue(), *size)
 
 
 def data_uri(picture: bytes, kind: str = "") -> str:

@@ -27,7 +27,7 @@ def where_does_it_fail(diagnosis: Diagnosis) -> Answer:
     evaluated = diagnosis.evaluated
     gains = {error: diagnosis.delta_ap(error).value for error in diagnosis.errors}
     worst = max(gains, key=lambda error: gains[error])
-    by_keypoint = {name: evaluated.value(f"AP/{name}") for name in diagnosis.skeleton.names}
+    by_keypoint = {name: evaluated.value(f"AP/{name}") for name in diagnosis.truth.skeleton.names}
     known = sorted((value, name) for name, value in by_keypoint.items() if not np.isnan(value))
     lowest = ", ".join(f"{name.replace('_', ' ')} ({fraction(value)})" for value, name in known[:2])
     if not gains[worst] > 0:
@@ -45,16 +45,16 @@ def where_does_it_fail(diagnosis: Diagnosis) -> Answer:
     return Answer("Where does it fail?", f"{worst.capitalize()}: {MEANING[worst]}", detail, "failures")
 
 
-def failures(diagnoses: Sequence[Diagnosis], truth: Instances) -> Section:
+def failures(diagnoses: Sequence[Diagnosis]) -> Section:
     """The best model first; figures of one model are about that one."""
-    best = diagnoses[0]
-    values = [best.evaluated.value(f"AP/{name}") for name in best.skeleton.names]
+    best, skeleton = diagnoses[0], diagnoses[0].truth.skeleton
+    values = [best.evaluated.value(f"AP/{name}") for name in skeleton.names]
     keypoints = Figure(
         "keypoints",
         f"AP of {best.evaluated.name} with one keypoint at a time",
         "AP of each keypoint",
-        draw_keypoint_values(best.skeleton, values, "AP with this keypoint alone"),
-        _keypoint_table(best.evaluated, best.skeleton),
+        draw_keypoint_values(skeleton, values, "AP with this keypoint alone"),
+        _keypoint_table(best.evaluated, skeleton),
     )
     types, gains = _error_types(diagnoses)
     blocks: list[Block] = [  # figures in an order that fills two columns
@@ -65,7 +65,7 @@ def failures(diagnoses: Sequence[Diagnosis], truth: Instances) -> Section:
         ),
         keypoints,
         gains,
-        *_confidence(best.evaluated, truth),
+        *_confidence(best.evaluated, best.truth),
         types,
         *_slices(diagnoses),
         Fold("ΔAP by keypoint and error type", [_delta_ap_table(best)]),
@@ -83,7 +83,7 @@ def _error_types(diagnoses: Sequence[Diagnosis]) -> list[Figure]:
             "error_types",
             f"What becomes of each keypoint, {best.evaluated.name}",
             "bars: the part of each keypoint that is good, jitter, inversion, swap or miss",
-            draw_error_types(best.error_types, best.skeleton),
+            draw_error_types(best.error_types, best.truth.skeleton),
             Table(
                 "All keypoints",
                 ("model", *ERROR_TYPES),
@@ -185,12 +185,9 @@ def _confidence(evaluated: Configuration, truth: Instances) -> list[Figure]:
 
 def _delta_ap_table(diagnosis: Diagnosis) -> Table:
     """The keypoint that costs most first."""
-    gains = diagnosis.delta_ap_by_keypoint
+    gains, names = diagnosis.delta_ap_by_keypoint, diagnosis.truth.skeleton.names
     order = np.argsort(-gains.sum(axis=1), kind="stable")
-    rows = [
-        (diagnosis.skeleton.names[k].replace("_", " "), *(f"{value:+.4f}" if value else "0" for value in gains[k]))
-        for k in order
-    ]
+    rows = [(names[k].replace("_", " "), *(f"{value:+.4f}" if value else "0" for value in gains[k])) for k in order]
     note = "AP over all keypoints, were this one's errors of this type alone corrected; costliest first."
     return Table(
         f"ΔAP by keypoint and error type, {diagnosis.evaluated.name}", ("keypoint", *ERROR_TYPES[1:]), rows, note

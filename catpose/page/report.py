@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from catpose.analysis.configurations import evaluated, gather
 from catpose.analysis.diagnosis import diagnose, varied
 from catpose.analysis.report import Report
@@ -13,9 +15,10 @@ from catpose.analysis.report import report as report_of
 from catpose.cost.record import read_profile
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
-from catpose.data.slices import slices
+from catpose.data.images import read_pictures
+from catpose.data.slices import colour_distances_in, slices
 from catpose.data.statistics import measure
-from catpose.figures.gallery import gallery
+from catpose.figures.gallery import Thumbnail, gallery, thumbnail
 from catpose.page.cost import cost, price, what_does_it_cost
 from catpose.page.data import page_blocks
 from catpose.page.failures import failures, where_does_it_fail
@@ -57,19 +60,17 @@ def report(
     read = read_runs(runs, root)
     split, outcome = read.split, compared(read, draws)
     shown = [outcome.rows[i].configuration for i in outcome.evaluated]
-    found = slices(split)
+    thumbnails, colours = _looked_at(split)
+    found = slices(split, colours)
     sliced = varied(found)
     diagnoses = [diagnose(each, split, sliced, draws) for each in shown[:SHOWN]]
-    pictures = gallery(
-        split,
-        [(each.name, each.detections[0], error_types(split, each.detections[0])) for each in shown[:SHOWN]],
-        {name: found[name] for name in sliced},
-    )
+    models = [(each.name, each.detections[0], error_types(split, each.detections[0])) for each in shown[:SHOWN]]
+    pictures = gallery(split, thumbnails, models, {name: found[name] for name in sliced})
     prices = {
         i: price(runs_of(outcome.rows[i].configuration, read.runs), split.skeleton, trusted) for i in outcome.evaluated
     }
     train = read_split(split.file.parent.parent, "train")
-    counted = {"train": slices(train, pictures=False), "val": found}
+    counted = {"train": slices(train), "val": found}
     return Page(
         title,
         _subtitle(outcome, split),
@@ -81,7 +82,7 @@ def report(
         ],
         [
             results(outcome, split),
-            failures(diagnoses, split),
+            failures(diagnoses),
             Section("gallery", "Gallery", [Text(GALLERY), pictures]),
             cost(outcome, read.runs, prices, measured),
             training(shown, read.runs),
@@ -98,6 +99,15 @@ def compared(found: Found, draws: int) -> Report:
     configurations = gather(found.design, found.trainings)
     configurations = evaluated(found.design, configurations, lambda training: training.evaluated(found.split, draws))
     return report_of(found.design, configurations, found.notes)
+
+
+def _looked_at(split: CocoSplit) -> tuple[dict[int, Thumbnail], np.ndarray]:
+    """Thumbnails of the pictures and colour distances (N,) of the instances: each picture is decoded once."""
+    thumbnails, colours = {}, np.full(len(split), np.nan)
+    for i, picture in read_pictures(split, ~split.crowd):
+        thumbnails[i] = thumbnail(picture)
+        colours[split.image_index == i] = colour_distances_in(split, i, picture)
+    return thumbnails, colours
 
 
 def _subtitle(outcome: Report, split: CocoSplit) -> str:

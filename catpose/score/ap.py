@@ -12,8 +12,8 @@ keep their score. `catpose.score.box_ap` asks the same of boxes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -30,7 +30,7 @@ MAX_DETECTIONS = 20
 #: Areas in px², both ends included, by what AP on them is called.
 SIZES = {"AP": (0.0, 1e10), "AP_M": (32.0**2, 96.0**2), "AP_L": (96.0**2, 1e10)}
 
-_BLOCK = 4000  # instances compared at once: some tens of megabytes
+_BLOCK = 80_000  # instances times questions compared at once: some tens of megabytes
 
 
 class Found(Protocol):
@@ -43,8 +43,6 @@ class Found(Protocol):
     def category_id(self) -> np.ndarray: ...
     @property
     def score(self) -> np.ndarray: ...
-    @property
-    def area(self) -> np.ndarray: ...
 
 
 class Questions(NamedTuple):
@@ -54,6 +52,7 @@ class Questions(NamedTuple):
     sizes: np.ndarray  # (Q, 2) float64, px²: the least and the largest area
     ignored: np.ndarray  # (Q, N) bool: instances that don't count, those of another size aside
     similar: Callable[[np.ndarray, np.ndarray], np.ndarray]  # of (B, D, 1) and (B, 1, G): (B, Q or 1, D, G), 0..1
+    areas: np.ndarray  # (M,) or (Q, M) float64, px²: of the detections
     most: int  # detections of an image and category that are looked at
 
 
@@ -84,8 +83,26 @@ def match(truth: Instances, detections: Detections, by_keypoint: bool = True) ->
     if by_keypoint:
         ignored[len(SIZES) :] |= ~truth.labelled.T
     names = (*SIZES, *(f"AP/{name}" for name in alone))
-    similar = partial(_oks, truth, detections, by_keypoint)
-    return match_by(truth, detections, Questions(names, sizes, ignored, similar, MAX_DETECTIONS))
+    similar = partial(_oks, truth, detections.keypoints, by_keypoint)
+    return match_by(truth, detections, Questions(names, sizes, ignored, similar, detections.area, MAX_DETECTIONS))
+
+
+def match_moved(truth: Instances, detections: Detections, moved: Mapping[str, np.ndarray]) -> Matches:
+    """Match the same detections, of the same scores, with their keypoints in other places: V questions of all sizes.
+
+    Args:
+        moved: by the name of its AP, the keypoints (M, K, 2), image px.
+    """
+    rows = np.concatenate([*moved.values()])  # those of one question below another's
+    first = len(detections) * np.arange(len(moved))[:, None, None]
+
+    def similar(d: np.ndarray, g: np.ndarray) -> np.ndarray:
+        return _oks(truth, rows, False, d[:, None] + first, g[:, None])[:, 0]
+
+    areas = np.array([replace(detections, keypoints=each).area for each in moved.values()])
+    sizes = np.array([SIZES["AP"]] * len(moved))
+    ignored = np.repeat(truth.ignored[None], len(moved), axis=0)
+    return match_by(truth, detections, Questions((*moved,), sizes, ignored, similar, areas, MAX_DETECTIONS))
 
 
 def match_by(truth: Instances, detections: Found, questions: Questions) -> Matches:
@@ -103,14 +120,15 @@ def match_by(truth: Instances, detections: Found, questions: Questions) -> Match
     ignored = questions.ignored | (truth.areas < low) | (truth.areas > high)
     matched = np.zeros((len(low), len(THRESHOLDS), len(order)), dtype=bool)
     excused = np.zeros_like(matched)
-    for i, j in _blocks(unit, truth_unit[truth_order], n_units):  # (B, D) into `order`, (B, G) into `truth_order`
+    at_once = _BLOCK // len(low)
+    for i, j in _blocks(unit, truth_unit[truth_order], n_units, at_once):  # (B, D) of `order`, (B, G) of `truth_order`
         d, g = order[i], truth_order[j]
         similar = questions.similar(d[:, :, None], g[:, None, :])
         hit, ignored_hit = _greedy(similar, ignored[:, g].swapaxes(0, 1), truth.crowd[g])
         matched[:, :, i] = hit.transpose(1, 2, 0, 3)
         excused[:, :, i] = ignored_hit.transpose(1, 2, 0, 3)
 
-    area = detections.area[order]
+    area = questions.areas[..., order]
     elsewhere = (area < low) | (area > high)  # an unmatched detection of another size is ignored
     counted = ~(excused | (~matched & elsewhere[:, None, :]))
     units = truth_unit[truth_order]
@@ -153,9 +171,10 @@ def _unit(truth: Instances, detections: Found) -> np.ndarray:
 
 
 def _blocks(
-    detection_unit: np.ndarray, truth_unit: np.ndarray, n_units: int
+    detection_unit: np.ndarray, truth_unit: np.ndarray, n_units: int, most: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Units with equal numbers of detections D and of instances G, B at a time: indices (B, D) and (B, G)."""
+    """Units with equal numbers of detections D and of instances G, B at a time (of `most` pairs): indices (B, D) and
+    (B, G)."""
     n_detections = np.bincount(detection_unit, minlength=n_units)
     n_truth = np.bincount(truth_unit, minlength=n_units)
     first_detection, first_truth = np.cumsum(n_detections) - n_detections, np.cumsum(n_truth) - n_truth
@@ -163,16 +182,16 @@ def _blocks(
     shapes = np.stack([n_detections[both], n_truth[both]], axis=1)
     for d, g in np.unique(shapes, axis=0):
         alike = both[(shapes == (d, g)).all(axis=1)]
-        step = max(1, _BLOCK // (d * g))
+        step = max(1, most // (d * g))
         for some in (alike[start : start + step, None] for start in range(0, len(alike), step)):
             yield first_detection[some] + np.arange(d), first_truth[some] + np.arange(g)
 
 
-def _oks(truth: Instances, detections: Detections, by_keypoint: bool, d: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """(B, Q, D, G): the similarity of detections `d` (B, D, 1) to instances `g` (B, 1, G); one for all sizes where no
-    keypoint's own is asked for."""
+def _oks(truth: Instances, keypoints: np.ndarray, by_keypoint: bool, d: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """(B, Q, …, D, G): the similarity of detections `d` (B, …, D, 1), rows of `keypoints` (M, K, 2), to instances `g`
+    (B, …, 1, G); one for all sizes where no keypoint's own is asked for."""
     d, g = (np.ascontiguousarray(index) for index in np.broadcast_arrays(d, g))
-    found, labelled = detections.keypoints[d], truth.labelled[g]
+    found, labelled = keypoints[d], truth.labelled[g]
     each = similarity(found, truth.keypoints[g], truth.areas[g], truth.sigmas)
     stand_in = oks_to_unlabelled(found, truth.boxes[g], truth.areas[g], truth.sigmas)
     whole = np.where(labelled.any(axis=-1), oks(each, labelled), stand_in)[:, None]

@@ -8,13 +8,14 @@ the images above all, cancels out of their difference.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from catpose.score.ap import RECALLS, THRESHOLDS, Matches
 
-_STEP = 250  # draws at once: small enough for the processor's cache
+_STEP, _CELLS = 250, 2**18  # draws at once, at least; more of few detections, about what the processor's cache holds
 
 
 @functools.lru_cache(maxsize=1)  # all models of a page hold the same
@@ -88,7 +89,8 @@ def bootstrap_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
 def _curves(matches: Matches, q: int, weights: np.ndarray) -> np.ndarray:
     """(C, 2, T, draws): of question q and each category, the mean interpolated precision and the recall reached at
     every threshold; nan where a draw has no instance."""
-    parts = [_draws(matches, q, weights[start : start + _STEP]) for start in range(0, max(len(weights), 1), _STEP)]
+    step = max(_STEP, _CELLS // max(len(matches.image), 1))
+    parts = [_draws(matches, q, weights[start : start + step]) for start in range(0, max(len(weights), 1), step)]
     return np.concatenate(parts, axis=-1)
 
 
@@ -124,7 +126,7 @@ def _of_category(matches: Matches, q: int, k: int, weights: np.ndarray, n_instan
     each = np.ascontiguousarray(weights.T)[matches.image[of_interest]]  # (D, n): how often a draw holds each detection
     sizes, size = np.unique(n_instances, return_inverse=True)
     top = int(each.sum(axis=0).max(initial=0)) + 1
-    reached_by = RECALLS.searchsorted(np.arange(top) / np.maximum(sizes, 1)[:, None], side="right")
+    reached_by = RECALLS.searchsorted(np.arange(top) / np.maximum(sizes, 1)[:, None], side="right").astype(np.float64)
     first = size * top  # of the draw's row in `reached_by`, flat
     area, recall = np.zeros((2, len(THRESHOLDS), len(weights)))
     seen, seen_of = each, None
@@ -133,12 +135,21 @@ def _of_category(matches: Matches, q: int, k: int, weights: np.ndarray, n_instan
         if not len(index):
             continue
         if seen_of is None or (counted != seen_of).any():  # mostly the same at all thresholds
-            seen, seen_of = (each * counted[:, None]).cumsum(axis=0) + np.spacing(1), counted
-        found = each[index].cumsum(axis=0)
-        precision = found / seen[index]
-        best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+            seen, seen_of = _accumulated(np.add, each * counted[:, None]) + np.spacing(1), counted
+        found = _accumulated(np.add, each[index])
+        best = _accumulated(np.maximum, (found / seen[index])[::-1])[::-1]
         width = reached_by.take(first + found)
         width[1:] -= width[:-1].copy()
         area[t] = np.einsum("dn,dn->n", best, width)
         recall[t] = found[-1] / np.maximum(n_instances, 1)
     return np.stack([area / len(RECALLS), recall])
+
+
+def _accumulated(ufunc: np.ufunc, rows: np.ndarray) -> np.ndarray:
+    """`ufunc.accumulate` down rows (D, n), in place."""
+    if rows.shape[1] < 200:
+        return ufunc.accumulate(rows, axis=0, out=rows)
+    # numpy goes down one column after the other, which takes four times as long where rows are long.
+    for above, below in itertools.pairwise(rows):
+        ufunc(above, below, out=below)
+    return rows

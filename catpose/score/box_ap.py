@@ -27,7 +27,8 @@ def match_boxes(truth: Instances, detections: BoxDetections) -> Matches:
 
     sizes = np.array([*BOX_SIZES.values()])
     ignored = np.repeat(truth.crowd[None], len(sizes), axis=0)
-    return match_by(truth, detections, Questions(tuple(BOX_SIZES), sizes, ignored, similar, MAX_DETECTIONS))
+    questions = Questions(tuple(BOX_SIZES), sizes, ignored, similar, detections.area, MAX_DETECTIONS)
+    return match_by(truth, detections, questions)
 
 
 def overlap(detected: np.ndarray, truth: np.ndarray, crowd: np.ndarray) -> np.ndarray:

@@ -22,13 +22,14 @@ by COCO's matching); background errors are told at OKS 0.5 for all thresholds (t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from catpose.instances import Instances
-from catpose.score.ap import match
-from catpose.score.bootstrap import bootstrap_ap
+from catpose.score.ap import match, match_moved
+from catpose.score.bootstrap import Bootstrap, bootstrap_ap
 from catpose.score.detections import Detections
 from catpose.score.oks import oks, oks_to_unlabelled, similarity
 from catpose.score.pairs import detection_of, owner_of
@@ -51,9 +52,8 @@ class DeltaAP:
     those whose keypoints lie so far off that their OKS is below 0.5.
     """
 
-    values: dict[str, float]  # by ERRORS
+    values: dict[str, float]  # by ERRORS, or those of them that were asked for
     draws: dict[str, np.ndarray]  # (B,) each: the same for draws of the images
-    by_keypoint: np.ndarray  # (K, 4), by ERROR_TYPES but the good: of one keypoint's errors alone
 
 
 def error_types(truth: Instances, detections: Detections) -> np.ndarray:
@@ -105,12 +105,13 @@ def _nearest_wrong_place(truth: Instances, predicted: np.ndarray) -> tuple[np.nd
     return best, another
 
 
-def _corrected(truth: Instances, detections: Detections, detection: np.ndarray, wrong: np.ndarray) -> Detections:
-    """With the keypoints `wrong`, (N, K) bool, of instances with the detections (N,) put on their truth."""
+def _corrected(truth: Instances, detections: Detections, detection: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """(M, K, 2), the detections' keypoints: those `wrong`, (N, K) bool, of instances with the detections (N,) are put
+    on their truth."""
     row, k = np.nonzero(wrong)
     keypoints = detections.keypoints.copy()
     keypoints[detection[row], k] = truth.keypoints[row, k]
-    return replace(detections, keypoints=keypoints)
+    return keypoints
 
 
 def rescored(truth: Instances, detections: Detections) -> Detections:
@@ -129,14 +130,14 @@ def rescored(truth: Instances, detections: Detections) -> Detections:
 
 def without_background(truth: Instances, detections: Detections) -> Detections:
     """Without the detections that match no instance at OKS 0.5, those matched to an ignored one stay."""
-    matches = match(truth, detections)
+    matches = match(truth, detections, by_keypoint=False)
     stay = np.sort(matches.detection[matches.true[0, 0] | ~matches.counted[0, 0]])
     return detections.subset(stay)
 
 
 def without_missed(truth: Instances, detections: Detections) -> Instances:
     """The truth with those instances ignored that no detection matches at OKS 0.5."""
-    matches = match(truth, detections)
+    matches = match(truth, detections, by_keypoint=False)
     rank = np.full(len(detections), -1)
     rank[matches.detection] = np.arange(len(matches.detection))
     d, g, similar = _candidates(truth, detections)
@@ -180,38 +181,54 @@ def _first_come(d: np.ndarray, g: np.ndarray, order: np.ndarray) -> list[int]:
     return pairs
 
 
-def delta_ap(truth: Instances, detections: Detections, weights: np.ndarray | None = None) -> DeltaAP:
+def delta_ap(
+    truth: Instances, detections: Detections, weights: np.ndarray | None = None, errors: Sequence[str] = ERRORS
+) -> DeltaAP:
     """ΔAP of each error type.
 
     Args:
         weights: (B, I) whole numbers, how often each draw holds each image; see `bootstrap.image_weights`.
+        errors: those of `ERRORS` that are asked for.
     """
     once = np.ones((1, len(truth.image_ids)), dtype=np.int64)
     rows = once if weights is None else np.concatenate([once, weights])
-
-    def ap(truth: Instances, detections: Detections, rows: np.ndarray = rows) -> np.ndarray:
-        return bootstrap_ap(match(truth, detections, by_keypoint=False), rows)
-
     detection = _detection_of(truth, detections)
-    types, now = _error_types(truth, detections, detection), ap(truth, detections)
-    better = {
-        error: ap(truth, _corrected(truth, detections, detection, types == ERROR_TYPES.index(error)))
-        for error in ERRORS[:4]
-    }
-    better["score"] = ap(truth, rescored(truth, detections))
-    better["false positives"] = ap(truth, without_background(truth, detections))
-    better["false negatives"] = ap(without_missed(truth, detections), detections)
-    gains = {error: values - now for error, values in better.items()}
+    types = _error_types(truth, detections, detection)
+    moved = {"AP": detections.keypoints}
+    for error in ERRORS[:4]:
+        moved[f"AP/{error}"] = _corrected(truth, detections, detection, types == ERROR_TYPES.index(error))
+    drawn = Bootstrap(match_moved(truth, detections, moved), rows)
 
-    by_keypoint = np.zeros((len(truth.skeleton), len(ERROR_TYPES) - 1))
-    for k in range(len(truth.skeleton)):
-        for column in range(1, len(ERROR_TYPES)):
-            wrong = (types == column) & (np.arange(len(truth.skeleton)) == k)
-            if wrong.any():
-                corrected = _corrected(truth, detections, detection, wrong)
-                by_keypoint[k, column - 1] = ap(truth, corrected, once)[0] - now[0]
+    def better(error: str) -> np.ndarray:
+        if f"AP/{error}" in drawn:
+            return drawn[f"AP/{error}"]
+        left, found = truth, detections
+        if error == "score":
+            found = rescored(truth, detections)
+        elif error == "false positives":
+            found = without_background(truth, detections)
+        else:
+            left = without_missed(truth, detections)
+        return bootstrap_ap(match(left, found, by_keypoint=False), rows)
+
+    gains = {error: better(error) - drawn["AP"] for error in errors}
     return DeltaAP(
         values={error: float(values[0]) for error, values in gains.items()},
         draws={error: values[1:] for error, values in gains.items()},
-        by_keypoint=by_keypoint,
     )
+
+
+def delta_ap_by_keypoint(truth: Instances, detections: Detections) -> np.ndarray:
+    """(K, 4), by ERROR_TYPES but the good: ΔAP where one keypoint's errors of one type alone are corrected."""
+    detection = _detection_of(truth, detections)
+    types, own = _error_types(truth, detections, detection), np.arange(len(truth.skeleton))
+    cases = np.argwhere((types[..., None] == np.arange(1, len(ERROR_TYPES))).any(axis=0)).tolist()
+    moved = {"AP": detections.keypoints}
+    for k, column in cases:
+        wrong = (types == column + 1) & (own == k)
+        moved[f"AP/{k}/{column}"] = _corrected(truth, detections, detection, wrong)
+    once = np.ones((1, len(truth.image_ids)), dtype=np.int64)
+    ap, gains = Bootstrap(match_moved(truth, detections, moved), once), np.zeros((len(own), len(ERROR_TYPES) - 1))
+    for k, column in cases:
+        gains[k, column] = (ap[f"AP/{k}/{column}"] - ap["AP"])[0]
+    return gains

@@ -105,7 +105,7 @@ def figures(whole: Pool, draws: int) -> dict[str, Any]:
         name: (each,) for name, each in ap_by_slice(truth, models[0], names, draws).items()
     }
     delta = delta_ap(truth, models[0], image_weights(len(truth.image_ids), draws))
-    diagnosis = Diagnosis(ours, truth.skeleton, np.zeros((0, 17), np.int8), (delta,), {"": slices}, {})
+    diagnosis = Diagnosis(ours, truth, {"": names}, draws, np.zeros((0, 17), np.int8), (delta,), {"": slices})
     made: dict[str, Any] = {key: ours.estimate(key) for key in FIGURES}
     made |= {f"AP of {name}": diagnosis.slice_ap("", name) for name in SLICES if name in slices}
     made |= {f"ΔAP, {error}": diagnosis.delta_ap(error) for error in LOCALIZATION}

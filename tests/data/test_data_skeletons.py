@@ -134,7 +134,7 @@ def test_statistics_and_slices_are_of_the_skeleton(skeleton: Skeleton, drawn: Pa
     summary = measure([split]).summary()["together"]
     assert list(summary["mean_pose"]) == list(skeleton.names)
     assert len(summary["instances_by_keypoints_labelled"]) == len(skeleton) + 1
-    found = slices(split, pictures=False)
+    found = slices(split)
     assert "11 to 17" not in found["labelled keypoints"]
     assert set(found["part of the cat"]) <= {"", *({"no face"} if skeleton is LEGS else {"face only", "no face", "no hind legs", "face and hind legs"})}  # fmt: skip  # noqa: E501
 

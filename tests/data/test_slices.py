@@ -39,7 +39,7 @@ def cat(id_: int, box: list[float] = BOX, names: tuple[str, ...] = KEYPOINTS, **
 
 
 def words(attribute: str, data: CocoSplit) -> list[str]:
-    return slices(data, pictures=False)[attribute].tolist()
+    return slices(data)[attribute].tolist()
 
 
 def test_box_sizes(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_rare_names_are_one_source(tmp_path: Path) -> None:
 
 def test_who_does_not_count_is_in_no_slice(tmp_path: Path) -> None:
     data = split(tmp_path, [cat(1, iscrowd=1), cat(2, names=()), cat(3)])
-    found = slices(data, pictures=False)
+    found = slices(data)
     assert list(found) == [name for name in SLICES if name != "colour"]
     for attribute, names in found.items():
         assert names[:2].tolist() == ["", ""]
@@ -132,14 +132,14 @@ def test_who_does_not_count_is_in_no_slice(tmp_path: Path) -> None:
 
 def test_instances_keep_the_order_of_the_split(drawn: Path) -> None:
     data = read_split(drawn, "train")
-    found = slices(data)
+    distances = colour_distances(data)
+    found = slices(data, distances)
     assert list(found) == list(SLICES)
     for i in range(len(data)):
         long = data.boxes[i, 2:].max()
         assert found["box size"][i] == SLICES["box size"][int(long > 128) + int(long > 256)]
         assert (found["several cats"][i] == "yes") == (np.sum(data.image_index == data.image_index[i]) > 1)
     assert set(found["colour"]) <= {*SLICES["colour"], ""}
-    distances = colour_distances(data, np.ones(len(data), bool))
     assert ((found["colour"] == "alike") == (distances <= COLOUR_BORDERS[0])).all()
     assert ((found["colour"] == "apart") == (distances > COLOUR_BORDERS[1])).all()
 
@@ -198,10 +198,10 @@ def test_only_what_is_around_the_animal_counts() -> None:
 
 def test_a_picture_is_opened_for_the_colour_only(tmp_path: Path) -> None:
     data = split(tmp_path, [cat(1), cat(2)])
-    assert "colour" not in slices(data, pictures=False)
+    assert "colour" not in slices(data)
     for i in (1, 2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), scene((230, 120, 30), (60, 140, 60)))
-    assert slices(data)["colour"].tolist() == ["apart"] * 2
+    assert slices(data, colour_distances(data))["colour"].tolist() == ["apart"] * 2
 
 
 def test_extreme_boxes_and_keypoints_do_no_harm() -> None:
@@ -216,7 +216,7 @@ def test_extreme_boxes_and_keypoints_do_no_harm() -> None:
 @pytest.mark.realdata
 def test_real_cats_are_in_every_slice(cats17: Path) -> None:
     data = read_split(cats17, "val")
-    found = slices(data)
+    found = slices(data, colour_distances(data))
     assert set(found[COPIED].tolist()) == {"no"}  # there is no split.json that lists its copies
     for attribute, names in SLICES.items():
         for part in (names or ("VOC", "ca")) if attribute != COPIED else ():

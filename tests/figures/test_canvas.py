@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from skeletons import KEYPOINTS
 
 from catpose.figures.calibration import draw_reliability, draw_thresholds
@@ -94,6 +96,22 @@ def test_a_figure_is_saved_in_the_kind_that_is_asked_for() -> None:
     assert sorted(made) == ["png", "svg"]
     assert made["svg"] == drawn()["svg"]
     assert made["png"] == drawn()["png"]  # after the other
+
+
+def test_an_svg_is_what_savefig_writes() -> None:
+    """A legend beside the plot and an axis of few ticks move in the layout."""
+
+    def figure() -> Figure:
+        figure, axes = canvas(title="title")
+        axes.semilogy([1, 2, 30], [0.002, 5, 8000], label="a line that is long enough to need room")
+        axes.imshow(np.arange(12).reshape(3, 4), extent=(0, 9, 1, 99), aspect="auto")
+        figure.legend(loc="outside lower center")
+        return figure
+
+    file = io.BytesIO()
+    with plain():
+        figure().savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        assert encoded(figure())["svg"] == file.getvalue()
 
 
 def test_curves_name_each_model_once() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from catpose.data.coco import read_split
-from catpose.data.slices import slices
+from catpose.data.slices import colour_distances, slices
 from catpose.data.statistics import IMAGENET, DataStatistics, measure
 from catpose.figures import data as data_figures
 from catpose.figures.canvas import DPI, VARIABLES
@@ -101,7 +101,8 @@ def test_the_mean_poses_ellipses_are_one_deviation_wide(covariance: list[list[fl
 
 @pytest.mark.slow
 def test_blocks_become_files_that_name_each_other(drawn: Path, statistics: DataStatistics) -> None:
-    by_split = {"train": slices(read_split(drawn, "train"))}
+    split = read_split(drawn, "train")
+    by_split = {"train": slices(split, colour_distances(split))}
     blocks = data_blocks(statistics, by_split)
     files = as_files("Cats | <b>", blocks)
     text = files["report.md"].decode()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from page.made_up_page import HOSTILE, LABELS, detections, made_up_gallery, nasty_split
+from page.made_up_page import HOSTILE, LABELS, detections, made_up_gallery, nasty_split, thumbnails
 
 from catpose.data.coco import read_coco, read_split
 from catpose.data.coco_split import CocoSplit
@@ -37,7 +37,7 @@ def truth_as_prediction(truth: Instances) -> Detections:
 
 def test_the_truth_as_prediction_lies_on_the_truth(split: CocoSplit) -> None:
     found = truth_as_prediction(split)
-    for item in gallery(split, [("truth", found, error_types(split, found))]).items:
+    for item in gallery(split, thumbnails(split), [("truth", found, error_types(split, found))]).items:
         (pose,) = item.poses
         labelled = ~np.isnan(item.truth[:, 0])
         assert pose is not None
@@ -61,7 +61,7 @@ def test_coordinates_are_those_of_the_thumbnail(
     split: CocoSplit, long_side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("catpose.figures.gallery.LONG_SIDE", long_side)
-    small = gallery(split, [])
+    small = gallery(split, thumbnails(split), [])
     for i, item in enumerate(small.items):
         image = split.images[split.image_index[i]]
         height, width = cv2.imdecode(np.frombuffer(small.pictures[item.picture], np.uint8), cv2.IMREAD_COLOR).shape[:2]
@@ -100,7 +100,7 @@ def test_crowds_are_left_out(drawn: Path, tmp_path: Path) -> None:
     coco["annotations"][0]["iscrowd"] = 1
     (tmp_path / "val.json").write_text(json.dumps(coco))
     split = read_coco(tmp_path / "val.json", drawn / "images")
-    assert len(gallery(split, []).items) == len(split) - 1
+    assert len(gallery(split, thumbnails(split), []).items) == len(split) - 1
 
 
 def test_the_data_are_json(shown: Gallery) -> None:
@@ -142,5 +142,5 @@ def test_128_drawn_pictures_take_less_than_2_megabytes(shown: Gallery) -> None:
 @pytest.mark.realdata
 def test_200_photographs_take_less_than_8_megabytes(cats17: Path) -> None:
     split = read_split(cats17, "val")
-    photographs = gallery(split, []).pictures
+    photographs = gallery(split, thumbnails(split), []).pictures
     assert megabytes_of(200, photographs) < 8

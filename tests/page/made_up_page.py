@@ -11,9 +11,10 @@ from skeletons import FLIP, N_KEYPOINTS, SIGMA_ARRAY
 
 from catpose.data.coco import read_coco
 from catpose.data.coco_split import CocoSplit
+from catpose.data.images import read_pictures
 from catpose.data.slices import slices
 from catpose.figures.configurations import Mark, draw_configurations
-from catpose.figures.gallery import Gallery, gallery
+from catpose.figures.gallery import Gallery, Thumbnail, gallery, thumbnail
 from catpose.instances import Instances
 from catpose.page.html import Answer, Code, Figure, Listing, Page, Picture, Section, Table, Text
 from catpose.score.detections import Detections
@@ -67,11 +68,15 @@ def detections(truth: Instances, careful: bool) -> Detections:
     return Detections.from_results(json.loads(json.dumps(results.to_results())), truth)
 
 
+def thumbnails(split: CocoSplit) -> dict[int, Thumbnail]:
+    return {i: thumbnail(picture) for i, picture in read_pictures(split, ~split.crowd)}
+
+
 def made_up_gallery(drawn: Path, folder: Path) -> Gallery:
     split = nasty_split(drawn, folder)
     found = [detections(split, careful=True), detections(split, careful=False)]
     models = [(label, d, error_types(split, d)) for label, d in zip(LABELS, found, strict=True)]
-    return gallery(split, models, slices(split, pictures=False))
+    return gallery(split, thumbnails(split), models, slices(split))
 
 
 def made_up_page(shown: Gallery) -> Page:

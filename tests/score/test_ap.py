@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from skeletons import KEYPOINTS
 
 from catpose.instances import Instances
 from catpose.score import ap
-from catpose.score.ap import average_precision, count, match
+from catpose.score.ap import average_precision, count, match, match_moved
 from catpose.score.cocoeval import cocoeval
 from catpose.score.detections import Detections
 
@@ -188,12 +189,33 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch):
         coco, results = random_case(seed)
         truth = Instances.from_coco(coco)
         detections = Detections.from_results(results, truth)
-        monkeypatch.setattr(ap, "_BLOCK", 4000)
+        monkeypatch.setattr(ap, "_BLOCK", 80_000)
         whole = match(truth, detections)
         monkeypatch.setattr(ap, "_BLOCK", 1)
         pieces = match(truth, detections)
         assert (whole.true == pieces.true).all()
         assert (whole.counted == pieces.counted).all()
+
+
+def test_moved_detections_are_matched_as_if_each_were_a_file_of_its_own():
+    far = 0
+    for seed in range(20):
+        coco, results = random_case(seed)
+        truth = Instances.from_coco(coco)
+        detections = Detections.from_results(results, truth)
+        rng = np.random.default_rng(seed)
+        shifts = rng.normal(0, 20, (3, *detections.keypoints.shape)) * (rng.random(3) < 0.7)[:, None, None, None]
+        moved = {"AP": detections.keypoints} | {f"AP/{i}": detections.keypoints + each for i, each in enumerate(shifts)}
+        moved["AP/far"] = detections.keypoints * 1e5  # areas beyond all sizes, unless there are boxes
+        together = match_moved(truth, detections, moved)
+        assert together.questions == tuple(moved)
+        for q, keypoints in enumerate(moved.values()):
+            alone = match(truth, replace(detections, keypoints=keypoints), by_keypoint=False)
+            for name in ("true", "counted", "instances"):
+                np.testing.assert_array_equal(getattr(together, name)[q], getattr(alone, name)[0])
+            np.testing.assert_array_equal(together.detection, alone.detection)
+        far += int((~together.counted[-1] & together.counted[0]).sum())
+    assert far > 20
 
 
 def test_shapes():

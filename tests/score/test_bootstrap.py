@@ -77,6 +77,7 @@ def test_draws_do_not_meet(monkeypatch: pytest.MonkeyPatch):
     weights = image_weights(matches.instances.shape[-1], 31)
     together = Bootstrap(matches, weights)
     monkeypatch.setattr(module, "_STEP", 4)
+    monkeypatch.setattr(module, "_CELLS", 0)
     for key, value in Bootstrap(matches, weights).items():
         np.testing.assert_array_equal(value, together[key])
 

@@ -24,6 +24,7 @@ from catpose.score.error_types import (
     LIKE_OKS,
     NEAR_KS,
     delta_ap,
+    delta_ap_by_keypoint,
     error_types,
     rescored,
     without_background,
@@ -120,7 +121,7 @@ def test_truth_itself_is_good_and_nothing_is_to_be_gained():
     assert ap(truth, detections) == pytest.approx(1, abs=1e-12)
     assert list(result.values) == list(ERRORS)
     assert list(result.values.values()) == pytest.approx([0] * 7, abs=1e-12)
-    assert (result.by_keypoint == 0).all()
+    assert (delta_ap_by_keypoint(truth, detections) == 0).all()
 
 
 def test_left_taken_for_right_is_inversion_and_nothing_else():
@@ -182,7 +183,8 @@ def test_size_and_mirror_change_nothing(seed: int):
     np.testing.assert_array_equal(error_types(turned, back), before[:, FLIP])
     for result in (delta_ap(larger, bigger), delta_ap(turned, back)):
         assert result.values == pytest.approx(plain.values, abs=1e-9)
-    np.testing.assert_allclose(delta_ap(turned, back).by_keypoint, plain.by_keypoint[list(FLIP)], atol=1e-9)
+    by_keypoint = delta_ap_by_keypoint(truth, detections)
+    np.testing.assert_allclose(delta_ap_by_keypoint(turned, back), by_keypoint[list(FLIP)], atol=1e-9)
 
 
 def test_of_places_as_near_the_own_animals_counts():
@@ -263,16 +265,16 @@ def test_with_all_corrected_every_animal_is_found():
 
 def test_by_keypoint_one_keypoint_of_one_type_is_corrected():
     truth, detections = messy(8)
-    kind, result = error_types(truth, detections), delta_ap(truth, detections)
+    kind, result = error_types(truth, detections), delta_ap_by_keypoint(truth, detections)
     for k in (0, 2, 9):
         for i, name in enumerate(LOCALIZATION):
             keypoints = detections.keypoints.copy()
             of_kind = kind[:, k] == ERROR_TYPES.index(name)
             keypoints[of_kind, k] = truth.keypoints[of_kind, k]
             delta = ap(truth, replace(detections, keypoints=keypoints)) - ap(truth, detections)
-            assert result.by_keypoint[k, i] == pytest.approx(delta, abs=1e-12)
-    assert (result.by_keypoint[MIDDLE, LOCALIZATION.index("inversion")] == 0).all()
-    assert (result.by_keypoint > 0).sum() > 20
+            assert result[k, i] == pytest.approx(delta, abs=1e-12)
+    assert (result[MIDDLE, LOCALIZATION.index("inversion")] == 0).all()
+    assert (result > 0).sum() > 20
 
 
 @pytest.mark.one_in(2)
@@ -291,6 +293,11 @@ def test_delta_ap_is_that_of_the_corrected_detections_on_the_same_draws(seed: in
         expected = bootstrap_ap(match(true, found), weights) - now_draws
         np.testing.assert_allclose(result.draws[error], expected, atol=1e-12)
     assert all(result.values[error] > 0 for error in LOCALIZATION)
+    some = delta_ap(truth, detections, weights, ("score", "swap"))
+    assert some.values == {error: result.values[error] for error in ("score", "swap")}
+    assert {error: each.tolist() for error, each in some.draws.items()} == {
+        error: result.draws[error].tolist() for error in ("score", "swap")
+    }
 
 
 # scores, false positives, false negatives
@@ -409,7 +416,7 @@ def test_no_detections():
     assert ap(truth, nothing) == 0
     assert all(result.values[error] == 0 for error in ERRORS[:-1])
     assert math.isnan(result.values["false negatives"])
-    assert (result.by_keypoint == 0).all()
+    assert (delta_ap_by_keypoint(truth, nothing) == 0).all()
     assert all(draws.shape == (5,) for draws in result.draws.values())
 
 

@@ -10,10 +10,9 @@ import pytest
 from skeletons import OTHERS, relabelled
 
 from catpose.data.coco import read_split
-from catpose.score.bootstrap import image_weights
 from catpose.score.cocoeval import cocoeval, require_agreement
 from catpose.score.detections import Detections
-from catpose.score.error_types import delta_ap
+from catpose.score.error_types import delta_ap_by_keypoint
 from catpose.score.full import evaluate
 from catpose.score.label_issues import label_issues
 from catpose.score.metric import keys, metric_values
@@ -46,7 +45,7 @@ def test_pycocotools_agrees(skeleton: Skeleton, stated: bool, drawn: Path, tmp_p
     assert tuple(metric_values(truth, found)) == keys(skeleton)
     again = Detections.from_results(found.to_results(), truth)
     assert np.array_equal(again.keypoints, found.keypoints)
-    assert delta_ap(truth, found, image_weights(len(truth.image_ids), 5)).by_keypoint.shape == (len(skeleton), 4)
+    assert delta_ap_by_keypoint(truth, found).shape == (len(skeleton), 4)
     assert all(max(issue.keypoints) < len(skeleton) for issue in label_issues(truth, found))
     protocol = EvaluationProtocol.of(
         truth, found, split="train", split_hash="", box_source="ground truth", flip_test=None
