@@ -97,7 +97,9 @@ def draw_configurations(marks: Sequence[Mark], title: str = "", width: float = W
         return encoded(figure)
 
 
-def draw_trends(trends: Mapping[str, Sequence[tuple[float, Mark]]], axis: str, title: str = "") -> Drawing:
+def draw_trends(
+    trends: Mapping[str, Sequence[tuple[float, Mark]]], axis: str, title: str = "", width: float = WIDTH
+) -> Drawing:
     """Mean and interval of configurations against a number, a line for each of what else they differ in, seeds as dots.
 
     Lines stand a little beside one another, so that no interval hides another's.
@@ -110,7 +112,7 @@ def draw_trends(trends: Mapping[str, Sequence[tuple[float, Mark]]], axis: str, t
         "png" and "svg": the files' contents.
     """
     with plain():
-        figure, axes = canvas(HEIGHT + 0.4, title)
+        figure, axes = canvas(HEIGHT + 0.4, title, width)
         ticks = sorted({number for line in trends.values() for number, _ in line})
         low, high = ticks[0], ticks[-1]
         log = low > 0 and high > 20 * low

@@ -9,7 +9,7 @@ from typing import Any
 
 from catpose.analysis.comparison import comparison, latex, markdown
 from catpose.analysis.configurations import Configuration
-from catpose.analysis.rendering import mark
+from catpose.analysis.rendering import mark, trends
 from catpose.analysis.report import Report, Row
 from catpose.analysis.rules import HEADER, TITLE, rules_notes, rules_rows, scored_by_rules
 from catpose.analysis.sentences import sentences
@@ -17,7 +17,7 @@ from catpose.analysis.statistics import ALPHA
 from catpose.cost.table import PUBLISHED_RUN_TIME
 from catpose.data.coco_split import CocoSplit
 from catpose.figures.canvas import NARROW
-from catpose.figures.configurations import draw_configurations
+from catpose.figures.configurations import draw_configurations, draw_trends
 from catpose.page.html import Answer, Beside, Code, Figure, Fold, Listing, Section, Table, Text
 from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.plain_yaml import read_yaml
@@ -93,6 +93,7 @@ def results(report: Report, split: CocoSplit) -> Section:
     rows = [(i, report.rows[i].configuration) for i in report.evaluated]
     first = rows[0][1]
     header, cells = comparison(report)
+    axis, lines = trends(report)
     n = int(first.evaluations[0].values["n"])
     words = (
         f"All are scored on the same {first.n_images} images with {n} instances; their intervals come from the same"
@@ -110,7 +111,9 @@ def results(report: Report, split: CocoSplit) -> Section:
                         "models",
                         "AP of each model with its 95 % interval",
                         f"AP with 95 % intervals; the best is {first.name}",
-                        draw_configurations([mark(report.rows[i]) for i, _ in rows], width=NARROW),
+                        draw_trends(lines, axis, width=NARROW)
+                        if axis
+                        else draw_configurations([mark(report.rows[i]) for i, _ in rows], width=NARROW),
                     ),
                 ]
             ),

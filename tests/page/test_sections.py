@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from catpose.analysis import report as reports
 from catpose.analysis.configurations import Configuration, Design, evaluate_runs
 from catpose.analysis.diagnosis import diagnose
 from catpose.analysis.power import Detectable
-from catpose.analysis.report import Report, Tested, report
+from catpose.analysis.report import Report, report
 from catpose.analysis.rules import scored_by_rules
 from catpose.analysis.statistics import Difference
 from catpose.cost.complexity import complexity
@@ -25,7 +26,7 @@ from catpose.model.backbones.resnet import ResNet
 from catpose.model.backbones.timm_backbone import TimmBackbone
 from catpose.page.cost import Price, what_does_it_cost
 from catpose.page.failures import where_does_it_fail
-from catpose.page.html import Figure, Fold, Listing, Section, Table, Text
+from catpose.page.html import Beside, Figure, Fold, Listing, Section, Table, Text
 from catpose.page.results import is_it_real, ours, published, read_published, results
 from catpose.page.run_folder import Run
 from catpose.page.runs import Found, read_runs
@@ -69,6 +70,19 @@ def two(found: Found, truth: Instances) -> Report:
     )
 
 
+def test_configurations_of_a_number_and_a_name_are_drawn_as_lines(found: Found, truth: CocoSplit) -> None:
+    grid = [(start, n) for start in ("random", "animals") for n in (25, 50, 100)]
+    each = [configuration(found, truth, f"{start} {n}", index=i) for i, (start, n) in enumerate(grid)]
+    varied = [
+        dataclasses.replace(one, params={"images": n, "start": s}) for one, (s, n) in zip(each, grid, strict=True)
+    ]
+    section = results(report(Design("curve"), varied), truth)
+    beside = next(block for block in section.blocks if isinstance(block, Beside))
+    figure = next(block for block in beside.blocks if isinstance(block, Figure))
+    svg = figure.files["svg"]
+    assert all(text in svg for text in (b">images<", b">random<", b">animals<", b">25<"))
+
+
 def told(two: Report, p: float, seeds: int = 1, **changed: float) -> str:
     made = dataclasses.replace(Difference(0.1, -0.1, 0.3, 0.1, 30.0, p, 0.28), **changed)
     rows = tuple(
@@ -78,7 +92,7 @@ def told(two: Report, p: float, seeds: int = 1, **changed: float) -> str:
         for row in two.rows
     )
     winner = rows[0].configuration
-    answer = is_it_real(dataclasses.replace(two, rows=rows, winner=winner, pairs={1: Tested(made, p)}))
+    answer = is_it_real(dataclasses.replace(two, rows=rows, winner=winner, pairs={1: reports.Tested(made, p)}))
     return f"{answer.answer}: {answer.detail}"
 
 
@@ -229,7 +243,7 @@ def test_the_cheapest_of_those_that_do_not_differ_from_the_best_is_named(two: Re
         for i, n in sizes.items()
     }
     for p, said in ((0.4, True), (0.01, False)):
-        made = dataclasses.replace(two, pairs={1: Tested(two.pairs[1].difference, p)})
+        made = dataclasses.replace(two, pairs={1: reports.Tested(two.pairs[1].difference, p)})
         detail = what_does_it_cost(made, {str(run.path): run}, prices, []).detail
         assert ("not significantly different: bad" in detail) == said
 
