@@ -58,7 +58,7 @@ def confirmation(report: Report, chosen: int) -> list[str]:
     ]
     first = f"AP on the test split, on which nothing was chosen: {', '.join(each)}"
     has_interval = [row for row in rows if row.estimate and not math.isnan(row.estimate.low)]
-    first += f"{caution([row.configuration for row in has_interval])}."
+    first += f"{caution([row.configuration for row in has_interval], bool(report.alone))}."
     if len(rows) > 1:
         compared = _differences(report)
     elif rows[0].is_reference:
@@ -90,7 +90,7 @@ def _winner(report: Report) -> list[str]:
         value += f"; corrected for its being the highest of {n}, "
         value += with_interval(report.corrected.value, report.corrected)
     if row.estimate and not math.isnan(row.estimate.low):
-        value += caution([row.configuration for row in report.rows])
+        value += caution([row.configuration for row in report.rows], bool(report.corrected or report.alone))
     so_far, mean = "So far " if _to_come(report) else "", "AP" if report.is_of_models else "mean AP"
     equal = [each for each in report.configurations if each.is_complete and each.mean == best.mean and each is not best]
     if equal:

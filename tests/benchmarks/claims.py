@@ -13,8 +13,9 @@ each cell, with the number of studies:
   AP; and by how much either value is above that on average;
 - power: how often the difference that a study is said to detect is found in the next study; range: how often the one
   that 80 of 100 studies find is in the range given with it;
-- warned: how often the sentence warns of two seeds, or of a seed far off the others (copies are told from detections,
-  which these studies don't have).
+- warned: how often a study's own numbers make the sentence warn, by two seeds, seeds far off the others or unequal
+  spreads (copies are told from detections, which these studies don't have). That fewer than 15 seeds can't show how
+  they spread, and how many trainings could fail unseen, it says of all these but "1 1 1", or warns of what they show.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from poses import World, study
 
-from catpose.analysis.caution import seeds_are_few, stray
+from catpose.analysis.caution import seeds_are_few, stray, unequal
 from catpose.analysis.power import detectable
 from catpose.analysis.selection import corrected
 from catpose.analysis.statistics import ALPHA, POWER, Sample, difference, estimate, holm
@@ -115,8 +116,13 @@ def measured(name: str, studies: int) -> dict[str, float | None]:
         "seed_sd": float(np.sqrt(np.mean([each.ap.var(ddof=1) for each in several]))) if several else None,
         **{key: float(np.mean([each[key] for each in pairs])) for key in pairs[0]},
         **_power(centred),
-        "warned": float(np.mean([seeds_are_few(samples) or stray(samples) is not None for samples in made])),
+        "warned": float(np.mean([warns(samples) for samples in made])),
     }
+
+
+def warns(samples: Sequence[Sample]) -> bool:
+    """Whether a study's numbers show that its intervals hold less often than they say."""
+    return bool(seeds_are_few(samples) or stray(samples) or unequal(samples))
 
 
 def _about(samples: Sequence[Sample], truth: np.ndarray) -> dict[str, float]:

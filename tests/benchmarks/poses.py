@@ -18,7 +18,6 @@ from catpose.score.ap import THRESHOLDS, Matches
 from catpose.score.bootstrap import bootstrap_ap, image_weights
 
 DRAWS = 150  # of the images, a study
-_FAILS = 0.15  # share of seeds
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class World:
     image: float = 0.6
     configuration: float = 0.15  # on an image
     both: float = 0.2  # a seed on an image
-    shape: Literal["normal", "heavy", "fails"] = "normal"  # of seeds: Student's t with 3 df; 15 % much worse
+    shape: Literal["normal", "heavy", "fails"] = "normal"  # of seeds: Student's t with 3 df; some much worse
+    fails: float = 0.15  # share of those
     n_images: int = 132
     doubled: bool = False  # half of the images are copies of the others
 
@@ -50,7 +50,7 @@ def study(world: World, rng: np.random.Generator) -> tuple[list[Sample], list[np
     weights = np.concatenate([np.ones((1, world.n_images), np.int64), weights])
     samples, parts = [], []
     for place, seeds in enumerate(world.seeds):
-        part = _parts(world.shape, seeds, rng) * world.seed[min(place, len(world.seed) - 1)]
+        part = _parts(world, seeds, rng) * world.seed[min(place, len(world.seed) - 1)]
         common = np.log(world.error) + place * world.gap + difficulty
         common = common + world.configuration * rng.normal(size=n)[image]
         scale = np.exp(common + part[:, None] + world.both * rng.normal(size=(seeds, len(image))))
@@ -68,12 +68,12 @@ def study(world: World, rng: np.random.Generator) -> tuple[list[Sample], list[np
     return samples, parts
 
 
-def _parts(shape: str, n: int, rng: np.random.Generator) -> np.ndarray:
+def _parts(world: World, n: int, rng: np.random.Generator) -> np.ndarray:
     """(n,) of standard deviation 1, but for those that fail: there that of the others is 0.5."""
-    if shape == "heavy":
+    if world.shape == "heavy":
         return rng.standard_t(3, n) / 3**0.5
-    if shape == "fails":
-        return 0.5 * rng.normal(size=n) + 5 * (rng.random(n) < _FAILS)
+    if world.shape == "fails":
+        return 0.5 * rng.normal(size=n) + 5 * (rng.random(n) < world.fails)
     return rng.normal(size=n)
 
 
