@@ -97,27 +97,27 @@ def stray(samples: Sequence[Sample]) -> tuple[list[tuple[int, int]], float] | No
     several = [(i, sample.ap) for i, sample in enumerate(samples) if len(sample.ap) > 1]
     own = [(i, place) for i, ap in several for place in range(len(ap))]
     df, ap = len(own) - len(several), np.array([value for _, values in several for value in values])
-    which, kept = np.array([i for i, _ in own], int), np.ones(len(own), bool)
-    squares, less = _around_means(ap, which, kept)
+    which, inliers = np.array([i for i, _ in own], int), np.ones(len(own), bool)
+    squares, less = _around_means(ap, which, inliers)
     whole, found = squares.sum(), None
     for n in range(1, min(3, df)):
         if not less.max() > _ROUNDING**2:
             break
-        kept[less.argmax()] = False
-        squares, less = _around_means(ap, which, kept)
+        inliers[less.argmax()] = False
+        squares, less = _around_means(ap, which, inliers)
         rest = max(squares.sum() / (df - n), _ROUNDING**2)
         p = min(float(special.fdtrc(n, df - n, (whole - squares.sum()) / n / rest)) * math.comb(len(own), n), 1.0)
         if p < (found[1] if found else STRAY):
-            found = [each for each, is_kept in zip(own, kept, strict=True) if not is_kept], p
+            found = [each for each, is_in in zip(own, inliers, strict=True) if not is_in], p
     return found
 
 
-def _around_means(ap: np.ndarray, which: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Squares about the mean of those kept of the same configuration, and by how much their sum is less without each;
-    both (N,), 0 of those not kept."""
-    members = np.bincount(which, kept)
-    means = np.bincount(which, kept * ap) / np.maximum(members, 1)
-    squares = kept * (ap - means[which]) ** 2
+def _around_means(ap: np.ndarray, which: np.ndarray, inliers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squares about the mean of the inliers of the same configuration, and by how much their sum is less without each;
+    both (N,), 0 of the outliers."""
+    members = np.bincount(which, inliers)
+    means = np.bincount(which, inliers * ap) / np.maximum(members, 1)
+    squares = inliers * (ap - means[which]) ** 2
     return squares, squares * (members / np.maximum(members - 1, 1))[which]
 
 

@@ -142,9 +142,9 @@ def _modules(value: object) -> object:
 
 
 def _settings(value: dict[str, Any]) -> dict[str, Any]:
-    for key, given in value.items():
+    for key, each in value.items():
         try:
-            argument(key, given)
+            argument(key, each)
         except InputError as error:
             raise ValueError(str(error)) from None
     return value
