@@ -29,6 +29,7 @@ OTHER_PROGRAMS = {"pip", "export", "sbatch", "docker", "kubectl", "read", "print
 #: Two steps of a small picture in place of a training.
 SHORT = [
     *("--data.input_size=[64, 64]", "--data.batch_size=4", "--trainer.limit_train_batches=2", "--trainer.max_epochs=1"),
+    *("--trainer.val_check_interval=1.0", "--trainer.check_val_every_n_epoch=1"),
     *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--wandb.mode=disabled"),
 ]
 

@@ -25,6 +25,7 @@ QUICK = ("quickstart",)
 SHORT = [
     "--trainer.limit_train_batches=2",
     *("--model.weights=null", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--wandb.mode=disabled"),
+    *("--trainer.val_check_interval=1.0", "--trainer.check_val_every_n_epoch=1"),
     *("--trainer.enable_progress_bar=false", "--data.cache=off"),
 ]
 
