@@ -62,7 +62,7 @@ def write_run(folder: Path, split: CocoSplit, detections: Detections, seed: int 
         '{"wandb_id": "x", "starts": [{"catpose": "0.2.0", "packages": {"torch": "2.14.1"}}]}'
     )
     (folder / "metrics.csv").write_text(
-        f"epoch,step,val/AP,epoch_seconds\n0,5,0.991,90\n1,9,,\n1,10,{score.values['AP']},120\n"
+        f"epoch,step,val/AP,epoch_seconds\n0,5,0.991,90\n1,9,,\n1,10,,120\n2,15,{score.values['AP']},120\n"
     )
     return folder
 
@@ -107,9 +107,9 @@ def test_runs_of_one_protocol_are_one_table_with_seeds_differences_and_p(split: 
     assert best.startswith("| good | 2 |")
     assert "| winner |" in best
     assert other.startswith("| bad | 2 |")
-    assert other.endswith("| 0.991 | 4 | 2.14.1 |")
+    assert other.endswith("| 0.991 | 6 | 2.14.1 |")
     assert len(tables["other"]) == 4
-    assert tables["other"][-1].endswith("| 0.991 (epoch 0) | 4 | 2.14.1 |")
+    assert tables["other"][-1].endswith("| 0.991 (epoch 0) | 6 | 2.14.1 |")
 
 
 def test_another_data_folder_is_refused(split: CocoSplit, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Kept:
     @property
     def best(self) -> dict[str, float]:
         """The epoch of the highest AP."""
-        return max(self.epochs, key=lambda row: row["val/AP"])
+        return max(self.epochs, key=lambda row: row.get("val/AP", -1.0))
 
     @property
     def minutes(self) -> float:
@@ -147,9 +147,9 @@ def kept(folder: Path) -> Kept:
 
 
 def epochs(metrics: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.csv that have an AP."""
+    """The rows of a metrics.csv of epochs that ended; one that ended without a validation has no AP."""
     with metrics.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["val/AP"]]
+        rows = [row for row in csv.DictReader(file) if row["epoch_seconds"]]
     return [{key: float(value) for key, value in row.items() if value} for row in rows]
 
 
