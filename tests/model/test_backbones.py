@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -192,3 +194,8 @@ def test_a_crop_size_that_a_fixed_backbone_refuses_is_one_line():
         model(crops(1, 256, 256))
     model = build(TimmBackbone, name="vit_tiny_patch16_224", options={"img_size": [64, 96]}).eval()
     assert model(crops(1, 96, 64)).shape == (1, 17, 16, 24)
+
+
+def test_a_network_of_ours_has_its_name_whichever_backbone_is_imported_first():
+    code = "from catpose.model.backbones.pyramid import FeaturePyramid; FeaturePyramid('mobilenetv2_175', weights=None)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,10 +1,13 @@
-"""Any backbone that timm has, by its name."""
+"""Any backbone that timm has, by its name, and one that timm has but the parts of."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import timm
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import register_model
+from timm.models.efficientnet import _gen_mobilenet_v2
 from torch import Tensor
 
 from catpose.errors import InputError, nearest, one_line
@@ -13,6 +16,14 @@ from catpose.model.pose import PoseModel
 
 #: Options of `timm.create_model` that read a file or fetch one.
 LOADING = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
+
+
+# Here, where names are looked up, so that whoever builds a network by its name has it.
+@register_model
+def mobilenetv2_175(**options: Any) -> Any:
+    """MobileNetV2 of width 1.75, for which timm has the parts but no name; scaled by ImageNet's mean and std."""
+    config = {"architecture": "mobilenetv2_175", "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+    return _gen_mobilenet_v2("mobilenetv2_100", 1.75, **options | {"pretrained_cfg": config})
 
 
 class TimmBackbone(PoseModel):
