@@ -98,12 +98,12 @@ def encoded(figure: Figure) -> Drawing:
 
 
 def _saved(figure: Figure, kind: str) -> bytes:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
     file = io.BytesIO()
     with plain(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of names that the font doesn't have; a browser does
         if kind == "svg":  # as `savefig` writes it, which draws everything once before, for the layout alone
+            from matplotlib.backends.backend_svg import FigureCanvasSVG
+
             FigureCanvasSVG(figure).print_svg(file, metadata=_METADATA[kind])
         else:
             figure.savefig(file, format=kind, metadata=_METADATA[kind])

@@ -115,7 +115,7 @@ def draw_trends(
         figure, axes = canvas(HEIGHT + 0.4, title, width)
         ticks = sorted({number for line in trends.values() for number, _ in line})
         low, high = ticks[0], ticks[-1]
-        log = low > 0 and high > 20 * low
+        log = _is_wide(low, high)
         for i, (label, line) in enumerate(trends.items()):
             colour, aside = SERIES[i], 0.01 * (i - (len(trends) - 1) / 2)
             known = [(number, mark) for number, mark in line if not math.isnan(mark.value)]
@@ -136,6 +136,11 @@ def draw_trends(
         axes.set_axisbelow(True)
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=7.5)
         return encoded(figure)
+
+
+def _is_wide(low: float, high: float) -> bool:
+    """Whether an axis from the one to the other is better logarithmic."""
+    return 0 < 20 * low < high
 
 
 def wrapped(label: str, indent: str = "") -> str:
@@ -176,7 +181,7 @@ def draw_pareto(marks: Sequence[Mark], cost: str, title: str = "") -> Drawing:
                 str(i), (mark.cost, mark.value), (4, 3), textcoords="offset points", fontsize=8, color=INK, zorder=4
             )
         each = [m.cost for _, m in known]
-        if each and min(each) > 0 and max(each) > 20 * min(each):
+        if each and _is_wide(min(each), max(each)):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.1)
