@@ -108,13 +108,13 @@ def folder_of(training: int) -> Path | None:
 
 
 def trainings(study: Study) -> Iterator[tuple[int, int, Path]]:
-    """(worker, its training, the training's folder), as this namespace sees them; of those that have finished an epoch
-    and not yet all."""
+    """(worker, its training, the training's folder), as this namespace sees them; of those that have their folder and
+    not yet all epochs."""
     for container in study.workers:
         for worker in children(container.pid) if container.poll() is None else ():
             for training in children(worker):
                 folder = folder_of(training)
-                if folder and (folder / "last.ckpt").exists() and len(history(folder)) < EPOCHS - 2:
+                if folder and (folder / "run.json").exists() and len(history(folder)) < EPOCHS - 2:
                     yield worker, training, folder
 
 
@@ -148,13 +148,19 @@ def freeze(study: Study, dice: random.Random, until_taken: bool, done: Counter[s
         return
     worker, training, folder = dice.choice(able)
     index, seed = map(int, re.fullmatch(r"(\d+)-.*-seed(\d+)(?:-claim\d+)?", folder.name).groups())  # type: ignore[union-attr]
-    trial = next((trial for trial in study.trials() if trial.key == (index, seed)), None)
-    if trial is None or trial.state != "running" or trial.lost_attempts >= MOST_TAKEN:
-        return
     alone = until_taken or dice.random() < 0.6
     both = [worker, *family(training)]
-    send(both if until_taken or not alone else [worker], signal.SIGSTOP)
+    send([worker], signal.SIGSTOP)  # first, for a quick machine: what has no worker can't be written down as finished
     try:
+        trial = next((trial for trial in study.trials() if trial.key == (index, seed)), None)
+        if trial is None or trial.state != "running" or trial.lost_attempts >= MOST_TAKEN:
+            return
+        if until_taken or not alone:
+            begun = time.monotonic() + 60
+            while time.monotonic() < begun and not (folder / "last.ckpt").exists():
+                time.sleep(0.01)
+            both = [worker, *family(training)]
+            send(both, signal.SIGSTOP)
         end = time.monotonic() + (120 if until_taken else dice.uniform(0.2, 3 * GRACE))
         while time.monotonic() < end and study.is_running():
             if until_taken and others(study, training, index, seed):
