@@ -26,6 +26,7 @@ from catpose.cost.record import Phase, TrainingStep
 from catpose.cost.timing import made_up_batch, percentiles, rate
 from catpose.data.datamodule import CatDataModule
 from catpose.model.pose import Batch, PoseModel
+from catpose.run.network import default_precision
 
 #: The last is what Lightning does between the others: hooks, metrics, the schedule.
 PHASES = ("waiting for data", "moving to the device", "forward", "backward", "optimiser", "in between")
@@ -158,7 +159,8 @@ def trainer_of(device: torch.device, settings: Mapping[str, Any], **arguments: A
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        **{key: settings[key] for key in TAKEN if settings.get(key) is not None},
+        **{"precision": default_precision(device.type)}
+        | {key: settings[key] for key in TAKEN if settings.get(key) is not None},
         **arguments,
     )
 

@@ -31,7 +31,7 @@ def reproduction(configurations: Sequence[Configuration], runs: Runs, command: S
                     Code("\n".join(run.command for _, run in both)),
                     Table(
                         "What each run was made with, in the order of the commands",
-                        ("model", "seed", "git revision", "started", "starts", "Python", *SHOWN, "machine"),
+                        ("model", "seed", "git revision", "started", "starts", "Python", *SHOWN, "machine, precision"),
                         [(each.name, *_facts(run)) for each, run in both],
                     ),
                 ],
@@ -69,6 +69,7 @@ def _facts(run: Run) -> tuple[str, ...]:
     first = run.starts[0] if run.starts else Start()
     revision = first.git.revision[:10] + (" with changes" if first.git.changed else "") if first.git else "unknown"
     machine = first.machine
+    cpus = f"{'?' if machine.cpus is None else machine.cpus} CPUs"
     return (
         str(run.seed),
         revision,
@@ -76,5 +77,5 @@ def _facts(run: Run) -> tuple[str, ...]:
         str(len(run.starts)),
         first.python,
         *(first.packages.get(name, "") for name in SHOWN),
-        f"{'?' if machine.cpus is None else machine.cpus} CPUs, " + (", ".join(machine.gpus) or "no GPU"),
+        ", ".join([cpus, *(machine.gpus or ["no GPU"]), *([first.precision] if first.precision else [])]),
     )

@@ -43,6 +43,7 @@ from catpose.run.directory import RunDirectory
 from catpose.run.ending import WholeEpochs
 from catpose.run.explain import explain, quieten
 from catpose.run.fit_help import full_help
+from catpose.run.network import default_precision
 from catpose.run.options import import_modules, split_imports
 from catpose.run.wandb_logger import wandb_logger
 from catpose.shipped import with_found_configs
@@ -300,11 +301,7 @@ class FitCLI(LightningCLI):
 
     def _refuse_precision(self) -> None:
         """Precisions in which a run would be nonsense, or another than its settings say."""
-        trainer, precision = self.config.trainer, str(self.config.trainer.precision)
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        default = accelerator.type if accelerator else "cpu"
-        device = default if trainer.accelerator == "auto" else str(trainer.accelerator)
-        why = None
+        precision, device, why = str(self.config.trainer.precision), self._device_type(), None
         if precision == "16-true":
             why = (
                 "the optimisers' epsilon, 1e-8, is 0 in float16, so that weights become NaN; set 16-mixed or bf16-true"
@@ -317,6 +314,12 @@ class FitCLI(LightningCLI):
             why = "is not to be had on Apple's GPUs; set 32-true, or trainer.accelerator cpu"
         if why:
             raise InputError(f"trainer.precision: {precision}: {why}")
+
+    def _device_type(self) -> str:
+        """Of the device that `trainer.accelerator` means: "cpu", "cuda", "mps", …"""
+        named = str(self.config.trainer.accelerator)
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return (found.type if found else "cpu") if named in ("auto", "gpu") else named
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         require_fit(self.model, self.datamodule.input_size)
@@ -331,6 +334,8 @@ class FitCLI(LightningCLI):
         kwargs |= {"enable_model_summary": False} if shown.enable_model_summary is None else {}
         if shown.enable_progress_bar is None and not sys.stderr.isatty():
             kwargs["enable_progress_bar"] = False
+        if shown.precision is None and not shown.plugins:  # one of which may be a precision's
+            kwargs["precision"] = default_precision(self._device_type())
         if loggers:  # it refuses to run without one
             self.trainer_defaults["callbacks"] = [*self.trainer_defaults["callbacks"], LoggedRate("step")]
         return super().instantiate_trainer(logger=loggers or False, default_root_dir=str(self.run.path), **kwargs)

@@ -187,7 +187,14 @@ class RunDirectory:
                     for folder in new:
                         folder.rmdir()
 
-    def open(self, config: dict[str, Any], args: list[str], new_lineage: bool = False, first_epoch: int = 0) -> None:
+    def open(
+        self,
+        config: dict[str, Any],
+        args: list[str],
+        new_lineage: bool = False,
+        first_epoch: int = 0,
+        precision: str | None = None,
+    ) -> None:
         """Write down a new run, or the start of one that is there and was made with the same settings.
 
         Args:
@@ -195,6 +202,7 @@ class RunDirectory:
             args: the command line's.
             new_lineage: take other settings too, and write down that they are others.
             first_epoch: that this start trains.
+            precision: that it trains in, Lightning's name.
 
         Raises:
             InputError: as `check`, or the folder can't be written; nothing is written then.
@@ -203,7 +211,13 @@ class RunDirectory:
         self._is_new = not self.record.exists()
         before = Record(self._new_id, []) if self._is_new else self._read()
         lineage = 1 if self._is_new else self._next_lineage(config, new_lineage)
-        start = Start(**vars(provenance(args)), first_epoch=first_epoch, lineage=lineage, settings=_plain(config))
+        start = Start(
+            **vars(provenance(args)),
+            first_epoch=first_epoch,
+            lineage=lineage,
+            settings=_plain(config),
+            precision=precision,
+        )
         self.stop.unlink(missing_ok=True)  # meant an earlier start
         # First of all files: it makes the folder a run's.
         write_json(self.record, dataclasses.asdict(Record(before.wandb_id, [*before.starts, start])))

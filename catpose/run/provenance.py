@@ -59,6 +59,7 @@ class Start(Provenance):
     first_epoch: int | None = None  # that it trains; None where 0.1.0 started it
     lineage: int = 1
     settings: dict[str, Any] | None = None  # all of them; None where 0.1.0 started it
+    precision: str | None = None  # Lightning's name; the device's default where the settings have none
 
 
 def provenance(args: list[str]) -> Provenance:

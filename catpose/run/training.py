@@ -103,7 +103,7 @@ def _train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: li
         cli.datamodule.first_epoch = require_resumable(run.last, cli.model)
     try:
         if first:
-            run.open(settings, args, cli.config.new_lineage, cli.datamodule.first_epoch)
+            run.open(settings, args, cli.config.new_lineage, cli.datamodule.first_epoch, str(cli.trainer.precision))
         with _logged_to(run.log if first else None), closed_wandb():
             for logger in cli.trainer.loggers:
                 if isinstance(logger, GuardedWandbLogger):
@@ -121,7 +121,7 @@ def _train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: li
 
 def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
     """Lightning's `fit`, its ways to end told apart; raises as `train`."""
-    log.info("%s %s", "resumed in" if resume else "started in", run.path)
+    log.info("%s %s, %s", "resumed in" if resume else "started in", run.path, cli.trainer.precision)
     if cli.model.freeze_norm_statistics:
         warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # which is what was asked for
     try:
@@ -137,7 +137,7 @@ def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(
             f"the GPU's memory is too small: {str(error).splitlines()[0]} Lower data.batch_size"
-            f" ({cli.config.data.batch_size}), data.input_size or set trainer.precision to 16-mixed"
+            f" ({cli.config.data.batch_size}) or data.input_size"
         ) from error
     except MisconfigurationException as error:
         raise input_error(error, cli.config.trainer) from error

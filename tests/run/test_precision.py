@@ -25,7 +25,7 @@ from catpose.run.callbacks import overlays
 from catpose.run.checkpoint import load_model
 from catpose.run.directory import RunDirectory
 from catpose.run.divergence import Divergence
-from catpose.run.network import Network
+from catpose.run.network import Network, default_precision, find_device
 from catpose.run.prediction import detect
 from catpose.score.ap import average_precision, match
 from catpose.score.detections import Detections
@@ -56,6 +56,8 @@ def test_every_precision_of_lightnings_trains_or_is_one_line(
         assert precision in TRAINED
         (row,) = rows(tmp_path / "run")
         assert 0.005 < float(row["train/loss"]) < 0.02  # what empty heatmaps come to: any precision has it
+        (start,) = RunDirectory(tmp_path / "run").starts
+        assert start.precision in (precision, f"{precision}-true", f"{precision}-mixed")
         assert load_model(tmp_path / "run" / "last.ckpt")[0].mean.dtype == torch.float32
     else:
         assert code == 2
@@ -63,6 +65,25 @@ def test_every_precision_of_lightnings_trains_or_is_one_line(
         assert line.startswith(f"catpose.fit: error: trainer.precision: {precision}: ")
         assert "set " in line
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "computes_in_bf16", "expected"),
+    [("cuda", True, "bf16-mixed"), ("cuda", False, "32-true"), ("cpu", True, "32-true"), ("mps", True, "32-true")],
+)
+def test_a_gpu_that_computes_in_bfloat16_trains_in_it(
+    device: str, computes_in_bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: computes_in_bf16)
+    assert default_precision(device) == expected
+
+
+def test_a_device_trains_in_its_default_where_no_precision_is_set(tmp_path: Path, tiny: Path) -> None:
+    assert fit("--config", tiny, "--out", tmp_path / "run", "--trainer.max_epochs=1", "--wandb.mode=disabled") == 0
+    (start,) = RunDirectory(tmp_path / "run").starts
+    assert start.settings is not None
+    assert start.settings["trainer"]["precision"] is None
+    assert start.precision == default_precision(find_device("auto").type)
 
 
 def test_what_16_true_is_refused_for_is_true() -> None:
