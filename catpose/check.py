@@ -133,7 +133,7 @@ def _report(arguments: argparse.Namespace, results: Any) -> None:
     for name, data in files.items():
         with atomic_write(arguments.report / name) as temporary:
             temporary.write_bytes(data)
-    print(f"written: {arguments.report / 'report.md'} and {len(files) - 1} files that it shows")
+    print(f"written: {arguments.report / 'report.md'} and {counted(len(files) - 1, 'file')} that it shows")
 
 
 def _for_tools(split: CocoSplit, image_ids: set[int]) -> dict[str, bytes]:

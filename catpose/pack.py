@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, Parser, command, one_line
 from catpose.run.options import add_model_options
+from catpose.text import counted
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.data.coco_split import CocoSplit
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         "skeleton": json.dumps(model.skeleton.to_plain()),
         "network": f"{type(model).__name__} on {model.timm_name or 'a backbone of its own'}",
         "trained_on": trained_on,
-        "val": f"AP {after:.4f} on {int(val.used.sum())} instances (sha256 {split_hash(val)[:12]})",
+        "val": f"AP {after:.4f} on {counted(int(val.used.sum()), 'instance')} (sha256 {split_hash(val)[:12]})",
         "version": __version__,
     }
     write_weights(arguments.out, model, texts)

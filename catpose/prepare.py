@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from catpose.data.coco import DEFAULT_ROOT
 from catpose.errors import InputError, Parser, command
+from catpose.text import counted
 
 if TYPE_CHECKING:
     from catpose.data.importers.labels import Labels
@@ -267,8 +268,8 @@ def _bring_back(labels: Labels, root: Path, source: Path) -> None:
         print(line)
     for note in found.notes:
         print(f"note: {note}")
-    changed = f"{len(found.changes)} animals changed, {found.n_same} as they were"
-    print(f"{root}: {found.n_pictures} pictures came back; {changed}")
+    changed = f"{counted(len(found.changes), 'animal')} changed, {found.n_same} as they were"
+    print(f"{root}: {counted(found.n_pictures, 'picture')} came back; {changed}")
 
 
 def _write_label_config(arguments: argparse.Namespace) -> None:

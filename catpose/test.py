@@ -25,6 +25,7 @@ from catpose.errors import InputError, Parser, command, natural, one_line
 from catpose.files import read_json
 from catpose.run.options import add_model_options, add_scales_option
 from catpose.shipped import find_model
+from catpose.text import counted
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.analysis.diagnosis import Diagnosis
@@ -51,7 +52,6 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.data.boxes import read_boxes
     from catpose.data.slices import colour_distances, slices
     from catpose.files import require_writable, write_json
-    from catpose.run.scoring import given_detections
     from catpose.score.ap import count
     from catpose.score.pairs import paired_alike
 
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
     against = arguments.against
-    other = given_detections(read_json(against), split, str(against)) if against else None
+    other = _detections_in(against, split) if against else None
     model = _network(arguments, split) if arguments.checkpoint else None
     detections, scored = _scored(arguments, split, model)
     evaluated = evaluate_runs(label, [detections], split, arguments.draws)
@@ -116,11 +116,18 @@ def evaluate(predictions: Any, truth: str | Path | CocoSplit, draws: int = 1000)
 
     split = truth if isinstance(truth, CocoSplit) else read_coco(truth, Path(truth).parent)
     if isinstance(predictions, str | Path):
-        detections = given_detections(read_json(Path(predictions)), split, str(predictions))
+        detections = _detections_in(Path(predictions), split)
     else:
         detections = given_detections(results_of(predictions), split, "predictions")
     evaluated = evaluate_runs("predictions", [detections], split, draws)
     return dataclasses.replace(score(split, detections, flip_test=None), intervals=evaluated.intervals())
+
+
+def _detections_in(file: Path, split: CocoSplit) -> Detections:
+    """Those of a results file; raises InputError as `given_detections`."""
+    from catpose.run.scoring import given_detections
+
+    return given_detections(read_json(file), split, str(file))
 
 
 def _parser() -> Parser:
@@ -174,10 +181,10 @@ def _scored(
     arguments: argparse.Namespace, split: CocoSplit, model: Network | Ensemble | None
 ) -> tuple[Detections, Score]:
     """The checkpoint's detections, or those of the results file, and their score."""
-    from catpose.run.scoring import given_detections, score
+    from catpose.run.scoring import score
 
     if model is None:
-        detections = given_detections(read_json(arguments.predictions), split, str(arguments.predictions))
+        detections = _detections_in(arguments.predictions, split)
         return detections, score(split, detections, flip_test=None)
     from catpose.run.prediction import detect  # and torch, which a results file is scored without
 
@@ -201,7 +208,7 @@ def _print_score(split: CocoSplit, scored: Score, diagnosis: Diagnosis) -> None:
     print(score_table(scored.values, intervals=scored.intervals))
     protocol = scored.protocol
     print(
-        f"\n{int(scored.values['n'])} instances of {split.file} (sha256 {protocol.split_hash[:12]}), boxes:"
+        f"\n{counted(int(scored.values['n']), 'instance')} of {split.file} (sha256 {protocol.split_hash[:12]}), boxes:"
         f" {protocol.box_source}, flip test: {protocol.flip}, area: {protocol.area_rule}, score:"
         f" {protocol.score_rule}; pycocotools agrees to 1e-9\n"
     )
@@ -243,11 +250,11 @@ def _print_under_boxes(
         print(one_line(f"catpose.test: {line}"), file=sys.stderr)
     detections = scored_by_box(detect(model, with_boxes(split, boxes), arguments.batch_size), boxes)
     digest = hashlib.sha256(arguments.boxes.read_bytes()).hexdigest()[:12]
-    source = f"{arguments.boxes.name} (sha256 {digest}, {len(boxes.scores)} boxes)"
+    source = f"{arguments.boxes.name} (sha256 {digest}, {counted(len(boxes.scores), 'box', 'boxes')})"
     scored = score(split, detections, model.flip_test, source)
     evaluated = evaluate_runs(source, [detections], split, arguments.draws)
     scored = dataclasses.replace(scored, intervals=evaluated.intervals())
-    others = f"; {n_others} boxes of other pictures left out" if n_others else ""
+    others = f"; {counted(n_others, 'box', 'boxes')} of other pictures left out" if n_others else ""
     print(
         f"\nThe same model, boxes: {source}{others}; score: {scored.protocol.score_rule}. This is another protocol,"
         " whose scores aren't subtracted from those above\n"

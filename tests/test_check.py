@@ -46,7 +46,7 @@ def test_sound_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(root, "val", iscrowd=1)
     (root / "annotations" / "zoo.json").write_text("[")
     _, out, _ = checked(capsys, "--data", root)
-    assert "val: 3 images, 1 instances; left out: 3 crowds\n" in out
+    assert "val: 3 images, 1 instance; left out: 3 crowds\n" in out
     assert "not looked at: zoo.json (only train, val, test, test_info are)\n" in out
 
 

@@ -15,7 +15,7 @@ from catpose.data.values import are_coordinates, is_number
 from catpose.errors import InputError, one_line
 from catpose.files import read_json
 from catpose.instances import Instances
-from catpose.text import first
+from catpose.text import counted, first
 
 #: Of boxes that are no matter for a picture, and of pictures without one: names that a message lists.
 _NAMED = 3
@@ -160,5 +160,5 @@ def boxes_lines(split: CocoSplit, boxes: Boxes, input_size: tuple[int, int], unr
     for places, what in found:
         if len(places):
             names = first([split.images[place].file_name for place in places.tolist()], _NAMED)
-            lines.append(f"{len(places)} of {len(split.images)} pictures with {what} ({names})")
+            lines.append(f"{len(places)} of {counted(len(split.images), 'picture')} with {what} ({names})")
     return lines

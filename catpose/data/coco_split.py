@@ -13,6 +13,7 @@ import numpy as np
 
 from catpose.instances import Instances
 from catpose.skeleton import AP10K, Skeleton
+from catpose.text import counted
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class CocoSplit(Instances):
             )
             if n
         ]
-        count = f"{n_used} images, {int(self.used.sum())} instances"
+        count = f"{counted(n_used, 'image')}, {counted(int(self.used.sum()), 'instance')}"
         return f"{count}; left out: {', '.join(left_out)}" if left_out else count
 
 

@@ -193,7 +193,7 @@ def kept_line(release: Release, record: dict[str, Any]) -> str:
     unlabelled = len(release.annotations) - written
     reasons = [f"{n} {reason}" for reason, n in sorted(release.left_out.items()) if n]
     reasons += [f"{unlabelled} without a labelled keypoint"] if unlabelled else []
-    return f"kept {written} annotations; left out: {', '.join(reasons) or 'none'}"
+    return f"kept {counted(written, 'annotation')}; left out: {', '.join(reasons) or 'none'}"
 
 
 def same_as_there(root: Path, request: dict[str, Any]) -> dict[str, Any] | None:

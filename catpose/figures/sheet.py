@@ -16,6 +16,7 @@ from catpose.figures.overlay import contact_sheet, draw_pose
 from catpose.geometry import PADDING, apply, image_to_crop
 from catpose.score.detections import Detections
 from catpose.score.label_issues import LabelIssue
+from catpose.text import counted
 
 #: Tiles at most, and how many of them stand side by side.
 INSTANCES, LABEL_ISSUES = (40, 8), (24, 6)
@@ -44,7 +45,7 @@ def instances_sheet(splits: Sequence[CocoSplit]) -> bytes:
         tile, (points,) = _cut(picture, split.boxes[i], split.keypoints[i])
         tiles.append(draw_pose(tile, points, labelled, split.skeleton))
         image = split.images[split.image_index[i]]
-        number = f"annotation {split.ids[i]}: {int(labelled.sum())} keypoints"
+        number = f"annotation {split.ids[i]}: {counted(int(labelled.sum()), 'keypoint')}"
         captions.append([f"{split.file.stem}: {Path(image.file_name).name}", number])
     return jpeg(_captioned(tiles, captions, columns))
 

@@ -29,6 +29,7 @@ from catpose.page.run_folder import runs_of
 from catpose.page.runs import Found, read_runs
 from catpose.page.training import training
 from catpose.score.error_types import error_types
+from catpose.text import counted
 from catpose.version import __version__
 
 #: Most models that the error analysis and the gallery show, the best first.
@@ -112,8 +113,8 @@ def _looked_at(split: CocoSplit) -> tuple[dict[int, Thumbnail], np.ndarray]:
 
 def _subtitle(outcome: Report, split: CocoSplit) -> str:
     n = sum(len(each.seeds) for each in outcome.configurations)
-    of = f"{len(outcome.configurations)} models, {n} trained networks" if n > 1 else "One trained network"
-    return f"{of}, scored on the {len(split.image_ids)} images of {split.file.stem}."
+    of = f"{counted(len(outcome.configurations), 'model')}, {n} trained networks" if n > 1 else "One trained network"
+    return f"{of}, scored on the {counted(len(split.image_ids), 'image')} of {split.file.stem}."
 
 
 GALLERY = (
