@@ -168,7 +168,7 @@ def _prepare_release(arguments: argparse.Namespace) -> None:
     _write(arguments, release, split, copy_of, request, files[0])
     lost = len(release.withheld - set(split["test"]))
     if lost:
-        print(f"note: {lost} images outside the test split have no keypoint at all and train nothing")
+        print(f"note: without a keypoint, of no use in training: {counted(lost, 'image')} outside the test split")
 
 
 def _prepare_labels(arguments: argparse.Namespace) -> None:

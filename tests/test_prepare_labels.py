@@ -695,7 +695,7 @@ def test_pictures_that_nobody_labelled_are_counted(tmp_path: Path, capsys: pytes
     source = exports.coco_annotator(tmp_path / "export", exports.cats(several=False))
     broken(lambda c: c.update(annotations=c["annotations"][:9]))(source)
     prepared("coco", source, "--out", tmp_path / "cats")
-    assert "note: 3 pictures without such an animal left out" in capsys.readouterr().out
+    assert "note: left out: 3 pictures without such an animal" in capsys.readouterr().out
     assert len(list((tmp_path / "cats" / "images").iterdir())) == 9
 
 

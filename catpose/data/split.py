@@ -8,6 +8,7 @@ from pathlib import Path
 
 from catpose.errors import InputError
 from catpose.files import read_json
+from catpose.text import counted
 
 SPLITS = ("train", "val", "test")
 
@@ -183,8 +184,8 @@ def published_split(file_names: Mapping[int, str]) -> dict[str, list[int]]:
     unlike = sorted(split_of.keys() ^ set(file_names.values()))
     if unlike:
         raise InputError(
-            f"--split published: is of the {len(split_of)} cats of Animal-Pose, but {len(unlike)} pictures are here and"
-            f" not there or the other way round, '{unlike[0]}' for one; take the release whole, --species cat"
+            f"--split published: is of the {len(split_of)} cats of Animal-Pose; here and not there, or the other way"
+            f" round: {counted(len(unlike), 'picture')}, '{unlike[0]}' for one; take the release whole, --species cat"
         )
     return {name: sorted(id_ for id_, file in file_names.items() if split_of[file] == name) for name in SPLITS}
 

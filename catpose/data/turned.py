@@ -15,6 +15,7 @@ from catpose.data.inversions import facing, mirrored_face
 from catpose.data.whole import FEW, Labels, paws_away, sure_of
 from catpose.errors import InputError
 from catpose.machine import usable_cores
+from catpose.text import counted
 
 #: How a direction in the stored pixels goes in the upright picture, by orientation.
 _TURNS = {
@@ -54,8 +55,8 @@ def turned_findings(splits: dict[str, CocoSplit]) -> Iterator[Finding]:
     picture = splits[first[0]].images[first[1]]
     what = ", ".join(f"{n} of {tag}" for tag, n in sorted(counts.items()))
     message = (
-        f"{counts.total()} pictures carry an EXIF orientation ({what}; {picture.file_name} for one); labels must belong"
-        " to the upright picture"
+        f"EXIF orientation in {counted(counts.total(), 'picture')} ({what}; {picture.file_name} for one); labels must"
+        " belong to the upright picture"
     )
     evidence = _evidence(splits, tags)
     severity, more = ("error", f", but {evidence}") if evidence else ("warning", ", not to the stored pixels")

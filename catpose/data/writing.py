@@ -118,7 +118,9 @@ def _write_split(folder: Path, release: Release, name: str, images: set[int], se
         stem = "test_info"
         labelled = [_box_only(annotation) for annotation in annotations]
     if not labelled:
-        raise InputError(f"the {name} split's {len(images)} images hold no labelled instance; give another --seed")
+        raise InputError(
+            f"the {name} split's {counted(len(images), 'image')}: no labelled instance; give another --seed"
+        )
     file = folder / "annotations" / f"{stem}.json"
     coco = {
         "info": {"description": f"{release.description}; {name} split, seed {seed}"},
@@ -176,7 +178,7 @@ def record_lines(root: Path, record: dict[str, Any]) -> list[str]:
     lines.append(f"{'':10} {record['images']:6} images, seed {seed}             pictures    {digest}")
     if copies := record.get("copies", []):
         n = sum(len(names) for group in copies for names in group.values())
-        lines.append(f"{len(copies)} pictures ({n} files) have copies in several splits; split.json lists them")
+        lines.append(f"in several splits: {counted(len(copies), 'picture')} ({n} files); split.json lists them")
     return [*lines, f"{root}: annotations/, images/ and split.json, which holds the hashes in full"]
 
 

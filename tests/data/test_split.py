@@ -161,5 +161,5 @@ def test_the_published_split() -> None:
     split = published_split(names)
     assert {name: len(ids) for name, ids in split.items()} == {"train": 1000, "val": 124, "test": 200}
     assert all(lines[id_][0] == name for name, ids in split.items() for id_ in ids)
-    with pytest.raises(InputError, match="1 pictures are here and not there or the other way round"):
+    with pytest.raises(InputError, match="or the other way round: 1 picture, "):
         published_split(names | {1324: "other.jpg"})

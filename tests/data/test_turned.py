@@ -66,7 +66,7 @@ def test_labels_of_the_upright_picture_are_a_warning_and_of_the_stored_one_an_er
     assert orientations(splits["train"].images) == [orientation] * 16
     (finding,) = turned_findings(splits)
     assert (finding.severity, finding.split, finding.where) == ("warning", "train", "image 1")
-    assert f"16 pictures carry an EXIF orientation (16 of {orientation}; 1.jpg for one)" in finding.message
+    assert f"EXIF orientation in 16 pictures (16 of {orientation}; 1.jpg for one)" in finding.message
     assert "belong to the upright picture, not to the stored pixels" in finding.message
     (finding,) = turned_findings(examine_folder(turned(tmp_path / "stored", orientation, 16, labels_too=True)).splits)
     assert finding.severity == "error"

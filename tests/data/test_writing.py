@@ -115,7 +115,7 @@ def test_unlabelled_instances_stay_only_where_a_test_split_has_nothing_else(tmp_
         assert read_split(root, "test").has_keypoints == (files[0] == "test")
     root = tmp_path / "none"
     root.mkdir()
-    with pytest.raises(InputError, match="the val split's 1 images hold no labelled instance"):
+    with pytest.raises(InputError, match="the val split's 1 image: no labelled instance"):
         write_layout(root, release, contents, {"train": rest, "val": unlabelled[:1]}, alone, {"seed": 0})
 
 

@@ -26,6 +26,7 @@ from catpose.data.whole import WHOLE
 from catpose.errors import InputError, one_line
 from catpose.files import atomic_write, read_json
 from catpose.skeleton import AP10K, Skeleton
+from catpose.text import counted
 
 #: What tools round places to (px): CVAT to hundredths, Label Studio to whole ones, which shows in all its places.
 FINE, COARSE = 0.01, 0.5
@@ -77,9 +78,8 @@ def find_corrections(labels: Labels, root: Path) -> Corrections:
             " labels of the folder's own pictures"
         )
     if strangers:
-        found.notes.append(
-            f"{len(strangers)} pictures are not of {root} and left out, '{one_line(strangers[0])[:100]}' for one"
-        )
+        which = f"{counted(len(strangers), 'picture')}, '{one_line(strangers[0])[:100]}' for one"
+        found.notes.append(f"left out, since {root} has no such: {which}")
     files = [file for file in annotation_files(root)[0] if file.stem != BOXES_ONLY]
     empty = mixed = 0
     for file in files:
@@ -99,11 +99,11 @@ def find_corrections(labels: Labels, root: Path) -> Corrections:
             found.contents[file] = editor.content
     if mixed:
         found.notes.append(
-            f"{mixed} pictures with several animals keep the labels that they have: Label Studio's COCO export makes"
+            f"left as before: {counted(mixed, 'picture')} with several animals, since Label Studio's COCO export makes"
             " one animal of all keypoints of a picture"
         )
     if empty:
-        found.notes.append(f"{empty} pictures came back without an animal and keep the labels that they have")
+        found.notes.append(f"left as before: {counted(empty, 'picture')} that came back without an animal")
     return found
 
 

@@ -18,6 +18,7 @@ from catpose.data.importers.pictures import PictureFinder, unique_names
 from catpose.data.sources import Release, category_entry, make_annotation
 from catpose.data.structure import AREA_SHARES
 from catpose.errors import InputError, nearest, one_line
+from catpose.text import counted
 
 #: What is added on each side of keypoints where a box is made of them, in parts of their longer extent: among 777 cats
 #: of Animal-Pose with six keypoints and more, the median box reaches 0.06 to 0.37 beyond them.
@@ -68,7 +69,7 @@ def to_release(labels: Labels, finder: PictureFinder, species: Sequence[str] | N
     notes = _make_boxes(merged, left_out)
     merged = {file: picture for file, picture in merged.items() if picture.animals}
     if empty := len(labels.pictures) - len(pictures):
-        notes.append(f"{empty} pictures without such an animal left out")
+        notes.append(f"left out: {counted(empty, 'picture')} without such an animal")
     if not merged:
         raise InputError(f"{source}: no animal has a box, or keypoints enough to make one; label more of them")
     names = unique_names(list(merged), finder.folders)

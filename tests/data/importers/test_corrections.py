@@ -20,6 +20,7 @@ from catpose.data.checks import all_findings
 from catpose.data.coco import read_split
 from catpose.data.coco_split import split_hash
 from catpose.prepare import main
+from catpose.text import counted
 
 N = 12
 
@@ -96,7 +97,7 @@ def test_only_what_was_changed_changes(
     printed = capsys.readouterr().out
     after = labelled(root)
     changed = {name for name in before if wanted[name] != before[name]["keypoints"]}
-    assert f"{len(changed)} animals changed, {N - len(changed)} as they were" in printed
+    assert f"{counted(len(changed), 'animal')} changed, {N - len(changed)} as they were" in printed
     for name, entry in before.items():
         assert after[name]["keypoints"] == pytest.approx(wanted[name], abs=1e-9)
         assert {key: value for key, value in after[name].items() if "keypoints" not in key} == {
@@ -134,8 +135,8 @@ def test_animals_that_are_gone_or_new_and_pictures_that_are_not_there(
     lines = printed.splitlines()
     assert [line.split(": ", 2)[0] for line in lines if "removed" in line] == ["frame_000003.PNG"]
     assert [line.split(": ", 2)[0] for line in lines if ": added" in line] == ["frame_000004.PNG"]
-    assert "note: 1 pictures are not of" in printed
-    assert "note: 1 pictures came back without an animal and keep the labels that they have" in printed
+    assert "cats has no such: 1 picture, '" in printed
+    assert "note: left as before: 1 picture that came back without an animal" in printed
     assert "2 animals changed" in printed
 
 
@@ -152,7 +153,7 @@ def test_of_several_animals_on_a_picture_label_studio_brings_back_none(
     capsys.readouterr()
     prepared("coco", export("label studio", tmp_path / "back", cats), "--onto", tmp_path / "cats")
     printed = capsys.readouterr().out
-    assert "note: 3 pictures with several animals keep the labels that they have" in printed
+    assert "note: left as before: 3 pictures with several animals" in printed
     assert "9 pictures came back; 0 animals changed, 9 as they were" in printed
     assert content(tmp_path / "cats") == before
 
