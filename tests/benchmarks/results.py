@@ -285,13 +285,6 @@ def arms(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def drawn(folder: Path) -> Iterator[str]:
-    for row in arms(folder):
-        rest = f"{row['difference']} | {row['of']} | {row['p']}" if row["difference"] else "reference"
-        ap = f"**{row['AP']}**" if row["arm"] == "no augmentation" else row["AP"]
-        yield f"{float(row['GMACs']):.3f} | {ap} | {row['interval']} | {rest} |"
-
-
 def learning_rate(folder: Path) -> Iterator[str]:
     for row in arms(folder):
         rest = "reference"
@@ -314,7 +307,6 @@ RECORDED: dict[str, Callable[[Path], Iterator[str]]] = {
     "learning_rate": learning_rate,
     "quick": quick,
     "quickstart": quickstart,
-    "drawn": drawn,
 }
 
 
