@@ -332,6 +332,7 @@ def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
     from catpose.analysis.rendering import terminal, write
     from catpose.analysis.report import report
     from catpose.data.coco import read_split
+    from catpose.data.resplit import resplit
     from catpose.study.directory import StudyDirectory
     from catpose.study.record import write_record
     from catpose.study.results import design_of, resampled, truths_of
@@ -340,8 +341,10 @@ def finish(study: Study, opened: Opened, out: Path, options: Any) -> None:
         read_split(opened.root, "test", opened.area)  # a split that is missing is named before the report is computed
     trials = opened.ledger.trials()
     design = design_of(study, opened.reference)
-    truths = truths_of(study, StudyDirectory(out), opened.root, opened.area)
-    write_record(StudyDirectory(out).summary, design, trials, opened.notes)
+    directory = StudyDirectory(out)
+    folders = resplit(opened.root, study.splits, directory.divisions) if study.splits else [opened.root]
+    truths = truths_of(folders, opened.area)
+    write_record(directory.summary, design, trials, opened.notes)
     outcome = report(design, resampled(design, trials, opened.ledger.results, truths), opened.notes)
     print(f"\n{printable(terminal(outcome))}\n\nfiles: {', '.join(map(str, write(outcome, out)))}")
     if not any(trial.state == "complete" for trial in trials):

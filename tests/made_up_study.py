@@ -14,6 +14,7 @@ from made_up import coco
 
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit, split_hash
+from catpose.data.copies import pool_of
 from catpose.score.ap import average_precision, match
 from catpose.score.detections import Detections
 from catpose.score.protocol import EvaluationProtocol
@@ -44,23 +45,25 @@ class Trials:
     """The trials of a study as its ledger would have them: `trials` and `results(index, seed)`.
 
     Args:
-        truth: the split. noise: of each configuration, px added to the truth's keypoints: more noise, less AP.
+        truths: the split; of several, random ones of one pool, seed i has that at i mod n.
+        noise: of each configuration, px added to the truth's keypoints: more noise, less AP.
         configurations, seeds: the ledger's plan.
     """
 
     def __init__(
         self,
-        truth: CocoSplit,
+        truths: Sequence[CocoSplit],
         configurations: Sequence[Configuration | None],
         seeds: Sequence[int],
         noise: Sequence[float],
     ) -> None:
+        self.truths = truths
         self.compressed: dict[tuple[int, int], bytes] = {}
         self.asked: set[tuple[int, int]] = set()
         self.trials: list[Trial] = []
         for seed in seeds:
             for index, (configuration, px) in enumerate(zip(configurations, noise, strict=True)):
-                detections, outcome = made(truth, px, 1000 * seed + index)
+                detections, outcome = made(truths[seed % len(truths)], px, 1000 * seed + index)
                 self.compressed[index, seed] = detections
                 run, command = f"runs/{index}-seed{seed}", f"python -m catpose.fit {index} {seed}"
                 outcome = outcome.model_copy(update={"run": run, "command": command})
@@ -108,6 +111,7 @@ def made(truth: CocoSplit, noise: float, seed: int) -> tuple[bytes, Outcome]:
             split_hash=split_hash(truth),
             box_source="ground truth",
             flip_test=True,
+            pool=pool_of(truth),
         )
         outcome = {
             "values": values,

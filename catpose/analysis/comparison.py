@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from catpose.analysis.report import Report
-from catpose.text import fraction, interval, latex_table, markdown_table, p_value, signed
+from catpose.text import counted, fraction, interval, latex_table, markdown_table, p_value, signed
 
 Rows = list[tuple[str, ...]]
 
@@ -17,7 +17,7 @@ def comparison(report: Report) -> tuple[Sequence[str], Rows]:
     Where no p can be given, as of configurations that a sampler chose, those columns are left out.
     """
     has_sd = any(not math.isnan(report.rows[i].sd) for i in report.evaluated)
-    header = ("model", "seeds", "AP", "95 % interval", *(("seed sd",) if has_sd else ()))
+    header = ("model", "seeds", "AP", "95 % interval", *((f"{report.spread_of} sd",) if has_sd else ()))
     compared = ("winner minus it", "95 % interval", "p (Holm)") if report.pairs else ()
     rows: Rows = []
     for i in report.evaluated:
@@ -33,14 +33,22 @@ def comparison(report: Report) -> tuple[Sequence[str], Rows]:
     return (*header, *compared), rows
 
 
-def caption(report: Report, split: str) -> str:
-    """What stands above the table in a text.
+def scored_on(report: Report, split: str) -> str:
+    """What all were scored on.
 
     Args:
         split: the annotation file's name without ".json".
     """
-    first = report.rows[report.evaluated[0]].configuration
-    what = f"AP on the {first.n_images} images of {split}, with 95 % intervals"
+    if report.design.splits:
+        return f"{report.design.splits} random splits of the training and validation images"
+    n = report.rows[report.evaluated[0]].configuration.n_images
+    return f"the {counted(n, 'image')} of {split}"
+
+
+def caption(report: Report, split: str) -> str:
+    """What stands above the table in a text; `split` as of `scored_on`."""
+    by = " by the corrected resampled t-test (Nadeau & Bengio 2003)" if report.design.splits else ""
+    what = f"AP on {scored_on(report, split)}, with 95 % intervals{by}"
     how = "; differences are the winner's from each, p corrected by Holm's method" if report.pairs else ""
     of = "; one trained model each" if report.is_of_models else ""
     return f"{what}{how}{of}."

@@ -19,7 +19,7 @@ from catpose.analysis.statistics import Estimate, Sample, pareto_front
 from catpose.errors import InputError, one_line
 from catpose.instances import Instances
 from catpose.score.detections import Detections
-from catpose.score.full import Evaluation, evaluate
+from catpose.score.full import Division, Evaluation, evaluate
 
 AP = "val/AP"  # as `fit` logs it and a study's metrics name it
 #: What of a protocol differs from one random division of a pool to the next.
@@ -75,15 +75,18 @@ class Training:
         """As its detections have it where they were evaluated, else as it was logged; nan where neither is known."""
         return self.evaluation.values["AP"] if self.evaluation else self.values.get(AP, math.nan)
 
-    def evaluated(self, truth: Instances, draws: int) -> Training:
+    def evaluated(self, truth: Instances, draws: int, division: Division | None = None) -> Training:
         """With its detections evaluated in every metric, on `draws` resamples of the images.
+
+        Args:
+            division: which random split of a pool the truth is.
 
         Raises:
             InputError: so many draws as no memory holds.
         """
         require_draws(draws)
         assert self.detections is not None
-        return replace(self, evaluation=evaluate(truth, self.detections, draws))
+        return replace(self, evaluation=replace(evaluate(truth, self.detections, draws), division=division))
 
 
 @dataclass(frozen=True)

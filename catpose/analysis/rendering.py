@@ -150,7 +150,7 @@ def _table(report: Report) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         "seeds": [each.seed_count for _, each, _ in rows],
         "AP": [fraction(each.mean) for _, each, _ in rows],
         "95 % interval": [interval(row.estimate) for row, _, _ in rows],
-        f"{'training' if report.design.splits else 'seed'} sd": [fraction(row.sd) for row, _, _ in rows],
+        f"{report.spread_of} sd": [fraction(row.sd) for row, _, _ in rows],
         "best epoch's": [fraction(each.best_ap) for _, each, _ in rows],
         "to reference": ["reference" if row.is_reference else signed(d.value) if d else "" for row, _, d in rows],
         "95 % interval ": [interval(d, signed) for _, _, d in rows],

@@ -77,6 +77,11 @@ class Report:
         return components([row.configuration.sample for row in self.rows if row.configuration.sample])
 
     @property
+    def spread_of(self) -> str:
+        """What the rows' standard deviations are between."""
+        return "training" if self.design.splits else "seed"
+
+    @property
     def pooled_df(self) -> int:
         """The degrees of freedom of the spread between seeds, over all configurations with several."""
         return sum(len(row.configuration.seeds) - 1 for row in self.rows if row.estimate)

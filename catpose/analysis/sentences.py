@@ -349,9 +349,11 @@ def _over_splits(report: Report) -> list[str]:
     ]
     shares = report.components.shares if report.components else {}
     if shares and "seed" in shares:
-        parts = (f"{100 * shares['images']:.0f} % with the images that it is scored on", f"{100 * shares['seed']:.0f} %"
-                 " with the seed", f"{100 * shares['division']:.0f} % with the split")  # fmt: skip
-        lines.append(f"Of the variance of one training's AP, {listed(parts)}.")
+        images, seed, split = (f"{100 * shares[part]:.0f} %" for part in ("images", "seed", "division"))
+        lines.append(
+            f"Of the variance of one training's AP, {images} comes with the images that it is scored on, {seed} with"
+            f" the seed and {split} with the split."
+        )
     elif shares:
         lines.append(
             f"Of the variance of one training's AP, {100 * shares['images']:.0f} % comes with the images that it is"
@@ -373,7 +375,7 @@ def _reading(report: Report) -> list[str]:
     if protocol := _protocol(report):
         flip = {True: "with flip test", False: "without flip test"}.get(protocol["flip_test"], "flip test unknown")
         split = f"split {protocol['split']} (sha256 {protocol['split_hash'][:12]})"
-        if protocol.get("pool"):
+        if protocol.get("pool") and report.design.splits:
             split = f"random splits of train and val (sha256 {protocol['pool'][:12]})"
         lines.append(
             f"All under one protocol: {split}; boxes:"

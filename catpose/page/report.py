@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from catpose.analysis.configurations import evaluated, gather
+from catpose.analysis.comparison import scored_on
+from catpose.analysis.configurations import Configuration, Training, evaluated, gather
 from catpose.analysis.diagnosis import diagnose, varied
 from catpose.analysis.report import Report
 from catpose.analysis.report import report as report_of
@@ -22,9 +23,9 @@ from catpose.figures.gallery import Thumbnail, gallery, thumbnail
 from catpose.page.cost import cost, price, what_does_it_cost
 from catpose.page.data import page_blocks
 from catpose.page.failures import failures, where_does_it_fail
-from catpose.page.html import Page, Section, Text
+from catpose.page.html import Answer, Page, Section, Text
 from catpose.page.reproduction import reproduction
-from catpose.page.results import is_it_real, published, results, which_is_better
+from catpose.page.results import is_it_real, published, results, what_does_it_vary_with, which_is_better
 from catpose.page.run_folder import runs_of
 from catpose.page.runs import Found, read_runs
 from catpose.page.training import training
@@ -59,36 +60,30 @@ def report(
     """
     measured = [read_profile(path) for path in profiles]
     read = read_runs(runs, root)
-    split, outcome = read.split, compared(read, draws)
+    outcome, split = compared(read, draws), read.truths[0].split
     shown = [outcome.rows[i].configuration for i in outcome.evaluated]
-    thumbnails, colours = _looked_at(split)
-    found = slices(split, colours)
-    sliced = varied(found)
-    diagnoses = [diagnose(each, split, sliced, draws) for each in shown[:SHOWN]]
-    models = [(each.name, each.detections[0], error_types(split, each.detections[0])) for each in shown[:SHOWN]]
-    pictures = gallery(split, thumbnails, models, {name: found[name] for name in sliced})
     prices = {
         i: price(runs_of(outcome.rows[i].configuration, read.runs), split.skeleton, trusted) for i in outcome.evaluated
     }
-    train = read_split(split.file.parent.parent, "train")
-    counted = {"train": slices(train), "val": found}
+    about, failing, data = (
+        (what_does_it_vary_with(outcome), [], []) if outcome.design.splits else _of_images(shown[:SHOWN], split, draws)
+    )
     return Page(
         title,
         _subtitle(outcome, split),
         [
             which_is_better(outcome),
             is_it_real(outcome),
-            where_does_it_fail(diagnoses[0]),
+            about,
             what_does_it_cost(outcome, read.runs, prices, measured),
         ],
         [
             results(outcome, split),
-            failures(diagnoses),
-            Section("gallery", "Gallery", [Text(GALLERY), pictures]),
+            *failing,
             cost(outcome, read.runs, prices, measured),
             training(shown, read.runs),
             published(outcome, read.runs),
-            Section("data", "The data", page_blocks(measure([train, split], pictures=False), counted)),
+            *data,
             reproduction(shown, read.runs, command),
         ],
         f"Made by catpose {__version__} on {time.strftime('%Y-%m-%d')}.",
@@ -97,9 +92,33 @@ def report(
 
 def compared(found: Found, draws: int) -> Report:
     """What runs and studies came to, evaluated on so many resamples of the validation images."""
-    configurations = gather(found.design, found.trainings)
-    configurations = evaluated(found.design, configurations, lambda training: training.evaluated(found.split, draws))
+
+    def evaluation(training: Training) -> Training:
+        truth = found.truths[training.seed % len(found.truths)]
+        return training.evaluated(truth.split, draws, truth.division)
+
+    configurations = evaluated(found.design, gather(found.design, found.trainings), evaluation)
     return report_of(found.design, configurations, found.notes)
+
+
+def _of_images(
+    shown: Sequence[Configuration], split: CocoSplit, draws: int
+) -> tuple[Answer, list[Section], list[Section]]:
+    """What there is where all were scored on one set of images: where models fail, in an answer and in sections, and
+    the data."""
+    thumbnails, colours = _looked_at(split)
+    found = slices(split, colours)
+    sliced = varied(found)
+    diagnoses = [diagnose(each, split, sliced, draws) for each in shown]
+    models = [(each.name, each.detections[0], error_types(split, each.detections[0])) for each in shown]
+    pictures = gallery(split, thumbnails, models, {name: found[name] for name in sliced})
+    train = read_split(split.file.parent.parent, "train")
+    counted = {"train": slices(train), "val": found}
+    return (
+        where_does_it_fail(diagnoses[0]),
+        [failures(diagnoses), Section("gallery", "Gallery", [Text(GALLERY), pictures])],
+        [Section("data", "The data", page_blocks(measure([train, split], pictures=False), counted))],
+    )
 
 
 def _looked_at(split: CocoSplit) -> tuple[dict[int, Thumbnail], np.ndarray]:
@@ -114,7 +133,7 @@ def _looked_at(split: CocoSplit) -> tuple[dict[int, Thumbnail], np.ndarray]:
 def _subtitle(outcome: Report, split: CocoSplit) -> str:
     n = sum(len(each.seeds) for each in outcome.configurations)
     of = f"{counted(len(outcome.configurations), 'model')}, {n} trained networks" if n > 1 else "One trained network"
-    return f"{of}, scored on the {counted(len(split.image_ids), 'image')} of {split.file.stem}."
+    return f"{of}, scored on {scored_on(outcome, split.file.stem)}."
 
 
 GALLERY = (

@@ -18,7 +18,8 @@ SHOWN = ("torch", "lightning", "timm")  # packages
 def reproduction(configurations: Sequence[Configuration], runs: Runs, command: Sequence[str]) -> Section:
     """The section that gives versions, settings, protocol and commands of each finished training."""
     both = [(each, run) for each in configurations for run in runs_of(each, runs)]
-    protocol = next(training.protocol for each in configurations for training in each.finished)
+    protocols = [training.protocol for each in configurations for training in each.finished]
+    hashes = dict.fromkeys(str(protocol["split_hash"]) for protocol in protocols)
     return Section(
         "reproduce",
         "Reproducibility",
@@ -42,7 +43,7 @@ def reproduction(configurations: Sequence[Configuration], runs: Runs, command: S
                     Table(
                         "What must be alike before two scores may be compared",
                         ("what", "here"),
-                        _protocol_rows(EvaluationProtocol(**protocol)),
+                        _protocol_rows(EvaluationProtocol(**protocols[0]), [*hashes]),
                     )
                 ],
             ),
@@ -50,11 +51,12 @@ def reproduction(configurations: Sequence[Configuration], runs: Runs, command: S
     )
 
 
-def _protocol_rows(protocol: EvaluationProtocol) -> list[tuple[str, str]]:
-    """The evaluation protocol as rows of a table."""
+def _protocol_rows(protocol: EvaluationProtocol, hashes: Sequence[str]) -> list[tuple[str, str]]:
+    """The evaluation protocol as rows of a table; `hashes` are those of the splits, of which there may be several."""
     return [
         ("split", protocol.split),
-        ("annotations, sha256", protocol.split_hash),
+        ("annotations, sha256", " ".join(hashes)),
+        *([("train and val that were divided, sha256", protocol.pool)] if protocol.pool else []),
         ("area in OKS", protocol.area_rule),
         ("boxes", protocol.box_source),
         ("flip test", protocol.flip),

@@ -88,6 +88,15 @@ def is_it_real(report: Report) -> Answer:
     return Answer(question, answer, much, "results")
 
 
+def what_does_it_vary_with(report: Report) -> Answer:
+    """The answer that takes the variance over random splits apart."""
+    shares = report.components.shares if report.components else {}
+    names = {"images": "images", "seed": "seed", "division": "split" if "seed" in shares else "seed and split"}
+    parts = ", ".join(f"{100 * share:.0f} % {names[part]}" for part, share in shares.items())
+    detail = "of the variance of one training's AP" if parts else "it takes as many seeds of every split"
+    return Answer("What does it vary with?", parts or "Not known", detail, "results")
+
+
 def results(report: Report, split: CocoSplit) -> Section:
     """The section of results: what follows, and the configurations by AP, with intervals and tests."""
     rows = [(i, report.rows[i].configuration) for i in report.evaluated]
@@ -99,6 +108,11 @@ def results(report: Report, split: CocoSplit) -> Section:
         f"All are scored on the same {first.n_images} images with {n} instances; their intervals come from the same"
         " resamples of these images, so that what is hard for all of them cancels out of a difference."
     )
+    if report.design.splits:
+        words = (
+            "Each seed is scored on the images of its split. Errors by keypoint, type, slice and picture are of one set"
+            " of images, and left out here: the page of one split's runs shows them."
+        )
     return Section(
         "results",
         "Results",
@@ -129,7 +143,7 @@ def results(report: Report, split: CocoSplit) -> Section:
                     )
                 ],
             ),
-            Fold(f"AP of {first.name} by the rules of other programs", _by_rules(first, split)),
+            *([] if report.design.splits else [_by_rules(first, split)]),
             Fold(
                 "The table to paste, in LaTeX and Markdown",
                 [Code(latex(report, split.file.stem)), Code(markdown(report, split.file.stem))],
@@ -138,7 +152,7 @@ def results(report: Report, split: CocoSplit) -> Section:
     )
 
 
-def _by_rules(configuration: Configuration, split: CocoSplit) -> list[Table | Listing]:
+def _by_rules(configuration: Configuration, split: CocoSplit) -> Fold:
     """Of its first run."""
     training = configuration.finished[0]
     assert training.detections is not None
@@ -146,10 +160,13 @@ def _by_rules(configuration: Configuration, split: CocoSplit) -> list[Table | Li
     by_rule = scored_by_rules(split, training.detections, RULES)
     ap, area = training.evaluation.values["AP"], str((training.protocol or {}).get("area_rule", ""))
     which = f" The first of {len(configuration.finished)} seeds." if len(configuration.finished) > 1 else ""
-    return [
-        Table(f"{TITLE}.{which}", HEADER, rules_rows(by_rule, ap, area, split.skeleton), highlight=(0,)),
-        Listing(rules_notes(by_rule)),
-    ]
+    return Fold(
+        f"AP of {configuration.name} by the rules of other programs",
+        [
+            Table(f"{TITLE}.{which}", HEADER, rules_rows(by_rule, ap, area, split.skeleton), highlight=(0,)),
+            Listing(rules_notes(by_rule)),
+        ],
+    )
 
 
 def published(report: Report, runs: Runs) -> Section:

@@ -120,6 +120,11 @@ def complete_training(run: Run, split: CocoSplit) -> Training:
     """
     here = split_hash(split)
     results, protocol = _scored(run.path)
+    if protocol.split_hash != here and protocol.pool and not run.study:
+        raise InputError(
+            f"{run.path}: was scored on a random split of its study's, not on {split.file}; name the study's folder,"
+            " which has a page over its splits, or leave out this run"
+        )
     if protocol.split_hash != here:
         raise InputError(
             f"{split.file}: sha256 {here[:12]} is not what {run.path} was scored on ({protocol.split_hash[:12]}); name"

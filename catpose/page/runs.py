@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from catpose.analysis.configurations import ENDS, Configuration, Design, Training, require_one_protocol
-from catpose.data.coco import DEFAULT_ROOT, read_split
-from catpose.data.coco_split import CocoSplit
+from catpose.data.coco import DEFAULT_ROOT
+from catpose.data.resplit import resplit
 from catpose.errors import InputError
 from catpose.fence import newest_claims
 from catpose.instances import AreaRule
@@ -25,6 +25,7 @@ from catpose.page.run_folder import Run, Runs, complete_training, early_training
 from catpose.run.lineage import is_free
 from catpose.study.directory import StudyDirectory
 from catpose.study.record import StudyRecord
+from catpose.study.results import Truth, truths_of
 
 #: Settings that may differ between the runs of one configuration, beside those that change no number.
 OWN = ("seed_everything", "data.root")
@@ -39,7 +40,7 @@ class Found:
     design: Design
     trainings: list[Training]
     runs: Runs
-    split: CocoSplit  # that all were scored on
+    truths: Sequence[Truth]  # what all were scored on; of a study over random splits each, of seed i that at i mod n
     notes: tuple[str, ...]  # what is left out, a sentence each
 
 
@@ -47,40 +48,51 @@ def read_runs(paths: Sequence[Path], root: Path | None = None) -> Found:
     """The trainings of some runs and studies, in the order given, and the validation split that all were scored on.
 
     Args:
-        root: the data folder; the first run's where none is given.
+        root: the data folder; the first run's where none is given. Of a study over random splits that which they are
+            of; where none is given, the splits lie in the study's folder.
 
     Raises:
         InputError: a path is no folder of a run or study, a file in it is missing or damaged, nothing in a study is
-            finished, runs were scored under different protocols, or on other annotations than the data's.
+            finished, runs were scored under different protocols, or on other annotations than the data's; a study over
+            random splits isn't alone.
     """
     paths = [*{path.resolve(): path for path in paths}.values()]
     studies = {path: StudyRecord.read(StudyDirectory(path).summary) for path in paths if not is_run(path)}
-    for path, record in studies.items():
-        if record and record.splits:
-            raise InputError(
-                f"{path}: is a study over {record.splits} random splits, and this page is of one; its table, figure and"
-                f" sentences are in {path / 'report.md'}, by sweep --report"
-            )
+    records = [record for record in studies.values() if record]
+    design = Design("these runs", is_sampled=any(record.is_sampled for record in records))
+    if len(records) == len(paths) == 1:
+        design = records[0].design
+    elif over := next((path for path, record in studies.items() if record and record.splits), None):
+        raise InputError(f"{over}: is a study over random splits, which has a page of its own; name it alone")
     by_folder: dict[Path, Run] = {}
     for run in (run for path in paths for run in _runs(path, studies.get(path))):
         by_folder.setdefault(run.path.resolve(), run)
     read = [*by_folder.values()]
     settings = read[0].settings
     area: AreaRule = "file" if settings.get("data.area") == "file" else "box"
-    split = read_split(root or Path(settings.get("data.root") or DEFAULT_ROOT), "val", area)
-    if split.ignored.all():
+    own = Path(settings.get("data.root") or DEFAULT_ROOT)
+    truths = truths_of(_random_splits(paths[0], design.splits, root) if design.splits else [root or own], area)
+    for split in (truth.split for truth in truths if truth.split.ignored.all()):
         raise InputError(f"{split.file}: no instance has a labelled keypoint to score; see python -m catpose.check")
     trainings = {run.path: early_training(run) for run in read}
-    trainings |= {run.path: _known(run, complete_training(run, split), studies) for run in _whole(read)}
+    for run in _whole(read):
+        found = complete_training(run, truths[run.seed % len(truths)].split)
+        trainings[run.path] = _known(run, found, studies)
     require_one_protocol("these runs", [*trainings.values()])
     members = [_Member(run.study, run, trainings[run.path]) for run in read]
     members += [missing for study, record in studies.items() if record for missing in _missing(study, record, members)]
-    records = [record for record in studies.values() if record]
-    design = Design("these runs", is_sampled=any(record.is_sampled for record in records))
-    if len(records) == len(paths) == 1:
-        design = records[0].design
     notes = [note for path in paths for note in _notes(path, studies.get(path))]
-    return Found(design, _grouped(members), {str(run.path): run for run in read}, split, tuple(notes))
+    return Found(design, _grouped(members), {str(run.path): run for run in read}, truths, tuple(notes))
+
+
+def _random_splits(study: Path, n: int, root: Path | None) -> list[Path]:
+    """The data folders of a study over random splits; of a `root` those that aren't there are made."""
+    divisions = StudyDirectory(study).divisions
+    if root:
+        return resplit(root, n, divisions)
+    if not divisions.exists():
+        raise InputError(f"{divisions}: isn't there; name the data folder that the study divided with --data")
+    return [divisions / str(number) for number in range(n)]
 
 
 def _runs(path: Path, record: StudyRecord | None) -> list[Run]:

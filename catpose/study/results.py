@@ -12,13 +12,11 @@ from pathlib import Path
 from catpose.analysis.configurations import Configuration, Design, Training, evaluated, gather
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit, split_hash
-from catpose.data.resplit import resplit
 from catpose.errors import InputError, one_line
 from catpose.files import parse_json
 from catpose.instances import AreaRule, Instances
 from catpose.score.detections import Detections
 from catpose.score.full import Division, evaluate_ap
-from catpose.study.directory import StudyDirectory
 from catpose.study.file import Study
 from catpose.study.stored import Outcome
 from catpose.study.trial import Trial
@@ -37,16 +35,16 @@ class Truth:
     division: Division | None = None  # which of the study's random splits it is
 
 
-def truths_of(study: Study, directory: StudyDirectory, root: Path, area: AreaRule) -> list[Truth]:
-    """The validation split; of a study over random splits each, of seed i that at i mod n.
+def truths_of(folders: Sequence[Path], area: AreaRule) -> list[Truth]:
+    """The validation split of a data folder; of several, the random splits of a study, each: of seed i that at i mod n.
 
     Raises:
-        InputError: the data can't be read, or divided.
+        InputError: the data can't be read.
     """
-    if not study.splits:
-        return [Truth(read_split(root, "val", area))]
+    if len(folders) == 1:
+        return [Truth(read_split(folders[0], "val", area))]
     truths = []
-    for number, folder in enumerate(resplit(root, study.splits, directory.divisions)):
+    for number, folder in enumerate(folders):
         train, val = (read_split(folder, name, area) for name in ("train", "val"))
         truths.append(Truth(val, Division(number, len(val.images) / len(train.images))))
     return truths

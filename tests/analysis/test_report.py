@@ -53,7 +53,7 @@ def trials_of(study: Study, truth: CocoSplit, noise: list[float]) -> Trials:
     sampled = [
         each or study.space.configuration({"model.lr": n}) for each, n in zip(study.configurations, noise, strict=True)
     ]
-    return Trials(truth, sampled, study.seeds, noise)
+    return Trials([truth], sampled, study.seeds, noise)
 
 
 def made(study: Study, truth: CocoSplit, trials: Trials) -> Report:
@@ -316,7 +316,7 @@ def test_before_the_first_trial_is_complete_there_is_a_report_all_the_same(
 def test_configurations_stand_in_the_files_order_whatever_their_points_and_say_what_is_left_out(
     grid: Study, truth: CocoSplit
 ) -> None:
-    made = Trials(truth, grid.configurations, [0], [3.0, 2.0, 1.0][: len(grid.configurations)])
+    made = Trials([truth], grid.configurations, [0], [3.0, 2.0, 1.0][: len(grid.configurations)])
     last = len(grid.configurations) - 1
     made.trials = [
         dataclasses.replace(trial, configuration_index=last - trial.configuration_index) for trial in made.trials

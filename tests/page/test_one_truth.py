@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import made_up
 import pytest
 import yaml
 from made_up_study import Trials, study, validation
 
 import catpose.study.final
 from catpose.analysis.comparison import comparison, latex, markdown
-from catpose.analysis.rendering import decision, terminal
+from catpose.analysis.rendering import csv_text, decision, terminal
 from catpose.analysis.report import Report, report
 from catpose.analysis.sentences import conclusion, sentences
-from catpose.data.coco_split import CocoSplit
+from catpose.data.coco_split import CocoSplit, split_hash
+from catpose.data.resplit import resplit
 from catpose.errors import InputError
 from catpose.page.html import Beside, Listing, Table
 from catpose.page.report import compared
-from catpose.page.results import is_it_real, results, which_is_better
+from catpose.page.report import report as page_of
+from catpose.page.results import is_it_real, results, what_does_it_vary_with, which_is_better
 from catpose.page.runs import read_runs
 from catpose.score.bootstrap import image_weights
 from catpose.score.detections import Detections
@@ -31,7 +35,8 @@ from catpose.study.directory import StudyDirectory
 from catpose.study.file import Study
 from catpose.study.final import final
 from catpose.study.record import write_record
-from catpose.study.results import Truth, design_of, resampled
+from catpose.study.results import Truth, design_of, resampled, truths_of
+from catpose.text import interval, signed
 
 GRID = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nseeds: 3\n"
 PARETO = "space: {model.lr: [1e-5, 1e-4, 5e-4]}\nseeds: 3\nmetric: {val/AP: maximize, GMACs: minimize}\n"
@@ -163,12 +168,12 @@ def trials_of(case: Case, study: Study, truth: CocoSplit) -> Trials:
         each or study.space.configuration({"model.lr": n * 1e-4})
         for each, n in zip(study.configurations, case.noise, strict=True)
     ]
-    trials = Trials(truth, configurations, study.seeds, case.noise)
+    trials = Trials([truth], configurations, study.seeds, case.noise)
     case.change(trials)
     return trials
 
 
-def write_runs(trials: Trials, truth: CocoSplit, out: Path) -> None:
+def write_runs(trials: Trials, out: Path) -> None:
     """The folders of complete trials, as far as `report` reads them."""
     for trial in list(trials.trials):
         if trial.state != "complete":
@@ -176,6 +181,7 @@ def write_runs(trials: Trials, truth: CocoSplit, out: Path) -> None:
         folder = out / "trials" / f"{trial.configuration_index:03d}-seed{trial.seed}"
         folder.mkdir(parents=True)
         trials.change(*trial.key, outcome={"run": f"/elsewhere/{folder.name}"})
+        truth = trials.truths[trial.seed % len(trials.truths)]
         config = {
             "seed_everything": trial.seed,
             "data": {"root": str(truth.file.parent.parent), "input_size": [64, 64]},
@@ -183,7 +189,8 @@ def write_runs(trials: Trials, truth: CocoSplit, out: Path) -> None:
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         (folder / "run.json").write_text('{"wandb_id": "x", "starts": [{}]}')
-        (folder / "metrics.csv").write_text("epoch,step,val/AP,epoch_seconds\n0,5,0.1,90.0\n")
+        columns = "epoch,step,val/AP,epoch_seconds,train_seconds,images_per_second"
+        (folder / "metrics.csv").write_text(f"{columns}\n0,5,0.1,90.0,80.0,9.0\n")
         (folder / "val_results.json").write_bytes(zlib.decompress(trials.compressed[trial.key]))
         protocol = trial.outcome.protocol | {"sigmas": tuple(trial.outcome.protocol["sigmas"])}
         Score({}, EvaluationProtocol(**protocol)).write(folder / "val_score.json")
@@ -201,7 +208,7 @@ EACH_CASE = [
 def test_sweep_page_and_wandb_say_the_same(case: Case, truth: CocoSplit, tmp_path: Path) -> None:
     grid, out = study(tmp_path, case.text), tmp_path / "out"
     trials, design = trials_of(case, grid, truth), design_of(grid)
-    write_runs(trials, truth, out)
+    write_runs(trials, out)
     sweep = report(design, resampled(design, trials.trials, trials.results, [Truth(truth)]))
     write_record(StudyDirectory(out).summary, design, trials.trials, [])
     page = compared(read_runs([out]), draws=DRAWS)
@@ -277,9 +284,100 @@ def written_study(case: Case, folder: Path, truth: CocoSplit) -> Path:
     """The folder of a study as `sweep` leaves it."""
     made, out = study(folder, case.text), folder / "out"
     trials = trials_of(case, made, truth)
-    write_runs(trials, truth, out)
+    write_runs(trials, out)
     write_record(StudyDirectory(out).summary, design_of(made), trials.trials, [])
     return out
+
+
+#: Studies over three random splits: how many seeds, and which trials failed.
+OVER_SPLITS = {
+    "two seeds of each": (6, ()),
+    "one seed of each": (3, ()),
+    "seeds were lost": (6, ((0, 1), (1, 4), (2, 0))),
+    "no seed of a split is left": (3, ((1, 2),)),
+}
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder to be divided."""
+    return made_up.data_set(tmp_path_factory.mktemp("pool") / "cats", (24, 12, 1))
+
+
+def over_splits(pool: Path, folder: Path, seeds: int, failed: Sequence[tuple[int, int]]) -> tuple[Path, Report]:
+    """The folder of a study over random splits as `sweep` leaves it, and what it has printed."""
+    made, out = study(folder, f"{GRID.replace('seeds: 3', f'seeds: {seeds}')}splits: 3\n"), folder / "out"
+    truths = truths_of(resplit(pool, 3, StudyDirectory(out).divisions), "box")
+    trials = Trials([truth.split for truth in truths], made.configurations, made.seeds, (6.0, 3.0, 5.0))
+    ended(*failed)(trials)
+    write_runs(trials, out)
+    design = design_of(made)
+    write_record(StudyDirectory(out).summary, design, trials.trials, [])
+    return out, report(design, resampled(design, trials.trials, trials.results, truths))
+
+
+@pytest.mark.parametrize("case", OVER_SPLITS)
+def test_sweep_and_page_say_the_same_over_random_splits(case: str, pool: Path, tmp_path: Path) -> None:
+    out, sweep = over_splits(pool, tmp_path, *OVER_SPLITS[case])
+    page = compared(read_runs([out]), draws=DRAWS)
+    assert sentences(page) == sentences(sweep)
+    assert "over training seeds and random splits" in " ".join(sentences(page))
+    assert (terminal(page), csv_text(page)) == (terminal(sweep), csv_text(sweep))
+    assert (decision(page), page.components) == (decision(sweep), sweep.components)
+    require_answers(page, read_runs([out]).truths[0].split)
+    assert "training sd" in comparison(page)[0]
+    apart = [sentence for sentence in sentences(sweep) if sentence.startswith("Of the variance")]
+    answer = what_does_it_vary_with(page)
+    for share, part in re.findall(r"(\d+ %) (?:comes )?with the (\w+)", " ".join(apart)):
+        assert f"{share} {part}" in answer.answer
+    assert bool(apart) == ("%" in answer.answer)
+
+
+def test_a_page_over_random_splits_has_nothing_of_one_set_of_images(pool: Path, tmp_path: Path) -> None:
+    out, sweep = over_splits(pool, tmp_path, *OVER_SPLITS["two seeds of each"])
+    shutil.rmtree(out / "divisions")  # as where a study was copied without them
+    with pytest.raises(InputError, match=r"divisions: isn't there; name .* with --data"):
+        read_runs([out])
+    page = page_of([out], pool, [], "Splits", DRAWS, [])
+    assert [section.id for section in page.sections] == ["results", "cost", "training", "published", "reproduce"]
+    assert {figure.name for figure in page.figures()} == {"models", "val_AP"}
+    assert "18 trained networks, scored on 3 random splits of the training" in page.subtitle
+    html = page.html()
+    assert "by the rules of other programs" not in html
+    for truth in read_runs([out]).truths:
+        assert split_hash(truth.split) in html
+    difference = next(each for each in sweep.pairs.values()).difference
+    assert interval(difference, signed) in html
+
+
+def test_runs_of_one_random_split_are_a_page_of_that_split(pool: Path, tmp_path: Path) -> None:
+    out, _ = over_splits(pool, tmp_path, *OVER_SPLITS["two seeds of each"])
+    found = read_runs([out / "trials" / f"00{index}-seed{seed}" for index in range(3) for seed in (1, 4)])
+    assert [truth.split.file.parent.parent for truth in found.truths] == [out / "divisions" / "1"]
+    said = " ".join(sentences(compared(found, DRAWS)))
+    assert "random splits" not in said
+    assert "on this training set and split" in said
+
+
+def test_runs_of_several_random_splits_are_no_page_without_their_study(pool: Path, tmp_path: Path) -> None:
+    out, _ = over_splits(pool, tmp_path, *OVER_SPLITS["two seeds of each"])
+    trials = out / "trials"
+    with pytest.raises(InputError, match=r"000-seed1: was scored on a random split of its study's, .*; name"):
+        read_runs([trials / "000-seed0", trials / "000-seed1"])
+    for paths in ([out, trials / "000-seed0"], [trials / "000-seed0", out]):
+        with pytest.raises(InputError, match=r"out: is a study over random splits, .*; name it alone"):
+            read_runs(paths)
+
+
+def test_a_random_split_that_was_changed_is_refused(pool: Path, tmp_path: Path) -> None:
+    out, _ = over_splits(pool, tmp_path, *OVER_SPLITS["two seeds of each"])
+    (out / "divisions" / "0").rename(out / "divisions" / "x")
+    (out / "divisions" / "2").rename(out / "divisions" / "0")
+    (out / "divisions" / "x").rename(out / "divisions" / "2")
+    with pytest.raises(
+        InputError, match=r"divisions/0/annotations/val\.json: sha256 .* is not what .*-seed0 was scored"
+    ):
+        read_runs([out])
 
 
 def test_one_of_several_studies_that_a_sampler_chose_leaves_no_p(truth: CocoSplit, tmp_path: Path) -> None:

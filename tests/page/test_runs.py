@@ -54,7 +54,7 @@ def test_a_run_is_read_as_fit_wrote_it(trained: Path, drawn: Path) -> None:
     assert configuration.label == "trained"
     assert (run.seed, run.study, run.lacks, len(run.history)) == (0, None, None, 3)
     assert run.starts[0].command[:1] == ["--config"]
-    assert found.split.file == drawn / "annotations" / "val.json"
+    assert [truth.split.file for truth in found.truths] == [drawn / "annotations" / "val.json"]
     results = json.loads((trained / "val_results.json").read_text())
     assert training.detections is not None
     assert training.detections.score.tolist() == [entry["score"] for entry in results]

@@ -9,17 +9,17 @@ from pathlib import Path
 import made_up
 import pytest
 import yaml
-from made_up_study import made, study
+from made_up_study import Trials, study
 from refused import exit_code, refused, says
 
 from catpose.analysis.report import Report, report
 from catpose.analysis.sentences import sentences
 from catpose.data.coco import read_split
 from catpose.data.copies import pool_of
+from catpose.data.resplit import resplit
 from catpose.errors import InputError
 from catpose.report import main as report_command
 from catpose.score.protocol import Score
-from catpose.study.directory import StudyDirectory
 from catpose.study.file import Study
 from catpose.study.results import Truth, design_of, resampled, truths_of
 from catpose.study.runner import fit_args
@@ -37,25 +37,16 @@ def grid(tmp_path: Path) -> Study:
 @pytest.fixture
 def truths(grid: Study, tmp_path: Path) -> list[Truth]:
     root = made_up.data_set(tmp_path / "cats", (24, 12, 1))
-    return truths_of(grid, StudyDirectory(tmp_path / "out"), root, "box")
+    return truths_of(resplit(root, grid.splits, tmp_path / "out" / "divisions"), "box")
 
 
-class Trials:
-    """Complete ones of all configurations and seeds, of so much noise, px."""
-
-    def __init__(self, study: Study, truths: list[Truth], noise: tuple[float, float]) -> None:
-        self.results, self.all = {}, []
-        for index, (configuration, px) in enumerate(zip(study.configurations, noise, strict=True)):
-            for seed in study.seeds:
-                split = truths[study.division(seed)].split
-                self.results[index, seed], outcome = made(split, px, 1000 * seed + index)
-                outcome = outcome.model_copy(update={"protocol": outcome.protocol | {"pool": pool_of(split)}})
-                self.all.append(Trial(index, seed, configuration, "complete", token=1, outcome=outcome))
+def trials_of(study: Study, truths: list[Truth]) -> Trials:
+    return Trials([truth.split for truth in truths], study.configurations, study.seeds, (8.0, 3.0))
 
 
 def reported(study: Study, truths: list[Truth], trials: Trials) -> Report:
     design = design_of(study)
-    return report(design, resampled(design, trials.all, lambda *key: trials.results[key], truths))
+    return report(design, resampled(design, trials.trials, trials.results, truths))
 
 
 def test_seed_i_runs_on_split_i_mod_n(grid: Study) -> None:
@@ -68,7 +59,7 @@ def test_seed_i_runs_on_split_i_mod_n(grid: Study) -> None:
 
 
 def test_splits_are_compared_in_pairs_and_taken_apart(grid: Study, truths: list[Truth]) -> None:
-    out = reported(grid, truths, Trials(grid, truths, (8.0, 3.0)))
+    out = reported(grid, truths, trials_of(grid, truths))
     assert [each.division.number for each in out.rows[0].configuration.evaluations if each.division] == [0, 1, 2] * 2
     difference = out.rows[1].difference
     assert difference is not None
@@ -78,21 +69,20 @@ def test_splits_are_compared_in_pairs_and_taken_apart(grid: Study, truths: list[
     assert out.corrected is out.detectable is None
     said = " ".join(sentences(out))
     assert "lr 0.0001 is better than the reference lr 1e-05 over random splits of these pictures: +0." in said
-    assert "% with the images that it is scored on" in said
+    assert "% comes with the images that it is scored on" in said
     assert "this training set" not in said
     assert "random splits of train and val (sha256 " in said
 
 
 def test_a_trial_of_another_split_or_pool_is_never_among_them(grid: Study, truths: list[Truth]) -> None:
     for pool in ("", "another"):
-        trials = Trials(grid, truths, (8.0, 3.0))
-        outcome = trials.all[3].outcome
+        trials = trials_of(grid, truths)
+        outcome = trials.trials[3].outcome
         assert outcome is not None
-        changed = outcome.model_copy(update={"protocol": outcome.protocol | {"pool": pool}})
-        trials.all[3] = dataclasses.replace(trials.all[3], outcome=changed)
+        trials.change(*trials.trials[3].key, outcome={"protocol": outcome.protocol | {"pool": pool}})
         with pytest.raises(InputError, match="different protocols"):
             reported(grid, truths, trials)
-    trials = Trials(grid, [truths[1], truths[0], truths[2]], (8.0, 3.0))
+    trials = trials_of(grid, [truths[1], truths[0], truths[2]])
     with pytest.raises(InputError, match="is not what this study's trials were scored on"):
         reported(grid, truths, trials)
 
@@ -118,6 +108,7 @@ def test_a_small_study_over_splits(tiny: Path, tmp_path: Path, capsys: pytest.Ca
         assert Score.read(run / "val_score.json").protocol.pool == pool_of(read_split(division, "val"))
     assert exit_code(sweep, "--config", file, "--out", out, "--final") == 0
     assert json.loads((out / "final" / "final.json").read_text())["seeds"] == [0, 1]
-    says(refused(report_command, [out, "--out", tmp_path / "page"], capsys, tmp_path / "page"), "random splits")
+    assert exit_code(report_command, out, "--out", tmp_path / "page") == 0
+    assert "scored on 2 random splits of the training" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     file.write_text(yaml.safe_dump(content | {"splits": 3, "seeds": 3}))
     says(refused(sweep, ["--config", file, "--out", out], capsys, out), "splits 2 → 3", "--name")

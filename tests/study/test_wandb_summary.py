@@ -62,7 +62,7 @@ def rates(tmp_path_factory: pytest.TempPathFactory) -> Study:
 def made(rates: Study, tmp_path_factory: pytest.TempPathFactory) -> Report:
     """What a study of three configurations has come to."""
     truth = validation(tmp_path_factory.mktemp("data"))
-    trials = Trials(truth, rates.configurations, rates.seeds, [12.0, 4.0, 6.0])
+    trials = Trials([truth], rates.configurations, rates.seeds, [12.0, 4.0, 6.0])
     design = design_of(rates)
     return report(design, resampled(design, trials.trials, trials.results, [Truth(truth)]))
 
