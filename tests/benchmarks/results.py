@@ -266,12 +266,6 @@ def mobilenet(folder: Path) -> Iterator[str]:
         yield f"{value} {fraction(of['value'])} {ends(of['low'], of['high'])} ({of['n']})"
 
 
-def quickstart(folder: Path) -> Iterator[str]:
-    rows = epochs(folder / "metrics.csv")
-    seconds = sum(row["epoch_seconds"] for row in rows)
-    yield f"val AP **{rows[-1]['val/AP']:.3f}** after {len(rows)} epochs, {seconds:.0f} s"
-
-
 def arms(folder: Path) -> list[dict[str, Any]]:
     """The rows of a study's report.csv as 0.1.0 wrote it, its numbers as text."""
     with (folder / "report.csv").open(newline="") as file:
@@ -306,7 +300,6 @@ RECORDED: dict[str, Callable[[Path], Iterator[str]]] = {
     "mobilenet_random": last_and_best,
     "learning_rate": learning_rate,
     "quick": quick,
-    "quickstart": quickstart,
 }
 
 
