@@ -81,8 +81,14 @@ def main(argv: list[str] | None = None) -> None:
     _print_score(split, scored, diagnosis)
     print(analysis_text(diagnosis))
     if other is not None:
-        pair = zip((label, str(arguments.against)), paired_alike(detections, other), strict=True)
+        alike = paired_alike(detections, other)
+        pair = zip((label, str(arguments.against)), alike, strict=True)
         print(comparison_text(*(evaluate_runs(of, [each], split, arguments.draws) for of, each in pair)))
+        if alike[0] is not detections:
+            print(
+                "Not both files name the annotations that they were made from, so that here detections of both belong"
+            )
+            print("to the animals that they are most like: distances may differ from those above.\n")
     by_rule = scored_by_rules(split, detections, rules)
     if by_rule:
         print(rules_text(by_rule, scored, split.skeleton))
