@@ -174,7 +174,7 @@ def _winner_against(report: Report, winner: Row) -> list[str]:
         ("better than", better),
         ("worse than", worse),  # one that isn't complete in all its seeds
         ("not significantly different from", alike),
-        ("on too few images to be told from", untold),
+        (_untold(report), untold),
     )
     parts = [f"{how} {_each(some)}" for how, some in groups if some]
     why = "p corrected for all pairs of configurations, since these very numbers chose the winner"
@@ -212,7 +212,7 @@ def _differences(report: Report) -> list[str]:
     each = [
         _significant(_capital(_called(report, row.configuration)), row, d, reference, scope) for row, d in different
     ]
-    each += [_alike(_capital(_called(report, row.configuration)), row, d, reference) for row, d in alike]
+    each += [_alike(report, _capital(_called(report, row.configuration)), row, d, reference) for row, d in alike]
     holm = f"p is corrected for all {len(compared)} comparisons (Holm); an interval stands for itself alone."
     return [*each, holm] if sum(bool(p_value(row.p)) for row, _ in compared) > 1 else each
 
@@ -247,8 +247,12 @@ def _significant(called: str, row: Row, difference: Difference, base: str, scope
     return f"{called} is {better} than {base}{scope}: {tested(difference, row.p)}."
 
 
-def _alike(called: str, row: Row, difference: Difference, base: str) -> str:
-    how = "not significantly different from" if p_value(row.p) else "on too few images to be told from"
+def _untold(report: Report) -> str:
+    return f"on too few {'common splits' if report.design.splits else 'images'} to be told from"
+
+
+def _alike(report: Report, called: str, row: Row, difference: Difference, base: str) -> str:
+    how = "not significantly different from" if p_value(row.p) else _untold(report)
     return f"{called} is {how} {base}: {tested(difference, row.p)}."
 
 
@@ -369,9 +373,9 @@ def _over_splits(report: Report) -> list[str]:
     lines = [
         "What is estimated is a configuration's expected AP over training seeds and random splits of these training and"
         f" validation pictures: seed i was trained and scored on split i mod {n}, the same for all configurations."
-        " Intervals and p are of the splits' means, by Nadeau & Bengio's (2003) corrected resampled t-test; of training"
-        " sets that aren't such splits they don't speak. The column 'training sd' is the spread of single trainings."
-        " The highest AP isn't corrected for being the highest."
+        " Intervals and p are of the splits' means, differences over the splits that both have, by Nadeau & Bengio's"
+        " (2003) corrected resampled t-test; of training sets that aren't such splits they don't speak. The column"
+        " 'training sd' is the spread of single trainings. The highest AP isn't corrected for being the highest."
     ]
     shares = report.components.shares if report.components else {}
     if shares and "seed" in shares:

@@ -279,12 +279,16 @@ def _contrast(terms: list[tuple[int, Sample]], others: Sequence[Sample]) -> tupl
 
 
 def _over_divisions(terms: list[tuple[int, Sample]]) -> tuple[float, float, float]:
-    """As `_contrast`, of the divisions that all configurations have: nan where there are fewer than two."""
+    """As `_contrast`, a difference over the divisions that both have, whose own difficulty cancels out of it; nan where
+    there are fewer than two."""
     numbers = set.intersection(*({each.number for each in sample.divisions} for _, sample in terms))
     value = float(sum(sign * sample.ap.mean() for sign, sample in terms))
-    if len(numbers) < 2 or math.isnan(value):
+    if not numbers or math.isnan(value):
         return value, math.nan, math.nan
     of_each = sum(sign * division_means(sample, sorted(numbers)) for sign, sample in terms)
+    value = float(np.mean(of_each)) if len(terms) > 1 else value
+    if len(numbers) < 2:
+        return value, math.nan, math.nan
     ratio = float(np.mean([each.scored_per_trained for _, sample in terms for each in sample.divisions]))
     variance = (1 / len(numbers) + ratio) * float(np.var(of_each, ddof=1))
     return value, math.sqrt(variance) if variance > NOTHING**2 else 0.0, len(numbers) - 1.0

@@ -59,6 +59,7 @@ def which_is_better(report: Report) -> Answer:
     if len(order) > 1:
         other = report.rows[order[1]].configuration
         detail += f"; next of {len(order)} is {other.name}, {fraction(other.mean)}"
+        detail += "" if other.is_complete else f" ({seeds(other)})"
     names = [each.name for each in report.tied]
     return Answer(question, f"{listed(names)} tie" if len(names) > 1 else names[0], detail, "results")
 
@@ -74,7 +75,8 @@ def is_it_real(report: Report) -> Answer:
         why = "a sampler chose these by their AP" if report.design.is_sampled else "no configuration is complete"
         return Answer(question, "Not tested", f"{signed(winner.mean - other.mean)} to {other.name}; {why}", "results")
     if math.isnan(pair.p):
-        much = f"{signed(pair.difference.value)} to {other.name}, on too few images to tell".strip()
+        few = "common splits" if report.design.splits else "images"
+        much = f"{signed(pair.difference.value)} to {other.name}, on too few {few} to tell".strip()
         return Answer(question, "Can't be told", much, "results")
     much = f"{with_interval(pair.difference.value, pair.difference, signed)} to {other.name}{scope_of(report)}"
     much += f", p {p_value(pair.p)}"
