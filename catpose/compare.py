@@ -20,9 +20,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from catpose.analysis.evaluations import ENOUGH, require_draws
+from catpose.analysis.evaluations import require_draws
 from catpose.analysis.methods import Comparison, compare_methods, evaluate_file, n_images_with
 from catpose.analysis.sentences import conclusion, estimand
+from catpose.analysis.statistics import ENOUGH
 from catpose.data.coco import read_coco
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError, Parser, command, natural, one_line

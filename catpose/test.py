@@ -48,12 +48,11 @@ def main(argv: list[str] | None = None) -> None:
     from catpose.analysis.configurations import evaluate_runs
     from catpose.analysis.diagnosis import diagnose, varied
     from catpose.analysis.rules import rules_asked, rules_content, rules_text, scored_by_rules
-    from catpose.analysis.terminal import analysis_text, comparison_text
+    from catpose.analysis.terminal import analysis_text
     from catpose.data.boxes import read_boxes
     from catpose.data.slices import colour_distances, slices
     from catpose.files import require_writable, write_json
     from catpose.score.ap import count
-    from catpose.score.pairs import paired_alike
 
     _require_together(arguments)
     label = " + ".join(str(each) for each in arguments.checkpoint or [arguments.predictions])
@@ -81,8 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     _print_score(split, scored, diagnosis)
     print(analysis_text(diagnosis))
     if other is not None:
-        pair = zip((label, str(arguments.against)), paired_alike(detections, other), strict=True)
-        print(comparison_text(*(evaluate_runs(of, [each], split, arguments.draws) for of, each in pair)))
+        _print_against(arguments, split, label, detections, other)
     by_rule = scored_by_rules(split, detections, rules)
     if by_rule:
         print(rules_text(by_rule, scored, split.skeleton))
@@ -218,6 +216,22 @@ def _print_score(split: CocoSplit, scored: Score, diagnosis: Diagnosis) -> None:
             f"{diagnosis.size(COPIED, 'yes')} of them are on pictures with a copy in another split (split.json): AP"
             f" {metric(scored.values['AP'])} with them, {metric(without.value)} without\n"
         )
+
+
+def _print_against(
+    arguments: argparse.Namespace, split: CocoSplit, label: str, detections: Detections, other: Detections
+) -> None:
+    """How these detections compare with those of another file."""
+    from catpose.analysis.configurations import evaluate_runs
+    from catpose.analysis.terminal import comparison_text
+    from catpose.score.pairs import paired_alike
+
+    alike = paired_alike(detections, other)
+    pair = zip((label, str(arguments.against)), alike, strict=True)
+    print(comparison_text(*(evaluate_runs(of, [each], split, arguments.draws) for of, each in pair)))
+    if alike[0] is not detections:
+        print("Not both files name the annotations that they were made from, so that here detections of both belong")
+        print("to the animals that they are most like: distances may differ from those above.\n")
 
 
 def _write(

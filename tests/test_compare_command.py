@@ -16,7 +16,7 @@ import pytest
 from refused import refused
 from skeletons import HEAD, KEYPOINTS
 
-from catpose.analysis.evaluations import ENOUGH
+from catpose.analysis.statistics import ENOUGH
 from catpose.compare import compare_files, main
 from catpose.errors import InputError
 from catpose.score.cocoeval import cocoeval, cocoeval_boxes

@@ -282,6 +282,23 @@ def test_rules_of_other_programs_stand_beside_the_score(
     assert written["AP-10K (MMPose)"]["AP"] < written["skeleton.yaml"]["AP"] < written["FiftyOne, kappa 1"]["AP"]
 
 
+def test_where_an_area_is_missing_rules_say_whose_they_took(drawn: Path, tmp_path: Path) -> None:
+    results, content = tmp_path / "results.json", json.loads((drawn / "annotations" / "val.json").read_text())
+    results.write_text(json.dumps(shaken(read_split(drawn, "val"), 0.05, 0).to_results()))
+    (tmp_path / "annotations").mkdir()
+    taken = []
+    for areas in ("all", "all but one"):
+        (tmp_path / "annotations" / "val.json").write_text(json.dumps(content))
+        what = ("--predictions", results, "--data", tmp_path, "--draws", 10, "--rules", "all")
+        assert score(*what, "--out", tmp_path / areas) == 0
+        taken.append({each["rule"]: each for each in json.loads((tmp_path / areas / "rules_val.json").read_text())})
+        content["annotations"][-1].pop("area", None)
+    for name, stated in taken[0].items():
+        took_it = stated["area"] == "the file's"
+        assert (taken[1][name]["area"] == "the box's, for want of the file's") == took_it, name
+        assert took_it or taken[1][name] == stated, name
+
+
 def test_a_rule_that_is_none_is_one_line(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results.json"
     results.write_text("[]")
@@ -303,6 +320,7 @@ def test_the_same_keypoints_are_equal_with_and_without_the_names_of_their_annota
     files = ("--predictions", tmp_path / "named.json", "--against", tmp_path / "nameless.json")
     assert score(*files, "--data", drawn, "--draws", 20) == 0
     printed = capsys.readouterr().out.partition("nameless.json:\n\n")[2]
+    assert "distances may differ from those above" in printed
     for key in ("AP", "PCK@0.1", "NME", "EPE"):
         (line,) = (line.split() for line in printed.splitlines() if line.split()[:1] == [key])
         assert line[1] == line[2]

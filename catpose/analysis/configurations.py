@@ -165,8 +165,8 @@ class Configuration:
 
     @property
     def mean(self) -> float:
-        """AP, the mean over seeds; nan where there is none."""
-        return float(self.ap.mean()) if len(self.ap) else math.nan
+        """AP, the mean over seeds, rounded so that the same APs have the same in any order; nan where there is none."""
+        return round(float(self.ap.mean()), 12) if len(self.ap) else math.nan
 
     @property
     def detections(self) -> tuple[Detections, ...]:

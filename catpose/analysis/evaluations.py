@@ -9,12 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from catpose.analysis.statistics import Difference, Estimate, Sample, difference, estimate
+from catpose.analysis.statistics import ENOUGH, Difference, Estimate, Sample, difference, estimate
 from catpose.errors import InputError
 from catpose.score.full import Division, Evaluation
 
-#: On fewer instances than this a bootstrap says too little: there is a value, and no interval.
-ENOUGH = 10
 #: Of the bootstrap.
 MOST_DRAWS = 100_000
 #: Metrics that are distances rather than fractions of 0..1, the lower the better.

@@ -14,9 +14,9 @@ from itertools import combinations
 import numpy as np
 
 from catpose.analysis.configurations import Configuration, Design, Training
-from catpose.analysis.evaluations import ENOUGH, sample
+from catpose.analysis.evaluations import sample
 from catpose.analysis.report import Report, Tested, report
-from catpose.analysis.statistics import difference, holm
+from catpose.analysis.statistics import ENOUGH, difference, holm
 from catpose.instances import Instances
 from catpose.score.ap import Found, Matches, match
 from catpose.score.bootstrap import Bootstrap, image_weights

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from catpose.analysis.statistics import ALPHA, POWER, Sample, pooled_seed_variance
+from catpose.analysis.statistics import ALPHA, ENOUGH, NOTHING, POWER, Sample, pooled_seed_variance
 
 #: Of the range in which the true detectable difference lies.
 RANGE = 0.8
@@ -69,7 +69,7 @@ def detectable(samples: Sequence[Sample], pairs: Sequence[tuple[int, int]], comp
     several, n = [sample for sample in samples if len(sample.ap) > 1], samples[0].n_images
     means = np.stack([sample.draws.mean(axis=1) for sample in samples])
     means = means[:, ~np.isnan(means).any(axis=0)]
-    if n < 2 or means.shape[1] < 2 or np.isnan([sample.ap.mean() for sample in samples]).any():
+    if n < ENOUGH or means.shape[1] < 2 or np.isnan([sample.ap.mean() for sample in samples]).any():
         return None
     images = n / (n - 1) * float(np.mean([(means[i] - means[j]).var(ddof=1) for i, j in pairs]))
     images_df = 1 / (1 / (n - 1) + 1 / (means.shape[1] - 1))
@@ -79,7 +79,7 @@ def detectable(samples: Sequence[Sample], pairs: Sequence[tuple[int, int]], comp
     df = images_df
     if several:
         between, noise, df = pooled_seed_variance(several)
-    if not images + max(between - noise, 0.0) > 0:
+    if not images + max(between - noise, 0.0) > NOTHING**2:
         return None
     alpha = ALPHA / comparisons
     total = images + 2 * max(between - noise, 0.0) / seeds

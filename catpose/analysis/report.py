@@ -62,6 +62,12 @@ class Report:
         return [each for each in self.configurations if each.index not in rows]
 
     @property
+    def tied(self) -> list[Configuration]:
+        """The winner, and the complete ones of the same mean AP; none before there is a winner."""
+        best = self.winner
+        return [each for each in self.configurations if best and each.is_complete and each.mean == best.mean]
+
+    @property
     def alone(self) -> list[Configuration]:
         """Those with one seed that statistics are made of."""
         return [row.configuration for row in self.rows if row.estimate and len(row.configuration.seeds) == 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from catpose.data.skeletons import read_statement, skeleton_of_category
 from catpose.errors import InputError, one_line
 from catpose.score.detections import Detections
 from catpose.score.protocol import Score
-from catpose.score.rules import LABELLED, RULES, Rule, ap_by_rule, by_name, coco_ap
+from catpose.score.rules import LABELLED, RULES, STATED, Rule, ap_by_rule, by_name, coco_ap
 from catpose.skeleton import Skeleton
 from catpose.text import fraction, table
 
 #: Of `--rules`: all that `catpose.score.rules` has.
 ALL = "all"
 TITLE = "The same detections by the rules of other programs, no two of whose APs can be compared"
+LACKING = "the box's, for want of the file's"  # in a rule's place of STATED
 HEADER = ("rule", "AP", "sigmas", "area", "score")
 
 
@@ -41,9 +43,15 @@ def rules_asked(names: Sequence[str], split: CocoSplit) -> list[Rule]:
 
 
 def scored_by_rules(split: CocoSplit, detections: Detections, rules: Sequence[Rule]) -> list[tuple[Rule, float | None]]:
-    """AP, 0..1, under each rule, nan where nothing counts; None where the rule has no sigmas for these keypoints."""
+    """AP, 0..1, under each rule, nan where nothing counts; None where the rule has no sigmas for these keypoints.
+
+    A rule that takes the file's areas takes those of the boxes where an instance has none, and says so.
+    """
     sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64)
-    known = dict(ap_by_rule(split.with_stated_areas(), detections, sizes, rules))
+    truth = split.with_stated_areas()
+    if truth.area_rule == "box":
+        rules = [replace(rule, area=LACKING) if rule.area == STATED else rule for rule in rules]
+    known = dict(ap_by_rule(truth, detections, sizes, rules))
     return [(rule, known.get(rule)) for rule in rules]
 
 
@@ -100,4 +108,4 @@ def _stated(file: Path, split: CocoSplit) -> Rule:
     except InputError as error:
         raise InputError(f"--rules {file}: {error}") from None
     sigmas = by_name(dict(zip(skeleton.names, skeleton.sigmas, strict=True)))
-    return Rule(file.name, one_line(file), sigmas, coco_ap, "the file's", "the file's", "as given", LABELLED, "any")
+    return Rule(file.name, one_line(file), sigmas, coco_ap, "the file's", STATED, "as given", LABELLED, "any")

@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 from scipy import special
 
-from catpose.analysis.statistics import LEVEL, Estimate, Sample, pooled_seed_variance
+from catpose.analysis.statistics import ENOUGH, LEVEL, NOTHING, Estimate, Sample, pooled_seed_variance
 
 BETA = (1 - LEVEL) / 10
 _DRAWS = 10_000  # of the simultaneous interval's quantile
@@ -32,7 +32,7 @@ def corrected(samples: Sequence[Sample]) -> Estimate | None:
     n, x = samples[0].n_images, np.array([sample.ap.mean() for sample in samples])
     means = np.stack([sample.draws.mean(axis=1) for sample in samples])
     means = means[:, ~np.isnan(means).any(axis=0)]
-    if len(samples) < 2 or np.isnan(x).any() or n < 2 or means.shape[1] < 2:
+    if len(samples) < 2 or np.isnan(x).any() or n < ENOUGH or means.shape[1] < 2:
         return None
     covariance = n / (n - 1) * np.cov(means)
     shares = images = covariance.diagonal().copy()
@@ -47,7 +47,7 @@ def corrected(samples: Sequence[Sample]) -> Estimate | None:
         uncertain = uncertain + (inflated / seeds) ** 2 / df
     best = int(x.argmax())
     variance = covariance.diagonal()
-    if not variance.min() > 0:
+    if not variance.min() > NOTHING**2:
         return None
     df_best = float(shares[best] ** 2 / uncertain[best])
     se, beyond = float(np.sqrt(variance[best])), _simultaneous(covariance)

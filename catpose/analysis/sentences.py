@@ -71,8 +71,9 @@ def confirmation(report: Report, chosen: int) -> list[str]:
 
 
 def tested(difference: Difference, p: float | None) -> str:
-    """ "+0.012 [-0.003, +0.027], p 0.110"."""
-    return f"{with_interval(difference.value, difference, signed)}, p {p_value(p)}"
+    """ "+0.012 [-0.003, +0.027], p 0.110"; the number alone on too few images."""
+    much = with_interval(difference.value, difference, signed)
+    return f"{much}, p {p_value(p)}" if p_value(p) else much
 
 
 def _winner(report: Report) -> list[str]:
@@ -84,35 +85,51 @@ def _winner(report: Report) -> list[str]:
             f" far is {highest.name}, {fraction(highest.mean)} with {_seeds(highest)}."
         ]
     row = next(row for row in report.rows if row.configuration is best)
-    value = with_interval(best.mean, row.estimate)
+    value = with_interval(best.mean, row.estimate) + picked(report)
     if report.corrected and row.estimate and not math.isnan(row.estimate.low):
-        n = sum(each.is_complete for each in report.configurations)
-        value += f"; corrected for its being the highest of {n}, "
+        value += f"; corrected for its being the highest of {len(_complete(report))}, "
         value += with_interval(report.corrected.value, report.corrected)
     if row.estimate and not math.isnan(row.estimate.low):
         value += caution([row.configuration for row in report.rows], bool(report.corrected or report.alone))
     so_far, mean = "So far " if _to_come(report) else "", "AP" if report.is_of_models else "mean AP"
-    equal = [each for each in report.configurations if each.is_complete and each.mean == best.mean and each is not best]
-    if equal:
-        names = listed([_called(report, each) for each in (best, *equal)])
-        first = f"{so_far}{names} tie for the highest {mean}: {value}."
-    elif sum(each.is_complete for each in report.configurations) > 1:
-        first = f"{so_far}{_called(report, best)} has the highest {mean}: {value}."
+    higher = [each for each in report.configurations if each.mean > best.mean]
+    how = f"the highest {mean}{' of those complete in all their seeds' if higher else ''}: {value}."
+    if len(report.tied) > 1:
+        first = f"{so_far}{listed([_called(report, each) for each in report.tied])} tie for {how}"
+    elif len(_complete(report)) > 1:
+        first = f"{so_far}{_called(report, best)} has {how}"
     else:
         first = f"{so_far}{best.name} is the only configuration complete in all its seeds, with an AP of {value}."
     first = _capital(first)
-    higher = [each for each in report.configurations if each.mean > best.mean]
     incomplete = [f"Higher, but not complete in all its seeds: {listed(_names(higher))}."] if higher else []
     return [*_nothing_learnt(report), first, *incomplete, *_winner_against(report, row)]
 
 
+def _complete(report: Report) -> list[Configuration]:
+    return [each for each in report.configurations if each.is_complete]
+
+
+def picked(report: Report) -> str:
+    """What restricts the highest AP where it isn't corrected for being the highest; empty elsewhere."""
+    if len(_complete(report)) < 2 or not (report.design.is_sampled or report.design.splits):
+        return ""
+    n = sum(bool(each.seeds) for each in report.configurations)
+    of = "sampled configurations" if report.design.is_sampled else "configurations"
+    return f", picked as the best of {n} {of} and biased upwards by that"
+
+
+def has_learnt(report: Report) -> bool:
+    """Whether a configuration has an AP to speak of; else the highest means nothing."""
+    return any(each.mean >= LEARNT for each in report.configurations)
+
+
 def _nothing_learnt(report: Report) -> list[str]:
-    if any(each.mean >= LEARNT for each in report.configurations):
+    if has_learnt(report):
         return []
     return [f"Nothing was learnt: no configuration reaches an AP of {LEARNT}, and which is the highest means nothing."]
 
 
-def _scope(report: Report) -> str:
+def scope_of(report: Report) -> str:
     """What a comparison is about beside seeds and images; with one seed each it is about the models alone."""
     if report.is_of_models:
         return ""
@@ -130,7 +147,13 @@ def _protocol(report: Report) -> Mapping[str, Any]:
 
 def _called(report: Report, configuration: Configuration) -> str:
     """A configuration as what the statistics are about: where it has one seed as all others, its one model."""
-    return f"the one model trained with {configuration.name}" if report.is_of_models else configuration.name
+    name = _counted_seeds(configuration)
+    return f"the one model trained with {name}" if report.is_of_models else name
+
+
+def _counted_seeds(configuration: Configuration) -> str:
+    """Its name, and where seeds are missing how many it has."""
+    return configuration.name + ("" if configuration.is_complete else f" ({_seeds(configuration)})")
 
 
 def _capital(sentence: str) -> str:
@@ -142,22 +165,24 @@ def _winner_against(report: Report, winner: Row) -> list[str]:
     """The winner minus each other; nothing where all of that is the comparison with the reference."""
     if winner.is_reference or all(report.rows[i].is_reference for i in report.pairs):
         return []
-    pairs = {report.rows[i].configuration.name: each for i, each in report.pairs.items()}
-    better = [(name, each) for name, each in pairs.items() if each.p < ALPHA and each.difference.value > 0]
-    worse = [(name, each) for name, each in pairs.items() if each.p < ALPHA and each.difference.value <= 0]
-    alike = [(name, each) for name, each in pairs.items() if each.p >= ALPHA]
-    untold = [(name, each) for name, each in pairs.items() if math.isnan(each.p)]
+    pairs = [(_counted_seeds(report.rows[i].configuration), each) for i, each in report.pairs.items()]
+    better = [(name, each) for name, each in pairs if each.p < ALPHA and each.difference.value > 0]
+    worse = [(name, each) for name, each in pairs if each.p < ALPHA and each.difference.value <= 0]
+    alike = [(name, each) for name, each in pairs if each.p >= ALPHA]
+    untold = [(name, each) for name, each in pairs if math.isnan(each.p)]
     groups = (
         ("better than", better),
         ("worse than", worse),  # one that isn't complete in all its seeds
         ("not significantly different from", alike),
-        ("on too few images to be told from", untold),
+        (_untold(report), untold),
     )
     parts = [f"{how} {_each(some)}" for how, some in groups if some]
-    why = " (p corrected for all pairs of configurations, since these very numbers chose the winner)"
+    why = "p corrected for all pairs of configurations, since these very numbers chose the winner"
+    if any(report.rows[i].is_reference for i in report.pairs):
+        why += "; that to the reference for the comparisons with it, which were planned"
     subject = _capital(_called(report, winner.configuration)) if report.is_of_models else "It"
-    scope = _scope(report) if better or worse else ""
-    return [f"{subject} is {'; '.join(parts)}{scope}{why}."]
+    scope = scope_of(report) if better or worse else ""
+    return [f"{subject} is {'; '.join(parts)}{scope}{f' ({why})' if len(untold) < len(pairs) else ''}."]
 
 
 def _each(pairs: Sequence[tuple[str, Tested]]) -> str:
@@ -175,7 +200,7 @@ def _differences(report: Report) -> list[str]:
     compared = [(row, row.difference) for row in report.rows if row.difference is not None]
     named = base.configuration.name
     called = _called(report, base.configuration)
-    reference = f"{called} (the reference)" if report.is_of_models else f"the reference {named}"
+    reference = f"{called} (the reference)" if report.is_of_models else f"the reference {called}"
     if not compared:
         waits = not base.configuration.seeds
         return [f"The reference {named} has no complete trial: nothing can be compared with it yet."] if waits else []
@@ -183,13 +208,13 @@ def _differences(report: Report) -> list[str]:
     alike = [(row, d) for row, d in compared if (row, d) not in different]
     if len(compared) > MANY:
         return _counted([row for row, _ in different], len(compared), named)
-    scope = _scope(report)
+    scope = scope_of(report)
     each = [
         _significant(_capital(_called(report, row.configuration)), row, d, reference, scope) for row, d in different
     ]
-    each += [_alike(_capital(_called(report, row.configuration)), row, d, reference) for row, d in alike]
+    each += [_alike(report, _capital(_called(report, row.configuration)), row, d, reference) for row, d in alike]
     holm = f"p is corrected for all {len(compared)} comparisons (Holm); an interval stands for itself alone."
-    return [*each, holm] if len(compared) > 1 else each
+    return [*each, holm] if sum(bool(p_value(row.p)) for row, _ in compared) > 1 else each
 
 
 def _counted(different: Sequence[Row], n: int, base: str) -> list[str]:
@@ -222,8 +247,13 @@ def _significant(called: str, row: Row, difference: Difference, base: str, scope
     return f"{called} is {better} than {base}{scope}: {tested(difference, row.p)}."
 
 
-def _alike(called: str, row: Row, difference: Difference, base: str) -> str:
-    return f"{called} is not significantly different from {base}: {tested(difference, row.p)}."
+def _untold(report: Report) -> str:
+    return f"on too few {'common splits' if report.design.splits else 'images'} to be told from"
+
+
+def _alike(report: Report, called: str, row: Row, difference: Difference, base: str) -> str:
+    how = "not significantly different from" if p_value(row.p) else _untold(report)
+    return f"{called} is {how} {base}: {tested(difference, row.p)}."
 
 
 def _front(report: Report) -> list[str]:
@@ -343,9 +373,9 @@ def _over_splits(report: Report) -> list[str]:
     lines = [
         "What is estimated is a configuration's expected AP over training seeds and random splits of these training and"
         f" validation pictures: seed i was trained and scored on split i mod {n}, the same for all configurations."
-        " Intervals and p are of the splits' means, by Nadeau & Bengio's (2003) corrected resampled t-test; of training"
-        " sets that aren't such splits they don't speak. The column 'training sd' is the spread of single trainings."
-        " The highest AP isn't corrected for being the highest."
+        " Intervals and p are of the splits' means, differences over the splits that both have, by Nadeau & Bengio's"
+        " (2003) corrected resampled t-test; of training sets that aren't such splits they don't speak. The column"
+        " 'training sd' is the spread of single trainings. The highest AP isn't corrected for being the highest."
     ]
     shares = report.components.shares if report.components else {}
     if shares and "seed" in shares:

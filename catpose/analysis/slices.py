@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catpose.analysis.evaluations import ENOUGH
-from catpose.analysis.statistics import Difference, Sample, deviation, holm
+from catpose.analysis.statistics import ENOUGH, Difference, Sample, deviation, holm
 from catpose.instances import Instances
 from catpose.score.ap import THRESHOLDS
 from catpose.score.detections import Detections

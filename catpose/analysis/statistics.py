@@ -60,7 +60,10 @@ from catpose.score.full import Division
 LEVEL = 0.95  # of confidence intervals
 ALPHA = 0.05  # a difference whose p is below it is significant
 POWER = 0.8
-_NOTHING = 1e-10  # a standard error or a difference of this size is rounding
+#: On fewer instances than this a bootstrap says too little: there is a value, and no interval. A difference has none,
+#: and no p, on fewer images either.
+ENOUGH = 10
+NOTHING = 1e-10  # a standard error or a difference of this size is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +97,8 @@ class Estimate:
 class Difference:
     """AP of a configuration minus the reference's, with p for 'there is none', two-sided and uncorrected.
 
-    `detectable` is the smallest true difference that such a study finds significant with 80 % power.
+    `detectable` is the smallest true difference that such a study finds significant with 80 % power. On fewer than
+    `ENOUGH` images there is the value alone.
     """
 
     value: float
@@ -128,12 +132,12 @@ def estimate(sample: Sample, fraction: bool = True, others: Sequence[Sample] = (
     if not fraction:
         reach = float(special.stdtrit(df, (1 + LEVEL) / 2)) * se
         return Estimate(value, max(value - reach, 0.0), value + reach, se, df, len(sample.ap))
-    inside, n = _NOTHING < value < 1 - _NOTHING, sample.n_images
+    inside, n = NOTHING < value < 1 - NOTHING, sample.n_images
     share = float(special.stdtrit(df, (1 + LEVEL) / 2)) ** 2
     share *= se**2 / (value * (1 - value)) if inside else 1 / n
     centre = (value + share / 2) / (1 + share)
     reach = math.sqrt(share * max(value * (1 - value) + share / 4, 0.0)) / (1 + share)
-    least = 1 - 1 / (1 + float(special.stdtrit(max(n - 1, 1), (1 + LEVEL) / 2)) ** 2 / n)
+    least = _unseen(n)
     low, high = np.clip([min(centre - reach, 1 - least), max(centre + reach, least)], 0.0, 1.0)
     return Estimate(value, float(low), float(high), se, df, len(sample.ap))
 
@@ -159,13 +163,18 @@ def difference(
     if not is_paired or len(sample.draws) != len(reference.draws):
         raise ValueError("two configurations are compared on the same draws of the same images")
     value, se, df = _contrast([(1, sample), (-1, reference)], others)
+    if sample.n_images < ENOUGH and not sample.divisions:
+        se = df = math.nan
     most = 1.0 if fraction else math.inf
-    if se == 0:
-        p, detectable = float(abs(value) < _NOTHING), 0.0
+    reach = special.stdtrit(df, (1 + level) / 2) * se
+    if se == 0 and abs(value) > NOTHING:  # all images say the same: a sign test, and what so many may hide
+        n = round(df) + 1
+        p, detectable, reach = 2.0 ** (1 - n), 0.0, abs(value) * _unseen(n)
+    elif se == 0:
+        p, detectable = 1.0, 0.0
     else:
         p = float(2 * special.stdtr(df, -abs(value) / se))
         detectable = float(np.minimum(se * _noncentrality(df, (1 - level) / comparisons), most))
-    reach = special.stdtrit(df, (1 + level) / 2) * se
     low, high = np.clip([value - reach, value + reach], -most, most)
     return Difference(value, float(low), float(high), se, df, p, detectable)
 
@@ -208,6 +217,11 @@ def pareto_front(points: np.ndarray) -> np.ndarray:
     """
     dominated = [bool(((points >= point).all(axis=1) & (points > point).any(axis=1)).any()) for point in points]
     return ~np.isnan(points).any(axis=1) & ~np.array(dominated, dtype=bool)
+
+
+def _unseen(n: int) -> float:
+    """The share of images that may be other than all n are: the upper end of Wilson's interval of none in n."""
+    return 1 - 1 / (1 + float(special.stdtrit(max(n - 1, 1), (1 + LEVEL) / 2)) ** 2 / n)
 
 
 def _seed_variance(sample: Sample) -> tuple[float, float]:
@@ -257,7 +271,7 @@ def _contrast(terms: list[tuple[int, Sample]], others: Sequence[Sample]) -> tupl
         return float((own * np.maximum(between - noise, 0.0)).sum() + max((lent * (between - noise)).sum(), 0.0))
 
     variance, inflated = images + part(between), between * (df + 2) / df
-    if variance < _NOTHING**2:
+    if variance < NOTHING**2:
         return value, 0.0, n - 1.0
     uncertain = images**2 * (1 / (n - 1) + 1 / (len(draws[0]) - 1))  # half the variance of the estimated variance
     uncertain += float((((own + lent) * inflated) ** 2 / df).sum())
@@ -265,15 +279,19 @@ def _contrast(terms: list[tuple[int, Sample]], others: Sequence[Sample]) -> tupl
 
 
 def _over_divisions(terms: list[tuple[int, Sample]]) -> tuple[float, float, float]:
-    """As `_contrast`, of the divisions that all configurations have: nan where there are fewer than two."""
+    """As `_contrast`, a difference over the divisions that both have, whose own difficulty cancels out of it; nan where
+    there are fewer than two."""
     numbers = set.intersection(*({each.number for each in sample.divisions} for _, sample in terms))
     value = float(sum(sign * sample.ap.mean() for sign, sample in terms))
-    if len(numbers) < 2 or math.isnan(value):
+    if not numbers or math.isnan(value):
         return value, math.nan, math.nan
     of_each = sum(sign * division_means(sample, sorted(numbers)) for sign, sample in terms)
+    value = float(np.mean(of_each)) if len(terms) > 1 else value
+    if len(numbers) < 2:
+        return value, math.nan, math.nan
     ratio = float(np.mean([each.scored_per_trained for _, sample in terms for each in sample.divisions]))
     variance = (1 / len(numbers) + ratio) * float(np.var(of_each, ddof=1))
-    return value, math.sqrt(variance) if variance > _NOTHING**2 else 0.0, len(numbers) - 1.0
+    return value, math.sqrt(variance) if variance > NOTHING**2 else 0.0, len(numbers) - 1.0
 
 
 def division_means(sample: Sample, numbers: Sequence[int]) -> np.ndarray:

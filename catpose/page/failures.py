@@ -8,8 +8,8 @@ import numpy as np
 
 from catpose.analysis.configurations import Configuration
 from catpose.analysis.diagnosis import PER_KEYPOINT, Diagnosis
-from catpose.analysis.evaluations import ENOUGH
 from catpose.analysis.slices import EXPLAINED
+from catpose.analysis.statistics import ENOUGH
 from catpose.figures.calibration import draw_reliability, draw_thresholds
 from catpose.figures.cat import draw_keypoint_values
 from catpose.figures.error_types import MEANING, Estimate, Row, draw_delta_ap, draw_error_types, draw_slices

@@ -12,7 +12,7 @@ from catpose.analysis.configurations import Configuration
 from catpose.analysis.rendering import mark, trends
 from catpose.analysis.report import Report, Row
 from catpose.analysis.rules import HEADER, TITLE, rules_notes, rules_rows, scored_by_rules
-from catpose.analysis.sentences import sentences
+from catpose.analysis.sentences import has_learnt, picked, scope_of, sentences
 from catpose.analysis.statistics import ALPHA
 from catpose.cost.table import PUBLISHED_RUN_TIME
 from catpose.data.coco_split import CocoSplit
@@ -22,7 +22,7 @@ from catpose.page.html import Answer, Beside, Code, Figure, Fold, Listing, Secti
 from catpose.page.run_folder import Run, Runs, runs_of
 from catpose.plain_yaml import read_yaml
 from catpose.score.rules import RULES
-from catpose.text import fraction, p_value, signed, with_interval
+from catpose.text import fraction, listed, p_value, signed, with_interval
 
 #: The columns of the models' table: key, header.
 COLUMNS = {
@@ -50,14 +50,18 @@ def which_is_better(report: Report) -> Answer:
     if report.winner is None:
         detail = f"none is complete in all its seeds; the highest so far is {best.configuration.name}, {_ap(best)}"
         return Answer(question, "Not decided", detail, "results")
-    detail = f"AP {_ap(best)}, {seeds(best.configuration)}"
+    if not has_learnt(report):
+        return Answer(question, "None has learnt", f"the highest AP is {_ap(best)}", "results")
+    detail = f"AP {_ap(best)}, {seeds(best.configuration)}{picked(report)}"
     if report.corrected:
         corrected = with_interval(report.corrected.value, report.corrected)
         detail += f"; corrected for its being the highest {corrected}"
     if len(order) > 1:
         other = report.rows[order[1]].configuration
         detail += f"; next of {len(order)} is {other.name}, {fraction(other.mean)}"
-    return Answer(question, best.configuration.name, detail, "results")
+        detail += "" if other.is_complete else f" ({seeds(other)})"
+    names = [each.name for each in report.tied]
+    return Answer(question, f"{listed(names)} tie" if len(names) > 1 else names[0], detail, "results")
 
 
 def is_it_real(report: Report) -> Answer:
@@ -71,9 +75,11 @@ def is_it_real(report: Report) -> Answer:
         why = "a sampler chose these by their AP" if report.design.is_sampled else "no configuration is complete"
         return Answer(question, "Not tested", f"{signed(winner.mean - other.mean)} to {other.name}; {why}", "results")
     if math.isnan(pair.p):
-        much = f"{signed(pair.difference.value)} to {other.name}, on too few images to tell".strip()
+        few = "common splits" if report.design.splits else "images"
+        much = f"{signed(pair.difference.value)} to {other.name}, on too few {few} to tell".strip()
         return Answer(question, "Can't be told", much, "results")
-    much = f"{with_interval(pair.difference.value, pair.difference, signed)} to {other.name}, p {p_value(pair.p)}"
+    much = f"{with_interval(pair.difference.value, pair.difference, signed)} to {other.name}{scope_of(report)}"
+    much += f", p {p_value(pair.p)}"
     apart = [i for i, each in report.pairs.items() if each.p < ALPHA]
     if pair.p < ALPHA:
         answer = "Yes"

@@ -26,6 +26,8 @@ Sigmas = Callable[[Skeleton], Sequence[float] | None]
 
 _GIVEN = "as given"
 _MEAN = "mean confidence"
+#: An area that the annotations have, of a segmentation for example.
+STATED = "the file's"
 #: Which animals COCO counts.
 LABELLED = "labelled ones; crowds and others excuse detections"
 
@@ -93,11 +95,11 @@ _YOLO = ("0.53 of the box's", _GIVEN, "all but crowds; those without a label are
          "its own boxes, box NMS at 0.7, 300 an image", "trapezoidal curve, 0.995 at most")  # fmt: skip
 RULES = (
     Rule("AP-10K (MMPose)", _MMPOSE.format("ap10k"), by_name(dict(zip(AP10K.names, AP10K.sigmas, strict=True))),
-         _mmpose_ap, "AP-10K's", "the file's", _GIVEN, LABELLED, _OKS_NMS),
+         _mmpose_ap, "AP-10K's", STATED, _GIVEN, LABELLED, _OKS_NMS),
     Rule("Animal-Pose (MMPose)", _MMPOSE.format("animalpose"), by_name(_animal_pose()),
-         _mmpose_ap, "Animal-Pose's", "the file's", _GIVEN, LABELLED, _OKS_NMS),
+         _mmpose_ap, "Animal-Pose's", STATED, _GIVEN, LABELLED, _OKS_NMS),
     Rule("COCO", "pycocotools 2.0.11, cocoeval.py", _coco_order,
-         coco_ap, "COCO person's, in its order", "the file's", _GIVEN, LABELLED, "any boxes, no NMS"),
+         coco_ap, "COCO person's, in its order", STATED, _GIVEN, LABELLED, "any boxes, no NMS"),
     Rule("Ultralytics, 17 keypoints", _ULTRALYTICS, _coco_order,
          ultralytics_ap, "COCO person's, in its order", *_YOLO),
     Rule("Ultralytics, others", _ULTRALYTICS, uniform(), ultralytics_ap, "1/K", *_YOLO),

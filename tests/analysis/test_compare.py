@@ -11,8 +11,9 @@ from made_up import shaken
 from skeletons import similarity
 
 from catpose.analysis.configurations import Design, evaluate_runs
-from catpose.analysis.evaluations import ENOUGH, paired
+from catpose.analysis.evaluations import paired
 from catpose.analysis.report import Report, report
+from catpose.analysis.statistics import ENOUGH
 from catpose.data.coco import read_split
 from catpose.instances import Instances
 from catpose.score.detections import Detections

@@ -11,7 +11,7 @@ from made_up import shaken
 
 from catpose.analysis.configurations import evaluate_runs
 from catpose.analysis.diagnosis import Diagnosis, diagnose, varied
-from catpose.analysis.evaluations import ENOUGH
+from catpose.analysis.statistics import ENOUGH
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.data.slices import slices

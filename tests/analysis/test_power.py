@@ -59,3 +59,6 @@ def test_more_comparisons_fewer_seeds_and_fewer_configurations_make_it_larger_or
 def test_nothing_that_varies_is_nothing_to_detect() -> None:
     assert detectable([still(0.0, 0.0), still(0.0, 0.0)], [(0, 1)], 1) is None
     assert detectable([still(0.4)], [], 1) is None
+    rounded = still(0.3, 0.1 + 0.2, 0.3)  # 5e-17 apart
+    assert rounded.ap.std() > 0
+    assert detectable([rounded, rounded], [(0, 1)], 1) is None

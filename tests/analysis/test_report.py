@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import functools
 import io
+import itertools
 import json
 import re
 import tracemalloc
@@ -16,11 +17,11 @@ import numpy as np
 import pytest
 from made_up_study import Trials, study, validation
 
-from catpose.analysis.configurations import SHOWN, Configuration, Training, front, gather, winner
+from catpose.analysis.configurations import SHOWN, Configuration, Design, Training, front, gather, winner
 from catpose.analysis.rendering import csv_text, decision, figures, markdown, terminal, trends, write
 from catpose.analysis.report import Report, report
 from catpose.analysis.sentences import sentences
-from catpose.analysis.statistics import difference, estimate, holm
+from catpose.analysis.statistics import ENOUGH, difference, estimate, holm
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
@@ -187,7 +188,7 @@ def test_the_winner_is_told_against_each_other_with_sign_size_interval_and_p(gri
     out = made(dataclasses.replace(grid, reference="0.0001"), truth, ahead)
     assert out.winner is not None
     assert out.winner.label == "1e-05"
-    assert re.search(r"It is .*(worse than|different from) .*lr 0\.0005 \(-0\.\d{3} \[-", text(out))
+    assert re.search(r"It is .*(worse than|different from) .*lr 0\.0005 \(2 of 3 seeds\) \(-0\.\d{3} \[-", text(out))
 
 
 def test_ties_and_nothing_learnt_are_named(grid: Study, truth: CocoSplit) -> None:
@@ -243,6 +244,47 @@ def test_a_trial_that_ended_early_is_said_and_counted_nowhere(grid: Study, truth
         trials.change(2, seed, state="early", outcome={"reason": "2 of 30 epochs"})
     out = made(grid, truth, trials)
     assert [row.p is None for row in out.rows] == [True, False, True]
+
+
+def test_restrictions_stand_in_the_conclusion_itself(grid: Study, truth: CocoSplit, tmp_path: Path) -> None:
+    """Which is all that W&B gets."""
+    trials = trials_of(grid, truth, [9.0, 5.0, 6.0])
+    for seed in (1, 2):
+        trials.change(0, seed, state="failed", outcome={"reason": "no memory"})
+    said = decision(made(grid, truth, trials)).conclusion
+    assert re.search(r"lr 0\.0001 is (better than|not .* different from) the reference lr 1e-05 \(1 of 3 seeds\)", said)
+    assert re.search(r"It is .* lr 1e-05 \(1 of 3 seeds\) \(\+0\.", said)
+    assert (
+        "(p corrected for all pairs of configurations, since these very numbers chose the winner; that to the" in said
+    )
+    assert "of those complete" not in said
+    trials.change(1, 2, state="failed", outcome={"reason": "no memory"})
+    said = decision(made(grid, truth, trials)).conclusion
+    assert said.startswith("lr 0.0005 is the only configuration complete in all its seeds")
+    trials = trials_of(grid, truth, [9.0, 5.0, 6.0])
+    trials.change(1, 2, state="failed", outcome={"reason": "no memory"})
+    said = decision(made(grid, truth, trials)).conclusion
+    assert said.startswith("lr 0.0005 has the highest mean AP of those complete in all their seeds: 0.")
+    sampled = study(tmp_path, SAMPLED.replace("14", "3"))
+    said = decision(made(sampled, truth, trials_of(sampled, truth, [10.0, 4.0, 9.0]))).conclusion
+    assert re.match(r"lr 4 has .*: 0\.\d{3} \[.*\], picked as the best of 3 sampled configurations and biased", said)
+
+
+def test_few_images_tell_nothing_apart(grid: Study, tmp_path: Path) -> None:
+    validation(tmp_path)
+    content = json.loads((tmp_path / "annotations" / "val.json").read_text())
+    content["images"] = content["images"][:9]
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] <= 9]
+    assert len(content["annotations"]) > ENOUGH
+    (tmp_path / "annotations" / "val.json").write_text(json.dumps(content))
+    few = read_split(tmp_path, "val")
+    out = made(grid, few, trials_of(grid, few, [2000.0, 1e-6, 1000.0]))
+    assert np.isnan([each.p for each in out.pairs.values()]).all()
+    assert out.detectable is out.corrected is None
+    assert re.search(
+        r"lr 0\.0001 is on too few images to be told from the reference lr 1e-05: \+\d\.\d{3}\.", text(out)
+    )
+    assert not re.search(r"\bp [\d<]|p \)|Holm|is better|significantly", text(out))
 
 
 def test_mixed_versions_are_said(grid: Study, truth: CocoSplit) -> None:
@@ -463,6 +505,18 @@ def test_of_equal_configurations_the_first_wins() -> None:
     won = winner(cases)
     assert won is cases[1]
     assert winner([]) is None
+
+
+def test_the_same_aps_tie_in_any_order_of_seeds() -> None:
+    orders = itertools.permutations((0.1, 0.2, 0.3))
+    each = [
+        Configuration(
+            f"{i}", tuple(Training(i, s, "complete", values={"val/AP": ap}) for s, ap in enumerate(order)), {}, i
+        )
+        for i, order in enumerate(orders)
+    ]
+    assert len({one.ap.mean() for one in each}) > 1  # as floats add up
+    assert report(Design("order"), each).tied == each
 
 
 def test_markdown_is_a_table_whatever_the_labels(grid: Study, truth: CocoSplit) -> None:

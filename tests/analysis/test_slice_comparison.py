@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from made_up import coco, shaken
 
-from catpose.analysis.evaluations import ENOUGH
 from catpose.analysis.slices import SliceDifference, compare_slices, recalled
+from catpose.analysis.statistics import ENOUGH
 from catpose.instances import Instances
 from catpose.score.ap import average_precision, match
 from catpose.score.bootstrap import image_weights

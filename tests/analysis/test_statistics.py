@@ -12,7 +12,7 @@ from scipy import stats
 from simulated import LINEAR, World, coverage, linear, linear_studies, still
 from simulated import N_IMAGES as N
 
-from catpose.analysis.statistics import Difference, Estimate, Sample, difference, estimate, holm
+from catpose.analysis.statistics import ENOUGH, Difference, Estimate, Sample, difference, estimate, holm
 from catpose.score.bootstrap import image_weights
 
 # Identities
@@ -112,6 +112,17 @@ def test_a_model_that_learnt_nothing():
     assert better.se == pytest.approx(stats.sem([0.2, 0.3, 0.25]))
 
 
+@pytest.mark.parametrize("n", [10, 40, 1000])
+def test_images_that_all_say_the_same_leave_as_much_open_as_so_many_can_hide(n: int):
+    one, other = (Sample(np.array([ap]), np.full((50, 1), ap), n) for ap in (1.0, 0.0))
+    found = difference(one, other)
+    assert found.p == 2 * 0.5**n  # the sign test's
+    assert (found.value, found.low, found.high) == pytest.approx((1, estimate(one).low, 1))
+    tenth = difference(Sample(other.ap + 0.1, other.draws + 0.1, n), other)
+    assert (tenth.p, tenth.low) == pytest.approx((found.p, 0.1 * found.low))
+    assert found.reversed == difference(other, one)
+
+
 def test_seeds_alike_to_the_last_digit():
     draws = np.random.default_rng(3).normal(0.4, 0.03, (500, 1))
     once = estimate(Sample(np.array([0.4]), draws, N))
@@ -154,6 +165,16 @@ def test_what_is_unknown_stays_so():
         assert np.isnan([found.low, found.high, found.se, found.df]).all()
         compared = difference(sample, sample)
         assert np.isnan([compared.low, compared.high, compared.p, compared.detectable]).all()
+
+
+def test_few_images_tell_no_difference():
+    draws = np.random.default_rng(0).normal(0.4, 0.1, (50, 1))
+    for n in (2, ENOUGH - 1, ENOUGH):
+        one, other = Sample(np.array([0.4]), draws, n), still(0.1)
+        found = difference(one, Sample(other.ap, other.draws, n))
+        ends = (found.low, found.high, found.se, found.df, found.p, found.detectable)
+        assert np.isnan(ends).tolist() == [n < ENOUGH] * 6
+        assert found.value == pytest.approx(0.3)
 
 
 def test_a_draw_without_an_instance_is_left_out():

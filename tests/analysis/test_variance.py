@@ -40,6 +40,22 @@ def test_the_divisions_that_both_have_are_compared() -> None:
     assert math.isnan(difference(ours, still([[0.5]])).p)
 
 
+@given(st.lists(st.floats(-0.3, 0.3), min_size=4, max_size=4), st.integers(0, 2**16))
+def test_what_divisions_differ_in_cancels_out_of_a_difference_of_those_that_lost_seeds(
+    harder: list[float], seed: int
+) -> None:
+    """Of a configuration that has lost one division and a seed of another."""
+    whole, lost = (study(np.random.default_rng(seed + i), 4, 2, draws=20) for i in range(2))
+    kept = np.array([0, 1, 2, 4, 5])
+    lost = Sample(lost.ap[kept], lost.draws[:, kept], lost.n_images, tuple(lost.divisions[i] for i in kept))
+    found, again = (
+        difference(*(replace(each, ap=each.ap + by[[one.number for one in each.divisions]]) for each in (lost, whole)))
+        for by in (np.zeros(4), np.array(harder))
+    )
+    assert again.value == pytest.approx(found.value)
+    assert (again.low, again.high, again.p) == pytest.approx((found.low, found.high, found.p))
+
+
 def test_without_image_variance_the_parts_are_those_of_a_nested_analysis_of_variance() -> None:
     ap = np.array([[0.50, 0.54, 0.52], [0.60, 0.57, 0.61], [0.48, 0.47, 0.53]])
     found = components([still(ap.tolist())])

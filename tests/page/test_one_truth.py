@@ -19,7 +19,7 @@ import catpose.study.final
 from catpose.analysis.comparison import comparison, latex, markdown
 from catpose.analysis.rendering import csv_text, decision, terminal
 from catpose.analysis.report import Report, report
-from catpose.analysis.sentences import conclusion, sentences
+from catpose.analysis.sentences import conclusion, has_learnt, picked, scope_of, sentences
 from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.data.resplit import resplit
 from catpose.errors import InputError
@@ -234,11 +234,16 @@ def test_sweep_page_and_wandb_say_the_same(case: Case, truth: CocoSplit, tmp_pat
 def require_answers(page: Report, truth: CocoSplit) -> None:
     """The page's first answers are the winner's, and the p that stands in its table and in those to paste."""
     better, real = which_is_better(page), is_it_real(page)
-    assert better.answer == (page.winner.name if page.winner else "Not decided")
+    if not has_learnt(page):
+        assert better.answer == "None has learnt"
+    else:
+        assert better.answer == (page.winner.name if page.winner else "Not decided")
+        assert picked(page) in better.detail
     blocks = results(page, truth).blocks
     table = next(inside for block in blocks if isinstance(block, Beside) for inside in block.blocks)
     assert isinstance(table, Table)
     if page.pairs:
+        assert f"{scope_of(page)}, p " in real.detail
         assert [row[-1] for row in table.rows[1:2]] == [real.detail.split(", p ")[1].split(";")[0]]
     else:
         assert real.answer == "Not tested"
