@@ -11,6 +11,7 @@ import pytest
 from benchmarks import results
 from made_up import data_set, shaken
 
+from catpose.analysis.configurations import Design
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.errors import InputError
@@ -18,6 +19,11 @@ from catpose.score.ap import average_precision, match
 from catpose.score.bootstrap import Bootstrap, image_weights
 from catpose.score.detections import Detections
 from catpose.score.protocol import EvaluationProtocol, Score
+from catpose.study.directory import StudyDirectory
+from catpose.study.record import write_record
+from catpose.study.space import Configuration
+from catpose.study.stored import Outcome
+from catpose.study.trial import Trial
 
 SECTIONS = results.read_sections(results.REPOSITORY / "RESULTS.md")
 
@@ -110,6 +116,31 @@ def test_runs_of_one_protocol_are_one_table_with_seeds_differences_and_p(split: 
     assert other.endswith("| 0.991 | 6 | 2.14.1 |")
     assert len(tables["other"]) == 4
     assert tables["other"][-1].endswith("| 0.991 (epoch 0) | 6 | 2.14.1 |")
+
+
+def test_a_study_is_kept_whole_and_compared_with_its_reference(split: CocoSplit, tmp_path: Path) -> None:
+    study, out, data = StudyDirectory(tmp_path / "study"), tmp_path / "results", split.file.parent.parent
+    trials = []
+    for index, (label, spread) in enumerate({"10/0.2": 0.066, "middling": 0.08, "best": 0.06}.items()):
+        for seed in range(4):
+            run = write_run(study.trials / f"{index}-{seed}", split, shaken(split, spread, seed), seed)
+            state = "complete" if seed < 3 else "failed"
+            outcome = Outcome(values={}, seconds=1.0, run=str(run))
+            trials.append(Trial(index, seed, Configuration(label, {}, ()), state, outcome=outcome))
+    write_record(study.summary, Design("", labels=("10/0.2", "middling", "best"), reference="10/0.2"), trials, [])
+    (study.path / "report.png").write_bytes(b"a figure")
+    results.main(["--keep", str(out / "study"), str(study.path), "--data", str(data)])
+    kept = {str(file.parent.relative_to(out)) for file in out.rglob("matches.npz")}
+    assert kept == {f"study/{name}/{seed}" for name in ("10-0.2", "middling", "best") for seed in range(3)}
+    assert (out / "study" / "report.png").read_bytes() == b"a figure"
+    ((_, table),) = results.tables(out)
+    (out / "study" / "study.json").unlink()
+    ((_, without),) = results.tables(out)
+    p, p_without = (
+        {row.split("|")[1].strip(): row.split("|")[8].strip() for row in rows[3:]} for rows in (table, without)
+    )
+    assert p["middling"] == p_without["middling"]  # of all pairs
+    assert p["10-0.2"] != p_without["10-0.2"]  # of those with the reference, which were planned
 
 
 def test_another_data_folder_is_refused(split: CocoSplit, tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 from simulated import LINEAR, World, coverage, linear, linear_studies, still
 from simulated import N_IMAGES as N
 
 from catpose.analysis.statistics import ENOUGH, Difference, Estimate, Sample, difference, estimate, holm
+from catpose.analysis.statistics import _noncentrality as noncentrality
 from catpose.score.bootstrap import image_weights
 
 # Identities
@@ -335,6 +336,16 @@ def test_coverage_and_level_of_ap(world: World):
         assert 0.94 - error < single < 0.99 + error, seeds
         assert 0.94 - error < pairs <= 1, seeds
         assert level < 0.05 + error, seeds
+
+
+@given(st.floats(-3, 4), st.integers(1, 1000))
+def test_the_detectable_difference_has_its_power_at_any_degrees_of_freedom(log_df: float, comparisons: int) -> None:
+    df, alpha = 10**log_df, 0.05 / comparisons
+    t = float(stats.t.ppf(1 - alpha / 2, df))
+    found = noncentrality(df, alpha)  # which once never came back
+    assert found > 0
+    if t < 1e5:  # beyond, scipy's distribution is of no use
+        assert special.nctdtr(df, found, t) == pytest.approx(0.2, abs=2e-3)
 
 
 def test_the_types_are_plain_numbers():

@@ -5,7 +5,8 @@ it, which need a training or a benchmark. Fails where RESULTS.md says something 
 
     python tests/benchmarks/results.py --keep NAME RUN [RUN …] --data DATA
 
-as results/NAME/ (several runs are one configuration's seeds, results/NAME/0/, /1/, …; NAME may be STUDY/CONFIGURATION):
+as results/NAME/ (several runs are one configuration's seeds, results/NAME/0/, /1/, …), and a study by --keep NAME STUDY
+as results/NAME/CONFIGURATION/SEED/, with its figure and, in study.json, its reference:
 
     matches.npz     which of its detections of the validation images matched what at each OKS threshold (`score.ap`),
                     of which AP, AR, their intervals and differences are made again
@@ -49,6 +50,8 @@ from catpose.score.ap import SIZES, Matches, average_precision, match
 from catpose.score.bootstrap import Bootstrap, image_weights
 from catpose.score.full import Evaluation
 from catpose.score.protocol import Score
+from catpose.study.directory import StudyDirectory
+from catpose.study.record import StudyRecord
 from catpose.text import ends, fraction, interval, markdown_table, p_value, signed
 
 REPOSITORY = Path(__file__).parents[2]
@@ -88,6 +91,9 @@ def main(argv: list[str] | None = None) -> None:
         name, *runs = arguments.keep
         if not runs or arguments.data is None:
             raise InputError("--keep: give NAME, the folders of its runs, and --data")
+        if len(runs) == 1 and (record := StudyRecord.read(StudyDirectory(Path(runs[0])).summary)):
+            keep_study(StudyDirectory(Path(runs[0])), record, arguments.data, RESULTS / name)
+            return
         for i, run in enumerate(runs):
             keep(Path(run), arguments.data, RESULTS / name / (str(i) if len(runs) > 1 else ""))
         return
@@ -121,6 +127,20 @@ def keep(run: Path, data: Path, folder: Path) -> None:
     (folder / "config.yaml").write_text(dump_yaml(without_folders(read_yaml(source.config, "restore it"))))
     write_json(folder / "versions.json", source.versions)
     print(f"{folder}: AP {found['AP']:.4f}, {sum(file.stat().st_size for file in folder.iterdir()) / 1000:.0f} kB")
+
+
+def keep_study(study: StudyDirectory, record: StudyRecord, data: Path, folder: Path) -> None:
+    """Write the small folders of a study's complete trials; raises as `keep`."""
+    for each in record.trainings:
+        if each.state == "complete" and each.run and each.label:
+            keep(study.trials / Path(each.run).name, data, folder / named(each.label) / str(each.seed))
+    write_json(folder / "study.json", {"reference": record.reference and named(record.reference)})
+    shutil.copyfile(study.path / "report.png", folder / "report.png")
+
+
+def named(label: str) -> str:
+    """The folder of a configuration."""
+    return re.sub(r"[^\w.×+ -]+", "-", label)
 
 
 def without_folders(settings: Any) -> Any:
@@ -191,11 +211,13 @@ def tables(results: Path) -> Iterator[tuple[str, list[str]]]:
         groups.setdefault((of.parent, repr(run.score.protocol)), {}).setdefault(of, []).append(run)
     for (parent, _), runs in groups.items():
         name = str(parent.relative_to(results))
-        yield name if name != "." else ", ".join(of.name for of in runs), compared(runs)
+        study = parent / "study.json"
+        reference = read_json(study)["reference"] if study.is_file() else None
+        yield name if name != "." else ", ".join(of.name for of in runs), compared(runs, reference)
 
 
-def compared(configurations: dict[Path, list[Kept]]) -> list[str]:
-    """The comparison of configurations, by their folders, as Markdown."""
+def compared(configurations: dict[Path, list[Kept]], reference: str | None = None) -> list[str]:
+    """The comparison of configurations, by their folders, as Markdown; `reference` is one of the folders' names."""
     trained = [
         Configuration(
             folder.name,
@@ -207,7 +229,7 @@ def compared(configurations: dict[Path, list[Kept]]) -> list[str]:
         )
         for i, (folder, runs) in enumerate(configurations.items())
     ]
-    made = report(Design("", labels=tuple(each.label for each in trained)), trained)
+    made = report(Design("", labels=tuple(each.label for each in trained), reference=reference), trained)
     header, rows = comparison(made)
     more = ("AP50", "AP75", "AR", "95 % interval", "PCK@0.1", "best epoch's AP", "minutes a run", "torch")
     lines = []
