@@ -78,11 +78,11 @@ def is_it_real(report: Report) -> Answer:
         few = "common splits" if report.design.splits else "images"
         much = f"{signed(pair.difference.value)} to {other.name}, on too few {few} to tell".strip()
         return Answer(question, "Can't be told", much, "results")
-    much = f"{with_interval(pair.difference.value, pair.difference, signed)} to {other.name}{scope_of(report)}"
-    much += f", p {p_value(pair.p)}"
+    much = f"{with_interval(pair.difference.value, pair.difference, signed)} to {other.name}"
+    much += f"{'' if other.is_complete else f' ({seeds(other)})'}{scope_of(report)}, p {p_value(pair.p)}"
     apart = [i for i, each in report.pairs.items() if each.p < ALPHA]
     if pair.p < ALPHA:
-        answer = "Yes"
+        answer = "Yes" if pair.difference.value > 0 else "Yes, it is lower"  # than one that lost seeds
     else:
         answer = "Not significant"
         if report.detectable:

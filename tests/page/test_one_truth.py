@@ -244,6 +244,8 @@ def require_answers(page: Report, truth: CocoSplit) -> None:
     assert isinstance(table, Table)
     if page.pairs:
         assert f"{scope_of(page)}, p " in real.detail
+        if real.answer.startswith("Yes"):
+            assert (real.answer == "Yes") == real.detail.startswith("+")
         assert [row[-1] for row in table.rows[1:2]] == [real.detail.split(", p ")[1].split(";")[0]]
     else:
         assert real.answer == "Not tested"
