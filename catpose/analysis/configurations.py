@@ -164,6 +164,11 @@ class Configuration:
         return str(len(self.seeds)) + ("" if self.is_complete else f" of {len(self.trainings)}")
 
     @property
+    def name_and_seeds(self) -> str:
+        """The name, and where seeds are missing how many it has: "lr 0.001 (2 of 3 seeds)"."""
+        return self.name if self.is_complete else f"{self.name} ({self.seed_count} seeds)"
+
+    @property
     def mean(self) -> float:
         """AP, the mean over seeds, rounded so that the same APs have the same in any order; nan where there is none."""
         return round(float(self.ap.mean()), 12) if len(self.ap) else math.nan

@@ -82,7 +82,7 @@ def _winner(report: Report) -> list[str]:
         highest = max((row.configuration for row in report.rows if row.configuration.seeds), key=lambda each: each.mean)
         return [
             f"No configuration is complete in all {len(highest.trainings)} seeds, so there is no winner; the highest so"
-            f" far is {highest.name}, {fraction(highest.mean)} with {_seeds(highest)}."
+            f" far is {highest.name}, {fraction(highest.mean)} with {highest.seed_count} seeds."
         ]
     row = next(row for row in report.rows if row.configuration is best)
     value = with_interval(best.mean, row.estimate) + picked(report)
@@ -147,13 +147,8 @@ def _protocol(report: Report) -> Mapping[str, Any]:
 
 def _called(report: Report, configuration: Configuration) -> str:
     """A configuration as what the statistics are about: where it has one seed as all others, its one model."""
-    name = _counted_seeds(configuration)
+    name = configuration.name_and_seeds
     return f"the one model trained with {name}" if report.is_of_models else name
-
-
-def _counted_seeds(configuration: Configuration) -> str:
-    """Its name, and where seeds are missing how many it has."""
-    return configuration.name + ("" if configuration.is_complete else f" ({_seeds(configuration)})")
 
 
 def _capital(sentence: str) -> str:
@@ -165,7 +160,7 @@ def _winner_against(report: Report, winner: Row) -> list[str]:
     """The winner minus each other; nothing where all of that is the comparison with the reference."""
     if winner.is_reference or all(report.rows[i].is_reference for i in report.pairs):
         return []
-    pairs = [(_counted_seeds(report.rows[i].configuration), each) for i, each in report.pairs.items()]
+    pairs = [(report.rows[i].configuration.name_and_seeds, each) for i, each in report.pairs.items()]
     better = [(name, each) for name, each in pairs if each.p < ALPHA and each.difference.value > 0]
     worse = [(name, each) for name, each in pairs if each.p < ALPHA and each.difference.value <= 0]
     alike = [(name, each) for name, each in pairs if each.p >= ALPHA]
@@ -291,7 +286,7 @@ def _partial(report: Report) -> list[str]:
     ]
     if not partial:
         return []
-    lines = [f"Not complete in all seeds: {listed([f'{each.name} ({_seeds(each)})' for each in partial], MANY)}."]
+    lines = [f"Not complete in all seeds: {listed([each.name_and_seeds for each in partial], MANY)}."]
     if any(each.losses for each in partial):
         lines.append(
             "Where the seeds that failed, ended early or were pruned were the bad ones, the mean of the others flatters"
@@ -412,10 +407,6 @@ def _reading(report: Report) -> list[str]:
             f" {protocol['box_source']}; {flip}; areas of {protocol['area_rule']}; score: {protocol['score_rule']}."
         )
     return lines
-
-
-def _seeds(configuration: Configuration) -> str:
-    return f"{len(configuration.seeds)} of {len(configuration.trainings)} seeds"
 
 
 def _names(configurations: Sequence[Configuration]) -> list[str]:

@@ -113,11 +113,11 @@ def _of_images(
     models = [(each.name, each.detections[0], error_types(split, each.detections[0])) for each in shown]
     pictures = gallery(split, thumbnails, models, {name: found[name] for name in sliced})
     train = read_split(split.file.parent.parent, "train")
-    counted = {"train": slices(train), "val": found}
+    sliced_splits = {"train": slices(train), "val": found}
     return (
         where_does_it_fail(diagnoses[0]),
         [failures(diagnoses), Section("gallery", "Gallery", [Text(GALLERY), pictures])],
-        [Section("data", "The data", page_blocks(measure([train, split], pictures=False), counted))],
+        [Section("data", "The data", page_blocks(measure([train, split], pictures=False), sliced_splits))],
     )
 
 

@@ -79,5 +79,5 @@ def _facts(run: Run) -> tuple[str, ...]:
         str(len(run.starts)),
         first.python,
         *(first.packages.get(name, "") for name in SHOWN),
-        ", ".join([cpus, *(machine.gpus or ["no GPU"]), *([first.precision] if first.precision else [])]),
+        ", ".join(filter(None, [cpus, *(machine.gpus or ["no GPU"]), first.precision])),
     )

@@ -58,8 +58,7 @@ def which_is_better(report: Report) -> Answer:
         detail += f"; corrected for its being the highest {corrected}"
     if len(order) > 1:
         other = report.rows[order[1]].configuration
-        detail += f"; next of {len(order)} is {other.name}, {fraction(other.mean)}"
-        detail += "" if other.is_complete else f" ({seeds(other)})"
+        detail += f"; next of {len(order)} is {other.name_and_seeds}, {fraction(other.mean)}"
     names = [each.name for each in report.tied]
     return Answer(question, f"{listed(names)} tie" if len(names) > 1 else names[0], detail, "results")
 
@@ -78,8 +77,8 @@ def is_it_real(report: Report) -> Answer:
         few = "common splits" if report.design.splits else "images"
         much = f"{signed(pair.difference.value)} to {other.name}, on too few {few} to tell".strip()
         return Answer(question, "Can't be told", much, "results")
-    much = f"{with_interval(pair.difference.value, pair.difference, signed)} to {other.name}"
-    much += f"{'' if other.is_complete else f' ({seeds(other)})'}{scope_of(report)}, p {p_value(pair.p)}"
+    much = f"{with_interval(pair.difference.value, pair.difference, signed)} to {other.name_and_seeds}"
+    much += f"{scope_of(report)}, p {p_value(pair.p)}"
     apart = [i for i, each in report.pairs.items() if each.p < ALPHA]
     if pair.p < ALPHA:
         answer = "Yes" if pair.difference.value > 0 else "Yes, it is lower"  # than one that lost seeds

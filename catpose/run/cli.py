@@ -16,7 +16,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-import torch
 import yaml
 from jsonargparse import Namespace, _loaders_dumpers, set_loader
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -43,7 +42,7 @@ from catpose.run.directory import RunDirectory
 from catpose.run.ending import WholeEpochs
 from catpose.run.explain import explain, quieten
 from catpose.run.fit_help import full_help
-from catpose.run.network import default_precision
+from catpose.run.network import default_precision, find_device
 from catpose.run.options import import_modules, split_imports
 from catpose.run.wandb_logger import wandb_logger
 from catpose.shipped import with_found_configs
@@ -318,8 +317,7 @@ class FitCLI(LightningCLI):
     def _device_type(self) -> str:
         """Of the device that `trainer.accelerator` means: "cpu", "cuda", "mps", …"""
         named = str(self.config.trainer.accelerator)
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return (found.type if found else "cpu") if named in ("auto", "gpu") else named
+        return find_device("auto").type if named in ("auto", "gpu") else named
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         require_fit(self.model, self.datamodule.input_size)

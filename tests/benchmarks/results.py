@@ -91,8 +91,9 @@ def main(argv: list[str] | None = None) -> None:
         name, *runs = arguments.keep
         if not runs or arguments.data is None:
             raise InputError("--keep: give NAME, the folders of its runs, and --data")
-        if len(runs) == 1 and (record := StudyRecord.read(StudyDirectory(Path(runs[0])).summary)):
-            keep_study(StudyDirectory(Path(runs[0])), record, arguments.data, RESULTS / name)
+        study = StudyDirectory(Path(runs[0]))
+        if len(runs) == 1 and (record := StudyRecord.read(study.summary)):
+            keep_study(study, record, arguments.data, RESULTS / name)
             return
         for i, run in enumerate(runs):
             keep(Path(run), arguments.data, RESULTS / name / (str(i) if len(runs) > 1 else ""))
