@@ -14,7 +14,6 @@ as results/NAME/CONFIGURATION/SEED/, with its figure and, in study.json, its ref
     config.yaml     the run's own, without the folders    versions.json   of catpose and its libraries
 
 A table compares those runs of one folder that were scored under one protocol: it stands in RESULTS.md as printed here.
-What was measured with 0.1.0 has no detections any more: there the records of that time are what RESULTS.md is held to.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import csv
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ from catpose.score.full import Evaluation
 from catpose.score.protocol import Score
 from catpose.study.directory import StudyDirectory
 from catpose.study.record import StudyRecord
-from catpose.text import ends, fraction, interval, markdown_table, p_value, signed
+from catpose.text import fraction, interval, markdown_table
 
 REPOSITORY = Path(__file__).parents[2]
 RESULTS = REPOSITORY / "results"
@@ -191,9 +190,7 @@ def evaluation(matches: Matches) -> Evaluation:
 
 def remade(results: Path) -> list[tuple[str, list[str]]]:
     """What RESULTS.md has to say, by the folder that says so: lines of tables, or parts of them."""
-    recorded = [(name, texts) for name, texts in RECORDED.items() if (results / name).is_dir()]
-    made = [(f"results/{name}, records of 0.1.0", list(texts(results / name))) for name, texts in recorded]
-    made += [(f"results/{name}", lines) for name, lines in tables(results)]
+    made = [(f"results/{name}", lines) for name, lines in tables(results)]
     return [*made, ("results/claims", list(cells(results / "claims")))]
 
 
@@ -250,80 +247,6 @@ def compared(configurations: dict[Path, list[Kept]], reference: str | None = Non
         lines.append((*row, *cells))
     split = next(iter(configurations.values()))[0].score.protocol.split
     return [caption(made, split), *markdown_table(lines, (*header, *more)).splitlines()]
-
-
-def last_and_best(folder: Path) -> Iterator[str]:
-    rows = epochs(folder / "metrics.csv")
-    last, best = rows[-1], max(rows, key=lambda row: row["val/AP"])
-    of_last = f"**{last['val/AP']:.3f}** (AP50 {last['val/AP50']:.3f}, AP75 {last['val/AP75']:.3f})"
-    yield f"{of_last} | {best['val/AP']:.3f} (epoch {best['epoch']:.0f})"
-
-
-def mobilenet(folder: Path) -> Iterator[str]:
-    yield from last_and_best(folder)
-    score, found = Score.read(folder / "score_val.json"), read_json(folder / "analysis_val.json")
-    for key, written in (("PCK@0.1", fraction), ("ECE", fraction), ("EPE", "{:.1f}".format)):
-        unit = " px" if key == "EPE" else ""
-        yield f"{written(score.values[key])}{unit} {ends(*score.intervals[key], written)}"
-    yield f"PCK@0.05 {fraction(score.values['PCK@0.05'])}, NME {fraction(score.values['NME'])}"
-    hardest = min((key for key in score.values if key.startswith("AP/")), key=score.values.__getitem__)
-    yield f"Hardest keypoint: {hardest[3:].replace('_', ' ')}, AP {fraction(score.values[hardest])}"
-    shares = found["keypoints_by_kind"]
-    for kind, of in found["AP_regained"].items():
-        share = f"{100 * shares[kind]:.1f} %" if kind in shares else ""
-        value = signed(of["value"]) if of["value"] else fraction(of["value"])
-        yield f"| {share} | {value} {ends(of['low'], of['high'])} |".replace("|  |", "| |")
-    yield f"| good | {100 * shares['good']:.1f} % |"
-    slices = found["AP_by_condition"]
-    for name, some in (
-        ("source", "ca VOC"),
-        ("cut off at the border", "no yes"),
-        ("several cats", "no yes"),
-        ("colour", "apart alike"),
-    ):
-        for value in some.split():
-            of = slices[name][value]
-            yield f"{fraction(of['value'])} {ends(of['low'], of['high'])} ({of['n']})"
-    for value in ("face only", "face and hind legs"):
-        of = slices["part of the cat"][value]
-        yield f"{value} {fraction(of['value'])} {ends(of['low'], of['high'])} ({of['n']})"
-
-
-def arms(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a study's report.csv as 0.1.0 wrote it, its numbers as text."""
-    with (folder / "report.csv").open(newline="") as file:
-        rows = [*csv.DictReader(file)]
-    for row in rows:
-        row["AP"], row["sd"] = fraction(float(row["AP"])), fraction(float(row["seed_sd"]))
-        row["interval"] = ends(float(row["AP_low"]), float(row["AP_high"]))
-        if row["difference"]:
-            row["of"] = ends(float(row["difference_low"]), float(row["difference_high"]), signed)
-            row["difference"], row["p"] = signed(float(row["difference"])), p_value(float(row["p_holm"]))
-    return rows
-
-
-def learning_rate(folder: Path) -> Iterator[str]:
-    for row in arms(folder):
-        rest = "reference"
-        if row["difference"]:
-            rest = f"{row['difference']} | {row['of']} | {row['p']} | {fraction(float(row['detectable']))}"
-        ap = f"**{row['AP']}**" if row["arm"] == "0.0005" else row["AP"]
-        yield f"*{float(row['published_elsewhere']):.3f}* | {ap} | {row['interval']} | {row['sd']} | {rest} |"
-
-
-def quick(folder: Path) -> Iterator[str]:
-    for row in arms(folder):
-        if row["difference"]:
-            yield f"{row['difference']} {row['of']}"
-
-
-#: What RESULTS.md says of runs whose detections are lost, from the records of that time, by their folders.
-RECORDED: dict[str, Callable[[Path], Iterator[str]]] = {
-    "mobilenet": mobilenet,
-    "mobilenet_random": last_and_best,
-    "learning_rate": learning_rate,
-    "quick": quick,
-}
 
 
 def read_sections(file: Path) -> dict[str, str]:
