@@ -17,6 +17,8 @@ from catpose import export, fit, prepare
 from catpose.model.onnx_file import OnnxModel
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+#: What a transformer's experiment says of large batches and pre-trained weights isn't for small ones and random weights.
+OF_ONE = {"vit": {"model.lr": 5e-4, "model.scale_lr": "false", "model.layer_decay": 1.0}}
 ENOUGH_AP = 0.3
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -30,7 +32,7 @@ def train(model: str, data: Path, runs: Path, epochs: int) -> Path:
         "data.batch_size": 16,
         "data.cache_dir": runs / "cache",
         "model.weights": "null",
-        "model.lr": 1e-3 if model != "vit" else 5e-4,
+        "model.lr": 1e-3,
         "model.optimizer": "adamw",
         "model.warmup_iterations": 50,
         "model.global_batch_size": 16,
@@ -39,6 +41,7 @@ def train(model: str, data: Path, runs: Path, epochs: int) -> Path:
         "model.schedule": "cosine",
         "trainer.max_epochs": epochs,
         "wandb.mode": "disabled",
+        **OF_ONE.get(model, {}),
     }
     args = [f"--{name}={value}" for name, value in settings.items()]
     fit.main(["--config", str(EXPERIMENTS / f"{model}.yaml"), "--out", str(out), *args])
