@@ -17,7 +17,7 @@ from catpose import export, fit, prepare
 from catpose.model.onnx_file import OnnxModel
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-#: What a transformer's experiment says of large batches and pre-trained weights isn't for small ones and random weights.
+#: A transformer's experiment is for large batches and pre-trained weights, which these aren't.
 OF_ONE = {"vit": {"model.lr": 5e-4, "model.scale_lr": "false", "model.layer_decay": 1.0}}
 ENOUGH_AP = 0.3
 PRECISIONS = ("fp32", "fp16", "int8")
