@@ -196,7 +196,8 @@ def _batches(crops: Iterable[Crop], batch_size: int) -> Iterator[list[Crop]]:
         found = each[2]
         if len(batch) == batch_size or (found is not last and held > MOST_HELD):
             yield batch
-            batch, held, last = [], 0, None
+            batch.clear()  # whoever took it holds it until the next one comes
+            held, last = 0, None
         held += 0 if found is last else found.picture.nbytes
         last = found
         batch.append(each)
