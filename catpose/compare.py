@@ -29,7 +29,7 @@ from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError, Parser, command, natural, one_line
 from catpose.files import read_json
 from catpose.instances import AREA_RULES
-from catpose.run.scoring import given_detections, require_in_pictures, results_of
+from catpose.run.scoring import given_detections, require_in_pictures, require_named, results_of
 from catpose.score.cocoeval import cocoeval, cocoeval_boxes, require_agreement
 from catpose.score.detections import BoxDetections, Detections
 from catpose.score.full import Evaluation
@@ -118,7 +118,7 @@ def _compared(
     for name, files in methods.items():
         for file in map(Path, files):
             evaluated = evaluate_file(split, found[file], draws, _categories(split))
-            _check(split, contents[file], evaluated, boxes)
+            _check(split, found[file], evaluated)
             results.setdefault(name, []).append(evaluated)
             with_one, annotated = n_images_with(split, found[file])
             log(f"{file}: {counted(len(found[file]), 'detection')} on {with_one} of {annotated} annotated images")
@@ -189,7 +189,9 @@ def _require_once(methods: Mapping[str, Sequence[str | Path]]) -> None:
 
 def _are_boxes(contents: Mapping[Path, list[Any]]) -> bool:
     """Whether all files hold boxes; False where all hold keypoints. A file without a detection may be either."""
-    kinds = {file: "keypoints" in content[0] for file, content in contents.items() if content}
+    kinds = {
+        file: "keypoints" in content[0] or "bbox" not in content[0] for file, content in contents.items() if content
+    }
     keypoints = next((file for file, has in kinds.items() if has), None)
     boxes = next((file for file, has in kinds.items() if not has), None)
     if keypoints is not None and boxes is not None:
@@ -221,6 +223,7 @@ def _detections(content: list[Any], split: CocoSplit, file: Path, boxes: bool) -
     if not boxes:
         return given_detections(content, split, str(file))
     found = BoxDetections.from_results(content, split, str(file))
+    require_named(content, split, str(file))
     require_in_pictures(found.image_id, found.box[:, :2] + found.box[:, 2:] / 2, split, str(file))
     return found
 
@@ -245,12 +248,12 @@ def _categories(split: CocoSplit) -> dict[int, str]:
     return names if len(set(names.values())) == len(names) else {id_: str(id_) for id_ in names}
 
 
-def _check(split: CocoSplit, content: list[Any], evaluated: Evaluation, boxes: bool) -> None:
+def _check(split: CocoSplit, found: Detections | BoxDetections, evaluated: Evaluation) -> None:
     """RuntimeError where pycocotools says otherwise."""
-    if boxes:
-        reference = cocoeval_boxes(split.coco, content, split.area_rule)
+    if isinstance(found, BoxDetections):
+        reference = cocoeval_boxes(split.coco, found.to_results(), split.area_rule)
     else:
-        reference = cocoeval(split.coco, content, split.skeleton, area=split.area_rule)
+        reference = cocoeval(split.coco, found.to_results(), split.skeleton, area=split.area_rule)
     require_agreement(evaluated.values, {key: reference[key] for key in evaluated.values if key in reference})
 
 

@@ -107,6 +107,19 @@ def refuse_owned(path: Path, option: str, *owners: str) -> None:
                 raise InputError(f"{option} {path}: is the folder of a {owner} (it holds {name}); name another folder")
 
 
+def refuse_other(path: Path, option: str, start: bytes) -> None:
+    """InputError where a file stands that doesn't begin as what is to be written there does: it is somebody else's."""
+    if not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            is_ours = file.read(len(start)) in (start, b"")
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise InputError(f"{option} {path}: is there, and isn't what catpose would write; name another place")
+
+
 def require_writable(path: Path, option: str, folder: bool = False) -> None:
     """InputError where no file (no folder) can be written at `path`: said before the work rather than after it."""
     if folder and path.exists() and not path.is_dir():

@@ -12,6 +12,7 @@ A video is predicted by itself, the frames of --frames, one animal in it: result
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -170,7 +171,7 @@ def _parser() -> Parser:
                         help="folder for COCO files that CVAT and Label Studio import")  # fmt: skip
     parser.add_argument("--rank", type=Path, metavar="FILE",
                         help="CSV of the pictures to label next, the least certain first")  # fmt: skip
-    parser.add_argument("--shown-above", type=float, default=0.2, metavar="CONFIDENCE",
+    parser.add_argument("--shown-above", type=_finite, default=0.2, metavar="CONFIDENCE",
                         help="draw and pre-label keypoints of more than this confidence (%(default)s)")  # fmt: skip
     parser.add_argument("--frames", type=_frames, default=ALL_FRAMES, metavar="FROM:TO",
                         help="of a video: 300: from the 300th on, 300:600 up to the 600th (all)")  # fmt: skip
@@ -185,6 +186,17 @@ def _checkpoints(arguments: argparse.Namespace) -> list[Path]:
     return arguments.checkpoint or [find_model(DEFAULT_MODEL)]
 
 
+def _finite(text: str) -> float:
+    """A finite number, as an option's `type`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is no finite number")
+    return value
+
+
 def _frames(text: str) -> tuple[int, int | None]:
     """FROM:TO, either of which may be left out, as an option's `type`."""
     first, colon, end = text.partition(":")
@@ -196,31 +208,42 @@ def _frames(text: str) -> tuple[int, int | None]:
 
 
 def _require_outputs(arguments: argparse.Namespace, split: CocoSplit) -> None:
-    """InputError where results or overlays can't be written, or would take the place of what is read."""
-    from catpose.files import refuse_owned, require_writable
+    """InputError where an output can't be written, or would take the place of what is read or of somebody else's."""
+    from catpose.files import refuse_other, refuse_owned, require_writable
     from catpose.run.directory import refuse_run_file
+    from catpose.run.pictures import OVERLAY_START, overlay_names
 
-    require_writable(arguments.out, "--out")
-    refuse_run_file(arguments.out, "--out")
+    read = {
+        file.resolve()
+        for file in (
+            *_checkpoints(arguments),
+            *filter(None, (arguments.boxes, arguments.detector_weights)),
+            split.file,
+            *(image.path for image in split.images),
+        )
+    }
+    written = [("--out", arguments.out, b"[")]  # and how such files begin
     if arguments.rank:
-        require_writable(arguments.rank, "--rank")
-        refuse_run_file(arguments.rank, "--rank")
+        written.append(("--rank", arguments.rank, b"rank,"))
+    for option, file, _ in written:
+        require_writable(file, option)
+        refuse_run_file(file, option)
     if arguments.pre_labels:
         require_writable(arguments.pre_labels, "--pre-labels", folder=True)
         refuse_owned(arguments.pre_labels, "--pre-labels", "run", "study")
-    read = [
-        *_checkpoints(arguments),
-        *filter(None, (arguments.boxes, arguments.detector_weights)),
-        split.file,
-        *(image.path for image in split.images),
-    ]
-    if arguments.out.resolve() in {file.resolve() for file in read}:
-        raise InputError(f"--out {arguments.out}: is read itself; name another file for the results")
+        written += [("--pre-labels", arguments.pre_labels / name, b"") for name in ("cvat.json", "label_studio.json")]
     if arguments.overlays:
         require_writable(arguments.overlays, "--overlays", folder=True)
+        overlays = [arguments.overlays / f"{name}.jpg" for name in overlay_names(split)]
         folders = {place.parent.resolve() for image in split.images for place in (image.path, image.path.resolve())}
-        if arguments.overlays.resolve() in folders:
+        if folders & {place.resolve() for place in (arguments.overlays, *(overlay.parent for overlay in overlays))}:
             raise InputError(f"--overlays {arguments.overlays}: holds the pictures themselves; name another folder")
+        written += [("--overlays", overlay, OVERLAY_START) for overlay in overlays]
+    for option, file, start in written:
+        if file.resolve() in read:
+            raise InputError(f"{option} {file}: is read itself, or another option's; name another place")
+        refuse_other(file, option, start)
+        read.add(file.resolve())
 
 
 class Damage:
@@ -265,7 +288,7 @@ def _boxes(split: CocoSplit, arguments: argparse.Namespace, model: CropModel, da
 
     lines = []
     if arguments.boxes:
-        boxes, others = read_boxes(arguments.boxes, split.images)
+        boxes, others = read_boxes(arguments.boxes, split.images, named_only=not _is_coco(split.file))
         lines += [f"{arguments.boxes}: {counted(others, 'box', 'boxes')} of other pictures left out"] if others else []
     elif arguments.detector:
         from catpose.run.detector import find_animals, load_detector
@@ -359,9 +382,13 @@ def _read_sources(sources: list[Path], images: Path | None, recursive: bool) -> 
     if coco:
         if len(sources) > 1:
             raise InputError(f"{coco}: a COCO file is predicted alone; give it without other sources")
+        if recursive:
+            raise InputError("--recursive: is for folders of pictures; leave it out with a COCO file")
         if images:
             require_folder(images)
         return read_coco(coco, images or coco.parent.parent / "images", labels=False), []
+    if images:
+        raise InputError(f"--images {images}: is where a COCO file's pictures are; name that file, or leave it out")
     sizes, left_out = find_pictures(sources, recursive)
     return split_of_pictures(sizes, sources), left_out
 

@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     rules = rules_asked(arguments.rules, split)
     if arguments.out:
         require_writable(arguments.out, "--out", folder=True)
+        _keep_what_is_read(arguments, split)
     against = arguments.against
     other = _detections_in(against, split) if against else None
     model = _network(arguments, split) if arguments.checkpoint else None
@@ -164,6 +165,14 @@ def _require_together(arguments: argparse.Namespace) -> None:
         raise InputError("--calibrate: is written into one model's file; give --checkpoint once, and no --scales")
     if arguments.scales != (1,) and not arguments.checkpoint:
         raise InputError("--scales: other crops need a model to predict in them; give --checkpoint")
+
+
+def _keep_what_is_read(arguments: argparse.Namespace, split: CocoSplit) -> None:
+    """InputError where results would be written over those that they are compared with, or over the boxes."""
+    written = {(arguments.out / f"results_{split.file.stem}{end}.json").resolve() for end in ("", "_boxes")}
+    for option, file in (("--against", arguments.against), ("--boxes", arguments.boxes)):
+        if file and file.resolve() in written:
+            raise InputError(f"--out {arguments.out}: {option} {file} would be written over; name another folder")
 
 
 def _network(arguments: argparse.Namespace, split: CocoSplit) -> Network | Ensemble:

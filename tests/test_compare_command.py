@@ -207,6 +207,23 @@ def test_an_ap_of_few_animals_has_no_interval(tmp_path: Path, capsys: pytest.Cap
     assert re.search(r"^AP of a: \d\.\d{3}\.$", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.parametrize("boxes", [False, True])
+def test_what_a_results_file_may_leave_out_is_no_matter(boxes: bool, tmp_path: Path) -> None:
+    """The category, where the truth has instances of one; keypoints' box, or null in its place."""
+    truth = made_truth()
+    truth["annotations"] = [each | {"category_id": 3} for each in truth["annotations"]]
+    results = made_results(truth, 0.05, 0, boxes=boxes)
+    bare = [{key: value for key, value in each.items() if key != "category_id"} for each in results]
+    if not boxes:
+        bare[0]["bbox"] = None
+    file = written(tmp_path, "truth", truth)
+    values = [
+        compare_files({"a": [written(tmp_path, name, each)]}, file, draws=20).methods[0].estimate("AP").value
+        for name, each in (("whole", results), ("bare", bare))
+    ]
+    assert values[0] == values[1] > 0
+
+
 def shifted(results: Results) -> Results:
     return [each | {"keypoints": (np.array(each["keypoints"]) + 3000).tolist()} for each in results]
 
@@ -226,11 +243,15 @@ def shifted(results: Results) -> Results:
         ),
         (lambda truth, a, b: (a, truth), ["COCO file, not results"]),
         (lambda truth, a, b: (a, {"x": 1}), ["no list of COCO results"]),
-        (lambda truth, a, b: (a, [{"image_id": 1, "category_id": 3, "score": 1.0}]), ["one kind"]),
+        (lambda truth, a, b: (a, [{"image_id": 1, "category_id": 3, "score": 1.0}]), ["entry 0", "keypoints"]),
+        (
+            lambda truth, a, b: (a, [each | {"bbox": [9, 9, -5, -5]} for each in b]),
+            ["entry 0", "bbox", "width, height"],
+        ),
         (lambda truth, a, b: (a, [each | {"keypoints": [1, 2, 3]} for each in b]), ["keypoints", "51"]),
     ],
     ids=["kinds", "ids", "categories", "annotations", "elsewhere", "a copy", "none common", "a truth", "an object",
-         "neither", "few keypoints"],
+         "neither", "negative sides", "few keypoints"],
 )  # fmt: skip
 def test_bad_input_is_one_line(
     change: Callable[[Coco, Results, Results], tuple[object, object]],

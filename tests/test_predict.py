@@ -285,6 +285,80 @@ def test_a_folder_of_which_nothing_can_be_read_is_refused(
     assert not (tmp_path / "o").exists()
 
 
+@pytest.fixture
+def holdings(pictures: Path, tmp_path: Path) -> Path:
+    """Pictures in a folder of a folder, their COCO file, and things of other programs and people."""
+    (tmp_path / "images" / "sub").mkdir(parents=True)
+    for file in named(pictures):
+        (tmp_path / "images" / "sub" / file.name).write_bytes(file.read_bytes())
+    coco = whole_boxes(pictures)
+    coco["images"] = [image | {"file_name": f"sub/{image['file_name']}"} for image in coco["images"]]
+    (tmp_path / "cvat.json").write_text(json.dumps(coco))
+    (tmp_path / "other" / "sub").mkdir(parents=True)
+    (tmp_path / "other" / "sub" / "cat_2.jpg").write_bytes((pictures / "cat_1.jpg").read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("sources", [["cvat.json", "--images", "images"], ["images", "--recursive"]])
+@pytest.mark.parametrize(
+    "output",
+    [
+        ["--overlays", "images"],
+        ["--overlays", "images/sub"],
+        ["--overlays", "other"],  # another picture is called as an overlay would be
+        ["--rank", "cvat.json"],
+        ["--rank", "images/sub/cat_1.jpg"],
+        ["--rank", "r.json", "--out", "r.json"],
+        ["--out", "images/sub/cat_1.jpg"],
+        ["--out", "cvat.json"],
+    ],
+)
+def test_no_output_takes_the_place_of_what_is_read_or_not_ours(
+    sources: list[str], output: list[str], trained: Path, holdings: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(holdings)
+    words = [*sources, "--checkpoint", trained / "best.ckpt", *output]
+    says(refused(main, words, capsys, holdings), *output[:2], "name another")
+
+
+def test_pre_labels_keep_the_file_that_they_are_made_of(
+    trained: Path, holdings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [holdings / "cvat.json", "--images", holdings / "images", "--out", holdings / "r.json"]
+    words += ["--pre-labels", holdings, "--checkpoint", trained / "best.ckpt"]
+    says(refused(main, words, capsys, holdings), "--pre-labels", "cvat.json", "name another")
+
+
+def test_what_it_wrote_itself_is_written_anew(trained: Path, holdings: Path) -> None:
+    words = [holdings / "cvat.json", "--images", holdings / "images", "--checkpoint", trained / "best.ckpt"]
+    words += ["--out", holdings / "r.json", "--overlays", holdings / "o", "--rank", holdings / "rank.csv"]
+    words += ["--pre-labels", holdings / "labels"]
+    assert [predict(*words), predict(*words)] == [0, 0]
+    for file in (holdings / "o" / "sub").iterdir():
+        assert (
+            read_image(file).shape
+            == read_image(holdings / "images" / "sub" / file.name.replace("Cat.jpg", "Cat.PNG")).shape
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cvat.json", "--images", "images", "--recursive"], ["--recursive", "leave it out"]),
+        (["images/sub", "--images", "images"], ["--images", "leave it out"]),
+        (["images/sub", "--shown-above", "nan"], ["--shown-above", "nan"]),
+        (["images/sub", "--shown-above", "half"], ["--shown-above", "half"]),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(
+    words: list[str], said: list[str], holdings: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(holdings)
+    says(refused(main, words, capsys, holdings), *said)
+
+
 def test_an_empty_folder_and_a_stray_coco_file_are_refused(
     trained: Path, drawn: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -256,6 +256,19 @@ def test_other_boxes_have_a_score_and_a_protocol_of_their_own(
     assert {entry["image_id"] for entry in results} <= {entry["image_id"] for entry in found[:3]}
 
 
+@pytest.mark.parametrize(("option", "name"), [("--against", "results_val.json"), ("--boxes", "results_val_boxes.json")])
+def test_results_keep_what_they_are_compared_with(
+    option: str, name: str, trained: Path, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an earlier training, say, scored into the same folder."""
+    truth = json.loads((drawn / "annotations" / "val.json").read_text())
+    keys = ("image_id", "category_id", "bbox", "keypoints")
+    results = [{key: entry[key] for key in keys} | {"score": 1.0} for entry in truth["annotations"]]
+    (tmp_path / name).write_text(json.dumps(results))
+    words = ["--checkpoint", trained / "best.ckpt", "--data", drawn, option, tmp_path / name, "--out", tmp_path]
+    says(refused(main, words, capsys, tmp_path), option, name, "another folder")
+
+
 def test_other_boxes_need_a_model(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "r.json").write_text("[]")
     words = ["--predictions", tmp_path / "r.json", "--boxes", tmp_path / "r.json", "--data", drawn]

@@ -38,8 +38,8 @@ class Video:
             `stop`; None: to the end.
 
     Attributes:
-        fps: frames a second, 25 where `states_fps` is False. size: (width, height), px. n: how many frames are to come,
-            None where the file doesn't say.
+        fps: frames a second, 25 where `states_fps` is False. varies: whether frames so far were of unequal length.
+        size: (width, height), px. n: how many frames are to come, None where the file doesn't say.
 
     Raises:
         InputError: no such file, no video, an empty or damaged one, one that ends before `start`.
@@ -50,6 +50,8 @@ class Video:
             raise InputError(f"{file}: no such file; name a video")
         self.file, self.start, self.stop = file, start, stop
         self._capture = cv2.VideoCapture(os.path.abspath(file), cv2.CAP_FFMPEG)  # "http:x.mp4" would be an address
+        self.varies = False
+        self._began = self._last = 0.0  # s, by the file: of frame 0, and since then of the last that had a time
         self._next, self._waiting = start, self._first()
         self.size = (self._waiting.shape[1], self._waiting.shape[0])
         fps = self._capture.get(cv2.CAP_PROP_FPS)
@@ -65,13 +67,29 @@ class Video:
     def __exit__(self, *_: object) -> None:
         self._capture.release()
 
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Each frame's number and pixels, (height, width, 3) uint8 RGB; only once."""
+    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
+        """Each frame's number, its time (s; frame 0 is at 0) and pixels, (height, width, 3) uint8 RGB; only once."""
         frame: np.ndarray | None = self._waiting
         while frame is not None and (self.stop is None or self._next < self.stop):
-            yield self._next, frame
+            yield self._next, self._time(), frame
             self._next += 1
             frame = self._read()
+
+    def _time(self) -> float:
+        """When the frame that was read last is shown, s: by its number, but by the file's own times where frames are
+        of unequal length, as many phones' are."""
+        by_number, by_file = self._next / self.fps, self._position() - self._began
+        if not self.states_fps or not by_file > self._last:  # or it has no times
+            return by_number
+        self._last = by_file
+        if abs(by_file - by_number) < 0.75 / self.fps:
+            return by_number
+        self.varies = True
+        return by_file
+
+    def _position(self) -> float:
+        """When the frame that was read last is shown, by the file, s."""
+        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
     def _first(self) -> np.ndarray:
         if not self._capture.isOpened():
@@ -82,7 +100,11 @@ class Video:
         for number in range(self.start):  # seeking would end at a key frame nearby
             if not self._capture.grab():
                 raise InputError(f"{self.file}: has {number} frames, so none from {self.start} on; see --frames")
+            if not number:
+                self._began = self._position()
         frame = self._read()
+        if not self.start:
+            self._began = self._position()
         if frame is None:
             what = f"has {self.start} frames, so none from {self.start} on" if self.start else "holds no frame"
             raise InputError(f"{self.file}: {what} that can be decoded; name another video")

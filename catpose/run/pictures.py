@@ -19,6 +19,9 @@ from catpose.errors import InputError
 
 _LONGEST_NAME = 200  # bytes; file systems take 255
 LARGEST_JPEG = 65500  # px of a side
+_COMMENT = b"catpose overlay"
+#: How an overlay's JPEG begins, by which it is known for one: with a comment.
+OVERLAY_START = b"\xff\xd8\xff\xfe" + (len(_COMMENT) + 2).to_bytes(2, "big") + _COMMENT
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def overlay_folder(split: CocoSplit, folder: Path) -> Iterator[Callable[[int, np
     Raises:
         InputError: the folder can't be made or written.
     """
-    names = file_names([image.file_name for image in split.images])
+    names = overlay_names(split)
     with _arriving_together(folder) as unfinished:
 
         def write(place: int, picture: np.ndarray) -> None:
@@ -39,9 +42,15 @@ def overlay_folder(split: CocoSplit, folder: Path) -> Iterator[Callable[[int, np
             _, content = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             file = unfinished / f"{names[place]}{suffix}"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content.tobytes())
+            data = content.tobytes()
+            file.write_bytes(OVERLAY_START + data[2:] if suffix == ".jpg" else data)
 
         yield write
+
+
+def overlay_names(split: CocoSplit) -> list[str]:
+    """The name of each picture's overlay, without its suffix."""
+    return file_names([image.file_name for image in split.images])
 
 
 @contextmanager

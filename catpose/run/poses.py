@@ -86,8 +86,10 @@ class Poses:
         """Write what `draw` gives as a picture file, whose kind is that of its name (.jpg, .png).
 
         Raises:
-            InputError: it can't be written, or as `draw`.
+            InputError: it can't be written, is the picture itself, or as `draw`.
         """
+        if isinstance(self.picture, Path) and Path(file).resolve() == self.picture.resolve():
+            raise InputError(f"{file}: is the picture itself; name another file")
         picture = cv2.cvtColor(self.draw(shown_above), cv2.COLOR_RGB2BGR)
         try:
             is_encoded, content = cv2.imencode(Path(file).suffix, picture)

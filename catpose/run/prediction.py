@@ -5,10 +5,9 @@ built on it. What is particular to a model is `CropModel`; torch isn't imported 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -28,6 +27,9 @@ from catpose.score.trust import Trust
 from catpose.skeleton import Skeleton
 
 BATCH_SIZE = 32
+MOST_HELD = 2**29  # bytes of pictures from which a batch is full: ten of 12 megapixels
+#: Place in `CocoSplit.images`, rows of the split, crops of all of them, and which of them this one is.
+Crop: TypeAlias = tuple[int, np.ndarray, PictureCrops, int]
 
 
 class CropModel(Protocol):
@@ -164,7 +166,7 @@ def locate(
         except InputError as error:
             return error
 
-    def crops() -> Iterator[tuple[int, np.ndarray, PictureCrops, int]]:
+    def crops() -> Iterator[Crop]:
         pictures = map_ahead(cropped, parts, model.n_threads if n_threads is None else n_threads)
         pictures = tqdm(pictures, "predicting", len(parts), unit="", delay=2, mininterval=1, leave=False, disable=None)
         for (place, boxes), found in zip(parts, pictures, strict=True):
@@ -176,8 +178,7 @@ def locate(
                 raise found
 
     poses: list[np.ndarray] = []
-    every = crops()
-    while batch := list(islice(every, batch_size)):
+    for batch in _batches(crops(), batch_size):
         crops_of_batch = np.stack([found.crops[box] for *_, found, box in batch])
         affines = np.stack([found.crop_to_image[box] for *_, found, box in batch])
         for (place, boxes, found, box), pose in zip(batch, poses_in(model, crops_of_batch, affines), strict=True):
@@ -185,6 +186,23 @@ def locate(
             if box == len(boxes) - 1:
                 yield Located(place, found.picture, boxes, np.stack(poses))
                 poses = []
+
+
+def _batches(crops: Iterable[Crop], batch_size: int) -> Iterator[list[Crop]]:
+    """Crops in batches, smaller ones where their pictures would take too much memory."""
+    batch: list[Crop] = []
+    held, last = 0, None
+    for each in crops:
+        found = each[2]
+        if len(batch) == batch_size or (found is not last and held > MOST_HELD):
+            yield batch
+            batch.clear()  # whoever took it holds it until the next one comes
+            held, last = 0, None
+        held += 0 if found is last else found.picture.nbytes
+        last = found
+        batch.append(each)
+    if batch:
+        yield batch
 
 
 def poses_in(model: CropModel, crops: np.ndarray, crop_to_image: np.ndarray) -> np.ndarray:

@@ -171,7 +171,7 @@ def _source(picture: Any, number: int) -> Path | np.ndarray:
         if picture.mode not in EIGHT_BITS:
             raise InputError(f"{what}: is a PIL image of mode {picture.mode}; give one of 8 bits, such as RGB or L")
         try:
-            picture = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+            picture = np.asarray(_turned(picture).convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:  # its file is read only now
             raise InputError(f"{what}: can't be decoded ({one_line(error)[:100]}); restore its file") from None
     if not isinstance(picture, np.ndarray):
@@ -184,6 +184,17 @@ def _source(picture: Any, number: int) -> Path | np.ndarray:
             " (PIL.Image.fromarray takes grey and RGBA)"
         )
     return np.ascontiguousarray(picture)
+
+
+def _turned(picture: pillow.Image) -> pillow.Image:
+    """Upright by its EXIF alone, as files are: where that says nothing, Pillow would go by XMP."""
+    picture.load()  # after which a PNG's are known, wherever they stand in the file
+    xmp = {"xmp", "XML:com.adobe.xmp", "Raw profile type xmp"} & {*picture.info}
+    if xmp and picture.format != "TIFF":  # whose tags a copy would lose
+        picture = picture.copy()
+        for key in xmp:
+            del picture.info[key]
+    return ImageOps.exif_transpose(picture)
 
 
 def _image(picture: Path | np.ndarray, number: int) -> Image:

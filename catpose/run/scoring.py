@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.data.copies import pool_of
-from catpose.errors import InputError
+from catpose.errors import InputError, one_line
 from catpose.files import read_json
 from catpose.instances import Instances
 from catpose.run.poses import Poses
@@ -51,6 +52,7 @@ def given_detections(results: Any, split: CocoSplit, file: str) -> Detections:
         InputError: as `Detections.from_results`, and where they can't be of these pictures, whose ids others may have.
     """
     found = Detections.from_results(results, split, file)
+    require_named(results, split, file)
     rows = split.rows_of(found.annotation_id)
     other = (found.annotation_id >= 0) & ((rows < 0) | (split.image_id[rows] != found.image_id))
     if other.any():
@@ -62,10 +64,28 @@ def given_detections(results: Any, split: CocoSplit, file: str) -> Detections:
     return found
 
 
+def require_named(results: Sequence[Mapping[str, Any]], split: CocoSplit, file: str) -> None:
+    """InputError where an entry's `file_name` isn't that of its `image_id`'s picture: `predict` numbers bare pictures
+    itself.
+
+    Args:
+        results: sound entries, of images of the split. file: their name, for messages.
+    """
+    names = {image.id: image.file_name for image in split.images}
+    for i, entry in enumerate(results):
+        name, here = entry.get("file_name"), names[entry["image_id"]]
+        if isinstance(name, str) and PureWindowsPath(name).stem != PureWindowsPath(here).stem:
+            raise InputError(
+                f"{file}: entry {i} is of {one_line(name)[-60:]}, but image {entry['image_id']} of {split.file} is"
+                f" {here}: these ids are not that file's; predict {split.file} itself, whose ids results then have"
+            )
+
+
 def require_in_pictures(
     image_ids: np.ndarray, places: np.ndarray, split: CocoSplit, file: str, reach: float = 0.0
 ) -> None:
-    """InputError where most detections aren't in the pictures that they are said to be of.
+    """InputError where most detections aren't in the pictures that they are said to be of, or are all within a px of
+    their corner, as parts of their sides (0..1) would be.
 
     Args:
         image_ids: (M,). places: (M, 2), of the detections' middles, image px. file: theirs, for messages.
@@ -75,6 +95,12 @@ def require_in_pictures(
     sizes = np.array([(image.width, image.height) for image in split.images], dtype=np.float64)
     sizes = sizes[split.image_ids.searchsorted(image_ids)]
     beyond = reach * sizes.max(axis=1, keepdims=True)
+    normalized = ((places >= 0) & (places <= 1)).all(axis=1) & places.any(axis=1)
+    if normalized.sum() > _MOST_OUTSIDE * len(image_ids):
+        raise InputError(
+            f"{file}: {normalized.sum()} of {len(image_ids)} detections lie within a px of their picture's corner; are"
+            " these parts of the picture (0..1)? Give places in px"
+        )
     outside = ((places < -beyond) | (places > sizes + beyond)).any(axis=1)
     if outside.sum() > _MOST_OUTSIDE * len(image_ids):
         raise InputError(

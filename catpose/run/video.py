@@ -36,6 +36,7 @@ class FramePose(NamedTuple):
     """What was found in a frame."""
 
     number: int  # 0 is the video's first
+    time: float  # s, of which frame 0 is at 0
     frame: np.ndarray  # (height, width, 3) uint8 RGB
     box: np.ndarray  # (4,) x, y, width, height, px, that was looked at
     keypoints: np.ndarray  # (K, 2) float64, px
@@ -55,14 +56,14 @@ def follow(model: CropModel, video: Video, batch_size: int) -> Iterator[FramePos
     frames, box = iter(video), None
     while batch := list(islice(frames, min(batch_size, FRAMES_AT_ONCE))):
         if box is None:
-            first = batch[0][1]
+            first = batch[0][2]
             whole = np.array([0.0, 0.0, first.shape[1], first.shape[0]])
             box = _box_around(_poses(model, [first], whole)[0])
             box = whole if box is None else box
-        poses = _poses(model, [frame for _, frame in batch], box)
-        for (number, frame), pose in zip(batch, poses, strict=True):
+        poses = _poses(model, [frame for *_, frame in batch], box)
+        for (number, time, frame), pose in zip(batch, poses, strict=True):
             points, confidence = pose[:, :2], pose[:, 2]
-            yield FramePose(number, frame, box, points, confidence, float(instance_score(confidence[None])[0]))
+            yield FramePose(number, time, frame, box, points, confidence, float(instance_score(confidence[None])[0]))
         box = _box_around(poses[-1])
 
 
@@ -102,7 +103,7 @@ def predict_video(
     """
     done, interrupted = 0, False
     with Video(file, *frames) as video, ExitStack() as stack:
-        write = stack.enter_context(_table(out, model.skeleton, trust_of(model), video.fps))
+        write = stack.enter_context(_table(out, model.skeleton, trust_of(model)))
         show = stack.enter_context(Writer(overlay, video.fps, video.size)) if overlay else None
         try:
             found = follow(model, video, batch_size)
@@ -121,10 +122,13 @@ def predict_video(
             if not done:  # there is nothing to keep, nor to go on from
                 raise
             interrupted = True
+        require_new(out, overlay)  # another process may have written it meanwhile
     stated = f" of the {video.n} that it states" if video.n is not None and done < video.n and not interrupted else ""
     print(f"{file}: {counted(done, 'frame')}{stated}: {out}{f', {overlay}' if overlay else ''}")
     if not video.states_fps:
         print(f"{file}: states no sound frame rate; times are for {video.fps:g} frames a second", file=sys.stderr)
+    elif overlay and video.varies:
+        print(f"{overlay}: has {video.fps:g} frames a second, those of {file} vary, as time_s says", file=sys.stderr)
     if interrupted:
         print(f"catpose.predict: --frames {frames[0] + done}: goes on, with another --out", file=sys.stderr)
         raise KeyboardInterrupt
@@ -142,7 +146,7 @@ def require_new(out: Path, overlay: Path | None) -> None:
 
 
 @contextmanager
-def _table(out: Path, skeleton: Skeleton, trust: Trust | None, fps: float) -> Iterator[Callable[[FramePose], None]]:
+def _table(out: Path, skeleton: Skeleton, trust: Trust | None) -> Iterator[Callable[[FramePose], None]]:
     """What writes a frame into a file, which takes its place at the end; nothing is kept in memory."""
     with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         if out.suffix.lower() == ".csv":
@@ -152,7 +156,7 @@ def _table(out: Path, skeleton: Skeleton, trust: Trust | None, fps: float) -> It
             rows.writerow(["frame", "time_s", "score", "box_x", "box_y", "box_width", "box_height", *of_points])
             yield lambda each: rows.writerow(
                 [
-                    *(each.number, round(each.number / fps, 4), each.score),
+                    *(each.number, round(each.time, 4), each.score),
                     *each.box.tolist(),
                     *np.column_stack([each.keypoints, each.confidence, *_worth(each, trust)]).ravel().tolist(),
                 ]
@@ -162,7 +166,7 @@ def _table(out: Path, skeleton: Skeleton, trust: Trust | None, fps: float) -> It
 
         def append(each: FramePose) -> None:
             nonlocal before
-            file.write(f"{before}\n{json.dumps(_entry(each, trust, fps), allow_nan=False)}")
+            file.write(f"{before}\n{json.dumps(_entry(each, trust), allow_nan=False)}")
             before = ","
 
         yield append
@@ -174,13 +178,13 @@ def _worth(each: FramePose, trust: Trust | None) -> list[np.ndarray]:
     return [] if trust is None else [trust.probabilities(each.confidence), trust.radius_px(each.box[None])[0]]
 
 
-def _entry(each: FramePose, trust: Trust | None, fps: float) -> dict[str, Any]:
+def _entry(each: FramePose, trust: Trust | None) -> dict[str, Any]:
     return {
         "image_id": each.number,
         "category_id": 1,
         "keypoints": np.column_stack([each.keypoints, each.confidence]).ravel().tolist(),
         "score": each.score,
-        "time_s": round(each.number / fps, 4),
+        "time_s": round(each.time, 4),
         "box": each.box.tolist(),
         **{
             name: worth.tolist() for name, worth in zip(("probability", "radius_px"), _worth(each, trust), strict=False)

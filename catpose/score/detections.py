@@ -70,8 +70,6 @@ class Detections:
         boxed = bool(results) and bool(results[0].get("bbox"))
         for i, entry in enumerate(results):
             _numbers(entry, "keypoints", 3 * len(truth.skeleton), f"{file}: entry {i}")
-            if boxed:
-                _numbers(entry, "bbox", 4, f"{file}: entry {i}")
         keypoints = _stack([entry["keypoints"] for entry in results], (len(truth.skeleton), 3))
         annotation_ids = [entry.get("annotation_id") for entry in results]
         return cls(
@@ -81,7 +79,7 @@ class Detections:
             confidence=keypoints[..., 2],
             score=score,
             annotation_id=np.array([a if _integer(a) else -1 for a in annotation_ids], dtype=np.int64),
-            box=_stack([entry["bbox"] for entry in results], (4,)) if boxed else None,
+            box=_boxes(results, file) if boxed else None,
         )
 
     def to_results(self, oks: np.ndarray | None = None) -> list[dict[str, Any]]:
@@ -129,9 +127,13 @@ class BoxDetections:
     def from_results(cls, results: Any, truth: Instances, file: str = "the results") -> BoxDetections:
         """The boxes of a COCO results file; arguments and errors as of `Detections.from_results`."""
         image_id, category_id, score = _columns(results, truth, file)
-        for i, entry in enumerate(results):
-            _numbers(entry, "bbox", 4, f"{file}: entry {i}")
-        return cls(image_id, category_id, _stack([entry["bbox"] for entry in results], (4,)), score)
+        return cls(image_id, category_id, _boxes(results, file), score)
+
+    def to_results(self) -> list[dict[str, Any]]:
+        """Entries of a COCO results file."""
+        columns = (self.image_id, self.category_id, self.box, self.score)
+        names = ("image_id", "category_id", "bbox", "score")
+        return [dict(zip(names, row, strict=True)) for row in zip(*(each.tolist() for each in columns), strict=True)]
 
 
 def _columns(results: Any, truth: Instances, file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -190,6 +192,15 @@ def _numbers(entry: Mapping[str, Any], key: str, length: int, where: str) -> Non
     bad = [value for value in values if not _number(value)]
     if bad:
         raise InputError(f'{where}: "{key}" holds {one_line(repr(bad[0]))[:40]}; it needs {length} finite numbers')
+
+
+def _boxes(results: Sequence[Mapping[str, Any]], file: str) -> np.ndarray:
+    """(M, 4) float64, the entries' `bbox`; InputError where one is none."""
+    for i, entry in enumerate(results):
+        _numbers(entry, "bbox", 4, f"{file}: entry {i}")
+        if min(entry["bbox"][2:]) < 0:
+            raise InputError(f'{file}: entry {i}: "bbox" is {entry["bbox"]}; x, y, width, height are meant, in px')
+    return _stack([entry["bbox"] for entry in results], (4,))
 
 
 def _stack(rows: Sequence[Sequence[float]], shape: tuple[int, ...]) -> np.ndarray:

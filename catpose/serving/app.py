@@ -163,6 +163,8 @@ class Demo:
         """Save a pose (x, y, v of each keypoint) of the animal in a box."""
         picture = self.picture(fields.get("picture"))
         points = _numbers(fields.get("keypoints"), (len(self.skeleton), 3), "keypoints")
+        if not np.isin(points[:, 2], (0, 1, 2)).all():
+            raise Refused(422, "keypoints: v is 0, 1 or 2 (not labelled, hidden, visible)")
         box = _numbers(fields.get("box"), (4,), "box")
         height, width = picture.pixels.shape[:2]
         with self._lock:

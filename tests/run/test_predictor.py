@@ -175,7 +175,27 @@ def test_what_is_no_picture_is_one_line(model: Predictor, files: list[Path], kin
     assert "\n" not in str(error.value)
 
 
+def test_a_picture_is_turned_as_its_file_is(model: Predictor, files: list[Path], tmp_path: Path) -> None:
+    """XMP's orientation counts for neither."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    file = tmp_path / "xmp.jpg"
+    Image.open(files[0]).convert("RGB").save(file, xmp=xmp)
+    assert Image.open(file).getexif().get(0x0112) == 6  # by Pillow's rule it would be turned
+    assert np.array_equal(model.predict(Image.open(file)).draw(), model.predict(file).draw())
+
+
+def test_a_picture_is_never_drawn_over(model: Predictor, files: list[Path], tmp_path: Path) -> None:
+    file = tmp_path / "cat.png"
+    file.write_bytes(files[0].read_bytes())
+    (tmp_path / "link.png").symlink_to(file)
+    for place in (file, tmp_path / "link.png"):
+        with pytest.raises(InputError, match="is the picture itself"):
+            model.predict(file).save(place)
+    assert file.read_bytes() == files[0].read_bytes()
+
+
 BOXES: dict[str, tuple[Any, str]] = {
+    "less than a px": ([[0.1, 0.1, 0.5, 0.5]], "box 0 is .*parts of the picture"),
     "outside": ([[5000, 5, 10, 10]], "box 0 is .*, outside of its"),
     "before": ([[1, 1, 9, 9], [-20, 5, 20, 10]], "box 1 is .*, outside of its"),
     "no size": ([[5, 5, 0, 10]], "box 0 is .*last two above 0"),

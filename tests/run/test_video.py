@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import resource
 import signal
 import struct
@@ -88,13 +89,13 @@ def test_frames_are_read_as_they_were_written(video: Path) -> None:
     with Video(video) as opened:
         assert (opened.size, opened.fps, opened.n) == (SIZE, FPS, N)
         read = list(opened)
-    assert [number for number, _ in read] == list(range(N))
-    assert np.mean([np.abs(a.astype(int) - b).mean() for (_, a), b in zip(read, frames(), strict=True)]) < 8
+    assert [number for number, *_ in read] == list(range(N))
+    assert np.mean([np.abs(a.astype(int) - b).mean() for (*_, a), b in zip(read, frames(), strict=True)]) < 8
     with Video(video, 7, 12) as opened:
         part = list(opened)
         assert opened.n == 5
-    assert [number for number, _ in part] == list(range(7, 12))
-    assert all(np.array_equal(frame, read[number][1]) for number, frame in part)
+    assert [number for number, *_ in part] == list(range(7, 12))
+    assert all(np.array_equal(frame, read[number][2]) for number, _, frame in part)
 
 
 def test_an_animal_is_followed_through_pan_and_zoom(video: Path) -> None:
@@ -138,7 +139,7 @@ def test_results_are_written_by_frame(video: Path, tmp_path: Path, capsys: pytes
 
     with Video(tmp_path / "new" / "drawn.mp4") as opened:
         assert (opened.size, opened.n) == (SIZE, N)
-        drawn = [frame for _, frame in opened]
+        drawn = [frame for *_, frame in opened]
     assert np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(drawn, frames(), strict=True)]) > 1
     assert not list(tmp_path.rglob(".*")), "temporary files"
 
@@ -303,6 +304,48 @@ def test_a_frame_rate_that_cannot_be_is_said(
     predicted(file, tmp_path / "a.json")
     assert "a.avi: states no sound frame rate; times are for 25 frames a second" in capsys.readouterr().err
     assert json.loads((tmp_path / "a.json").read_text())[1]["time_s"] == 0.04
+
+
+@pytest.mark.parametrize("start", [0, 3, 6])
+def test_frames_of_unequal_length_have_the_files_times(
+    start: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As phones film: here Matroska's blocks, each with its own time."""
+    file, times = tmp_path / "a.mkv", [0, 100, 200, 300, 900, 1500, 1600, 2500]  # ms
+    writer = cv2.VideoWriter(str(file), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for shade in range(len(times)):
+        writer.write(np.full((48, 64, 3), 20 * shade, np.uint8))
+    writer.release()
+    content = bytearray(file.read_bytes())
+    blocks = [each.end() for each in re.finditer(rb"\xa3[\x10-\xff]{1,4}?\x81(?=..\x80\xff\xd8)", content, re.DOTALL)]
+    assert len(blocks) == len(times)
+    predicted(file, tmp_path / "even.json", part=(start, None))
+    for place, time in zip(blocks, times, strict=True):
+        content[place : place + 2] = struct.pack(">h", time)
+    file.write_bytes(content)
+    predicted(file, tmp_path / "uneven.json", tmp_path / "drawn.mp4", part=(start, None))
+    found = [
+        [entry["time_s"] for entry in json.loads((tmp_path / f"{name}.json").read_text())]
+        for name in ("even", "uneven")
+    ]
+    assert found == [[round(i / 10, 4) for i in range(start, 8)], [time / 1000 for time in times[start:]]]
+    assert "vary" in capsys.readouterr().err
+
+
+def test_what_another_process_wrote_meanwhile_stays(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Green.__call__
+
+    def beside(self: Green, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        (tmp_path / "a.json").write_text("[]")
+        return whole(self, crops)
+
+    monkeypatch.setattr(Green, "__call__", beside)
+    with pytest.raises(InputError, match="is there already"):
+        predicted(video, tmp_path / "a.json", tmp_path / "a.mp4")
+    assert (tmp_path / "a.json").read_text() == "[]"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "cat.mp4"]
 
 
 def test_an_interruption_before_the_first_frame_leaves_nothing(

@@ -198,7 +198,8 @@ def test_a_correction_is_saved_and_nothing_else_is_written(
 
 
 @pytest.mark.parametrize("wrong", [{"box": [500, 0, 10, 10]}, {"box": [5, 5, 0, 10]}, {"keypoints": [[0, 0, 0]] * 17},
-                                   {"keypoints": [[500, 0, 2]] * 17}, {"keypoints": [[1, 2, 3]] * 16}])  # fmt: skip
+                                   {"keypoints": [[500, 0, 2]] * 17}, {"keypoints": [[1, 2, 2]] * 16},
+                                   {"keypoints": [[30, 40, 7]] * 17}, {"keypoints": [[30, 40, 0.5]] * 17}])  # fmt: skip
 def test_no_correction_without_an_animal(
     address: str, picture: dict[str, Any], wrong: dict[str, Any], tmp_path: Path
 ) -> None:
