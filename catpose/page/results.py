@@ -68,7 +68,8 @@ def is_it_real(report: Report) -> Answer:
     """The answer whether the winner differs significantly from the runner-up."""
     question, order = "Is the difference real?", report.evaluated
     if len(order) < 2:
-        return Answer(question, "Nothing to compare with", "name two runs or more, or a study", "results")
+        remedy = "no other has an AP yet" if len(report.configurations) > 1 else "name two runs or more, or a study"
+        return Answer(question, "Nothing to compare with", remedy, "results")
     winner, other = report.rows[order[0]].configuration, report.rows[order[1]].configuration
     pair = report.pairs.get(order[1])
     if pair is None:

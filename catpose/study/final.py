@@ -103,14 +103,14 @@ def _decided(study: Study, trials: Sequence[Trial], report: Report) -> Configura
 
 
 def _checkpoint(run: str | None, out: Path, configuration: Configuration) -> Path:
-    """A run's last checkpoint: where the trial wrote it, or in a study's folder that has moved since."""
+    """A run's last checkpoint: in the study's folder, which may have moved since, or where the trial wrote it."""
     folder = Path(str(run))
-    places = [folder / "last.ckpt", out / "trials" / folder.name / "last.ckpt"]
+    places = [StudyDirectory(out).trials / folder.name / "last.ckpt", folder / "last.ckpt"]
     for file in places:
         if file.is_file():
             return file
     raise InputError(
-        f"{places[0]}: no such checkpoint of {configuration.name}; bring the run's folder here from the machine that"
+        f"{places[1]}: no such checkpoint of {configuration.name}; bring the run's folder here from the machine that"
         " trained it"
     )
 

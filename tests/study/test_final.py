@@ -300,6 +300,19 @@ def test_a_studys_folder_may_have_moved(
 
 
 @pytest.mark.slow
+def test_a_moved_study_has_its_own_checkpoints_though_another_stands_where_it_was(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "there" / "trials" / "lr-seed1"
+    for folder in (there, out / "trials" / "lr-seed1"):
+        folder.mkdir(parents=True)
+    shutil.copy(trained / "last.ckpt", out / "trials" / "lr-seed1" / "last.ckpt")
+    (there / "last.ckpt").write_bytes(b"another study's")
+    moved = changed(trials, 3, outcome=outcome_with(trials[3], run=str(there)))
+    assert len(final(grid, moved, out, drawn).record.values) == 2
+
+
+@pytest.mark.slow
 def test_without_labels_there_are_predictions_and_no_score(
     grid: Study, trials: list[Trial], out: Path, drawn: Path, tmp_path: Path
 ) -> None:
