@@ -23,7 +23,6 @@ from catpose.study.environment import STORAGE, masked
 from catpose.text import counted
 
 if TYPE_CHECKING:
-    from catpose.study.directory import StudyDirectory
     from catpose.study.file import Study
     from catpose.study.opening import Opened
 
@@ -132,9 +131,10 @@ def _run_study(
         until: when all has to be over, by `time.monotonic()`.
     """
     from catpose.study.directory import StudyDirectory
+    from catpose.study.record import require_own
 
     directory = StudyDirectory(out)
-    require_own(directory, study)
+    require_own(directory, study.name)
     url = storage_url(options.storage, directory.database)
     if options.launch:
         for name in ("report", "final", "wandb_report", "retry_failed", "dry_run", "time_limit", "results"):
@@ -181,22 +181,6 @@ def _run_study(
             raise  # on a first start the URL may well be wrong
         print(one_line(f"catpose.sweep: error: {error}"), file=sys.stderr)
         sys.exit(AWAY_CODE)
-
-
-def require_own(directory: StudyDirectory, study: Study) -> None:
-    """InputError where a folder is a run's, or another study's, whose trials and report would be mixed with these."""
-    from catpose.files import refuse_owned
-    from catpose.study.record import StudyRecord
-
-    refuse_owned(directory.path, "--out", "run")
-    try:
-        record = StudyRecord.read(directory.summary)
-    except InputError:  # damaged: it is written again
-        return
-    if record and record.name != study.name:
-        raise InputError(
-            f"--out {directory.path}: holds the study {one_line(record.name)}, not {study.name}; name another folder"
-        )
 
 
 def began() -> float:
