@@ -24,7 +24,7 @@ from catpose.instances import AreaRule
 from catpose.score.full import evaluate_ap
 from catpose.study.directory import StudyDirectory
 from catpose.study.final_record import NO_LABELS, Copies, Difference, Final, MeanAP, Models, Record, earlier
-from catpose.text import known
+from catpose.text import known, listed
 
 if TYPE_CHECKING:
     from catpose.score.detections import Detections
@@ -81,6 +81,9 @@ def final(
     ]
     outcome = _report(report.design, compared, tested) if _has_labels(scored) else None
     record = _record(study, compared, tested, outcome, split, copies)
+    if len(report.tied) > 1:
+        tied = listed([each.name for each in report.tied])
+        record.sentences.insert(0, f"{tied} tie on validation, of which {best.name} is the first.")
     write_json(file, record.model_dump())
     return Final(file, record, before=False)
 

@@ -156,6 +156,19 @@ def test_where_the_reference_has_won_nothing_is_compared(
 
 
 @pytest.mark.slow
+def test_a_winner_of_a_tie_is_not_said_to_have_won(
+    grid: Study, trials: list[Trial], scored: Final, out: Path, drawn: Path
+) -> None:
+    tie = trials
+    for i in range(len(trials)):
+        tie = changed(tie, i, 0.5)
+    said = "lr 1e-05 and lr 0.0001 tie on validation, of which lr 1e-05 is the first."
+    assert said in final(grid, tie, out, drawn).text()
+    assert said in final(grid, tie, out, drawn).text()  # as it is written down
+    assert "tie on validation" not in scored.text()
+
+
+@pytest.mark.slow
 def test_a_reference_without_a_trial_is_named(grid: Study, trials: list[Trial], out: Path, drawn: Path) -> None:
     failed = changed(changed(trials, 0, state="failed"), 1, state="failed")
     done = final(grid, failed, out, drawn)
