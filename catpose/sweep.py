@@ -119,6 +119,8 @@ def _run_entry(
         raise InputError(f"--launch: is for studies; train {entry} with catpose.fit")
     elif not (options.report or options.final or options.wandb_report):
         run_experiment(entry, overrides, out, options, until)
+    else:
+        print(f"experiment {entry.stem}: left out, since only studies have a report; python -m catpose.report {out}")
 
 
 def _run_study(

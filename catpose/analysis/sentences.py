@@ -111,9 +111,10 @@ def _complete(report: Report) -> list[Configuration]:
 
 def highest_ap(report: Report) -> str:
     """The winner's AP with its interval, and in a tie with the others', where they aren't the same."""
-    tied = report.tied
+    best, tied = report.winner, report.tied
     ends = [interval(row.estimate) for each in tied for row in report.rows if row.configuration is each]
-    return f"{fraction(tied[0].mean)} {listed(ends[:1] if len({*ends}) == 1 else ends)}".strip()
+    known = listed(ends[:1] if len({*ends}) == 1 else ends) if ends else ""
+    return f"{fraction(best.mean if best else None)} {known}".strip()
 
 
 def picked(report: Report) -> str:
