@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from catpose.errors import InputError, Parser, command, one_line
 from catpose.run.options import add_import_option
 from catpose.shipped import WEIGHTS, find_model
+from catpose.text import signed
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.cost.agreement import Agreement
@@ -138,7 +139,7 @@ def summary(found: Agreement, split: CocoSplit | None) -> str:
         f" the farthest {found.largest_px:.3g} px (of the crop)"
     ]
     if found.AP is not None and found.pytorch_AP is not None:
-        lines.append(f"AP: {found.AP:.4f}, PyTorch's {found.pytorch_AP:.4f} ({found.AP - found.pytorch_AP:+.4f})")
+        lines.append(f"AP: {found.AP:.4f}, PyTorch's {found.pytorch_AP:.4f} ({signed(found.AP - found.pytorch_AP, 4)})")
     lines.append(
         f"a crop on this CPU ({_threads()} threads): {found.latency_ms:.1f} ms by onnxruntime,"
         f" {found.pytorch_latency_ms:.1f} ms by PyTorch"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from catpose.errors import InputError, Parser, command, one_line
 from catpose.run.options import add_model_options
-from catpose.text import counted
+from catpose.text import counted, signed
 
 if TYPE_CHECKING:  # else torch would be loaded for --help
     from catpose.data.coco_split import CocoSplit
@@ -68,7 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     }
     write_weights(arguments.out, model, texts)
     print(f"{texts['network']}, trained on {trained_on}")
-    print(f"AP on {val.file}: {before:.4f} as trained, {after:.4f} rounded to half precision ({after - before:+.4f})")
+    change = signed(after - before, 4)
+    print(f"AP on {val.file}: {before:.4f} as trained, {after:.4f} rounded to half precision ({change})")
     print(f"written: {arguments.out}, {arguments.out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catpose.data.coco import DEFAULT_ROOT
-from catpose.errors import InputError, Parser, command
+from catpose.errors import InputError, Parser, command, whole
 from catpose.text import counted
 
 if TYPE_CHECKING:
@@ -371,7 +371,7 @@ def _add_split(source: Parser, more: str, default: str, root: str = DEFAULT_ROOT
         metavar="N",
         help=f"for train, val and test a number of images, a share or 'rest'{more} (default: {default})",
     )  # fmt: skip
-    source.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    source.add_argument("--seed", type=whole, default=0, help="of the draw (default: 0)")
     source.add_argument("--out", type=Path, default=Path(root), metavar="ROOT", help=f"(default: {root})")
     if root == DEFAULT_ROOT:
         source.add_argument("--link", action="store_true", help="hard-link the pictures instead of copying them")

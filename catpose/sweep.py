@@ -119,6 +119,8 @@ def _run_entry(
         raise InputError(f"--launch: is for studies; train {entry} with catpose.fit")
     elif not (options.report or options.final or options.wandb_report):
         run_experiment(entry, overrides, out, options, until)
+    else:
+        print(f"experiment {entry.stem}: left out, since only studies have a report; python -m catpose.report {out}")
 
 
 def _run_study(
@@ -130,11 +132,11 @@ def _run_study(
         out: its folder. words: the command line.
         until: when all has to be over, by `time.monotonic()`.
     """
-    from catpose.files import refuse_owned
     from catpose.study.directory import StudyDirectory
+    from catpose.study.record import require_own
 
     directory = StudyDirectory(out)
-    refuse_owned(out, "--out", "run")
+    require_own(directory, study.name)
     url = storage_url(options.storage, directory.database)
     if options.launch:
         for name in ("report", "final", "wandb_report", "retry_failed", "dry_run", "time_limit", "results"):

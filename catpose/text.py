@@ -41,22 +41,24 @@ def setting(value: str | float | None) -> str:
 
 def number(value: float | None) -> str:
     """Four digits: "0.01234", "1234"."""
-    return "" if value is None or math.isnan(value) else f"{value:.4g}"
+    return "" if value is None or math.isnan(value) else f"{value:z.4g}"
 
 
 def fraction(value: float | None) -> str:
     """Three digits after the point, as of an AP: "0.765"."""
-    return "" if value is None or math.isnan(value) else f"{value:.3f}"
+    return "" if value is None or math.isnan(value) else f"{value:z.3f}"
 
 
-def signed(value: float | None) -> str:
-    """A difference of fractions: "+0.012"."""
-    return "" if value is None or math.isnan(value) else f"{value:+.3f}"
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference of fractions: "+0.012"; "0.000" of one that is rounded to nothing, whatever its sign."""
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
 
 
 def metric(value: float | None) -> str:
     """A fraction with four digits after the point, a greater number with four digits in all."""
-    return "" if value is None or math.isnan(value) else f"{value:.4f}" if abs(value) <= 1 else f"{value:.4g}"
+    return "" if value is None or math.isnan(value) else f"{value:z.4f}" if abs(value) <= 1 else f"{value:z.4g}"
 
 
 def p_value(p: float | None) -> str:

@@ -77,6 +77,16 @@ def test_sizes_that_do_not_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "cats").exists()
 
 
+@pytest.mark.parametrize("source", ["drawn", "ap10k", "coco"])
+@pytest.mark.parametrize("seed", ["-1", "x", "0.5"])
+def test_a_seed_is_a_whole_number_from_0(
+    source: str, seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [source, *([tmp_path] if source != "drawn" else []), "--seed", seed, "--out", tmp_path / "cats"]
+    assert f"--seed: {seed} is no whole number from 0" in refused(capsys, *words)
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_people_get_the_same(tmp_path: Path) -> None:
     made_up.ap10k_release(tmp_path / "ap-10k")
     for name in ("mine", "yours"):

@@ -17,7 +17,10 @@ import pytest
 from refused import exit_code, refused, says
 from run.offline import records
 
+from catpose.analysis.configurations import Design
 from catpose.errors import InputError
+from catpose.study.directory import StudyDirectory
+from catpose.study.record import write_record
 from catpose.sweep import hide_password, main, parsed, sort_out, storage_url
 
 SECRET = "s3cr%40t"
@@ -173,6 +176,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert SECRET not in said.err + said.out
     assert "s3cr@t" not in said.err + said.out
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["--report"], ["--final"], ["--workers", "2"], ["--retry-failed"]])
+def test_another_studys_folder_is_refused(
+    file: Path, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(StudyDirectory(tmp_path).summary, Design("depth"), [], [])
+    said = refused(main, ["--config", file, "--out", tmp_path, *words], capsys, tmp_path)
+    says(said, "--out HERE: holds the study depth, not rate", "name another folder")
 
 
 def test_a_password_leaves_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

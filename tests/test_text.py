@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,20 @@ def test_a_table_without_rows_is_its_header() -> None:
 def test_what_isnt_known_is_blank(write: object, text: str) -> None:
     assert callable(write)
     assert [write(value) for value in (0.12346, math.nan, None)] == [text, "", ""]
+
+
+@given(st.floats(-2, 2) | st.floats(-0.01, 0.01), st.sampled_from([fraction, signed, metric, number]))
+def test_a_rounded_zero_has_no_minus(value: float, write: Callable[[float], str]) -> None:
+    text = write(value)
+    assert not (float(text) == 0 and text.startswith("-")), text
+    assert abs(float(text) - value) <= 0.0005
+
+
+@given(st.floats(-1, 1), st.integers(1, 5))
+def test_a_difference_has_its_sign_unless_it_is_rounded_to_nothing(value: float, digits: int) -> None:
+    text = signed(value, digits)
+    assert float(text) == round(value, digits)
+    assert text[0] == ("+" if float(text) > 0 else "-" if float(text) < 0 else "0")
 
 
 def test_a_p_of_nearly_nothing_is_less_than_a_thousandth() -> None:

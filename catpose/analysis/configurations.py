@@ -150,7 +150,7 @@ class Configuration:
                 reason = one_line(each.reason or "no reason was written down")
                 losses.append(Loss(each.seed, each.state, reason))
             elif each.state == "complete" and each not in self.finished:
-                losses.append(Loss(each.seed, each.state, "it has no validation AP"))
+                losses.append(Loss(each.seed, each.state, "its last epoch has no validation AP"))
         return losses
 
     @property

@@ -50,7 +50,7 @@ class Report:
     configurations: tuple[Configuration, ...]  # all of them
     rows: tuple[Row, ...]  # those shown, in the table's order
     winner: Configuration | None  # of the highest mean AP among those complete in all seeds
-    corrected: Estimate | None  # the winner's AP, given that it is the highest; None of one, a sampled one, over splits
+    corrected: Estimate | None  # the winner's AP, given that it is the highest; as of `_corrected`
     detectable: Detectable | None  # None where nothing is compared, and over splits
     pairs: dict[int, Tested]  # the winner against each other row, by its place; p corrected for all pairs of rows
     notes: tuple[str, ...] = ()  # what the storage holds beside all this, a line each
@@ -124,10 +124,17 @@ def report(design: Design, configurations: Sequence[Configuration], notes: Seque
         for each in chosen
     )
     pairs = {} if design.is_sampled else _winner_against(rows, best)
-    eligible = [row.configuration.sample for row in rows if row.configuration.is_complete and row.configuration.sample]
-    raised = corrected(eligible) if eligible and not design.is_sampled and not design.splits else None
-    found = _detectable(design, rows)
+    raised, found = _corrected(design, rows, best), _detectable(design, rows)
     return Report(design, tuple(configurations), rows, best, raised, found, pairs, tuple(notes))
+
+
+def _corrected(design: Design, rows: Sequence[Row], best: Configuration | None) -> Estimate | None:
+    """None of a single one, in a tie, where none is the highest, and where configurations were sampled or are over
+    splits."""
+    able = [row.configuration for row in rows if row.configuration.is_complete]
+    samples = [each.sample for each in able if each.sample]
+    n_best = sum(each.mean == best.mean for each in able if best)
+    return None if design.is_sampled or design.splits or n_best != 1 or not samples else corrected(samples)
 
 
 def _differences(

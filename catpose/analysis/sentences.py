@@ -12,7 +12,7 @@ from catpose.analysis.configurations import ENDS, SHOWN, Configuration
 from catpose.analysis.report import Report, Row, Tested
 from catpose.analysis.statistics import ALPHA, Difference
 from catpose.errors import one_line
-from catpose.text import fraction, listed, number, p_value, signed, with_interval
+from catpose.text import fraction, interval, listed, number, p_value, signed, with_interval
 
 #: Of more configurations or trials than these there are counts.
 MANY = 12
@@ -85,7 +85,7 @@ def _winner(report: Report) -> list[str]:
             f" far is {highest.name}, {fraction(highest.mean)} with {highest.seed_count} seeds."
         ]
     row = next(row for row in report.rows if row.configuration is best)
-    value = with_interval(best.mean, row.estimate) + picked(report)
+    value = highest_ap(report) + picked(report)
     if report.corrected and row.estimate and not math.isnan(row.estimate.low):
         value += f"; corrected for its being the highest of {len(_complete(report))}, "
         value += with_interval(report.corrected.value, report.corrected)
@@ -107,6 +107,14 @@ def _winner(report: Report) -> list[str]:
 
 def _complete(report: Report) -> list[Configuration]:
     return [each for each in report.configurations if each.is_complete]
+
+
+def highest_ap(report: Report) -> str:
+    """The winner's AP with its interval, and in a tie with the others', where they aren't the same."""
+    best, tied = report.winner, report.tied
+    ends = [interval(row.estimate) for each in tied for row in report.rows if row.configuration is each]
+    known = listed(ends[:1] if len({*ends}) == 1 else ends) if ends else ""
+    return f"{fraction(best.mean if best else None)} {known}".strip()
 
 
 def picked(report: Report) -> str:
@@ -335,8 +343,8 @@ def _caution(report: Report) -> list[str]:
 
 def estimand(report: Report) -> list[str]:
     """What intervals and differences are about."""
-    able = [row.configuration for row in report.rows if row.estimate is not None]
-    if not able:
+    able = [row.configuration for row in report.rows if row.estimate and not math.isnan(row.estimate.low)]
+    if not able:  # nothing is complete, or on too few images
         return []
     if report.design.splits:
         return _over_splits(report)

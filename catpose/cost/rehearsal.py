@@ -66,8 +66,8 @@ def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> dict[st
         metrics: costs of the model that will be asked for, by name.
 
     Returns:
-        "epoch_s": seconds of an epoch, as far as its first steps tell; "steps": of the optimiser in it. Nothing where
-        only building was asked for.
+        "epoch_s": seconds of an epoch, as far as its first steps tell; "steps": of the optimiser in it, "batches" too
+        where one device trains. Nothing where only building was asked for.
 
     Raises:
         InputError: settings or data that can't be used. Exception: whatever a training step raises.
@@ -76,7 +76,8 @@ def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> dict[st
     first = _FirstSteps()
     with tempfile.TemporaryDirectory() as folder:
         cli.build(RunDirectory(Path(folder) / "run"), [first], resume=False)
-        if cli.trainer.world_size > 1:  # built as asked; its steps are taken by one process
+        several = cli.trainer.world_size > 1
+        if several:  # built as asked; its steps are taken by one process
             cli, *_ = _small(args)
             cli.config.trainer.devices, cli.config.trainer.num_nodes, cli.config.trainer.strategy = 1, 1, "auto"
             cli.build(RunDirectory(Path(folder) / "run"), [first], resume=False)
@@ -92,7 +93,8 @@ def rehearse(args: Sequence[str], step: bool, metrics: Sequence[str]) -> dict[st
     training = int(cli.trainer.num_training_batches)
     steps = math.ceil(training / cli.trainer.accumulate_grad_batches)
     validations = validations_an_epoch(training, every, interval)
-    return {"epoch_s": training * step_s + validations * batches * validation_s, "steps": steps}
+    epoch_s = training * step_s + validations * batches * validation_s
+    return {"epoch_s": epoch_s, "steps": steps} | ({} if several else {"batches": training})
 
 
 def validations_an_epoch(batches: int, every: int | None, interval: float | None) -> float:

@@ -55,7 +55,7 @@ def run_time(folder: Path) -> RunTime:
     Raises:
         InputError: no metrics.csv there, or a damaged one.
     """
-    run = RunDirectory(folder)
+    run = RunDirectory(folder, remedy="restore it, or leave out this --run")
     rows = run.history()
     if not rows:
         raise InputError(f"--run {folder}: has no epoch in a metrics.csv; name the folder of a run of catpose.fit")

@@ -19,7 +19,7 @@ from catpose.page.results import written
 from catpose.score.calibration import reliability, threshold_curves
 from catpose.score.error_types import ERROR_TYPES
 from catpose.skeleton import Skeleton
-from catpose.text import fraction, with_interval
+from catpose.text import fraction, signed, with_interval
 
 
 def where_does_it_fail(diagnosis: Diagnosis) -> Answer:
@@ -187,7 +187,7 @@ def _delta_ap_table(diagnosis: Diagnosis) -> Table:
     """The keypoint that costs most first."""
     gains, names = diagnosis.delta_ap_by_keypoint, diagnosis.truth.skeleton.names
     order = np.argsort(-gains.sum(axis=1), kind="stable")
-    rows = [(names[k].replace("_", " "), *(f"{value:+.4f}" if value else "0" for value in gains[k])) for k in order]
+    rows = [(names[k].replace("_", " "), *(signed(value, 4) for value in gains[k])) for k in order]
     note = "AP over all keypoints, were this one's errors of this type alone corrected; costliest first."
     return Table(
         f"ΔAP by keypoint and error type, {diagnosis.evaluated.name}", ("keypoint", *ERROR_TYPES[1:]), rows, note

@@ -13,7 +13,10 @@ const element = (name, attributes = {}, ...children) => fill(document.createElem
 const shape = (name, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 const decimals = (value, n) => (value === null || value === undefined ? "–" : value.toFixed(n));
-const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3);
+const signed = (value) => {
+  const size = Math.abs(value).toFixed(3);
+  return (Number(size) ? (value < 0 ? "−" : "+") : "") + size;
+};
 
 class Gallery {
   constructor(place) {

@@ -12,7 +12,7 @@ from catpose.analysis.configurations import Configuration
 from catpose.analysis.rendering import mark, trends
 from catpose.analysis.report import Report, Row
 from catpose.analysis.rules import HEADER, TITLE, rules_notes, rules_rows, scored_by_rules
-from catpose.analysis.sentences import has_learnt, picked, scope_of, sentences
+from catpose.analysis.sentences import has_learnt, highest_ap, picked, scope_of, sentences
 from catpose.analysis.statistics import ALPHA
 from catpose.cost.table import PUBLISHED_RUN_TIME
 from catpose.data.coco_split import CocoSplit
@@ -51,13 +51,14 @@ def which_is_better(report: Report) -> Answer:
         detail = f"none is complete in all its seeds; the highest so far is {best.configuration.name}, {_ap(best)}"
         return Answer(question, "Not decided", detail, "results")
     if not has_learnt(report):
-        return Answer(question, "None has learnt", f"the highest AP is {_ap(best)}", "results")
-    detail = f"AP {_ap(best)}, {seeds(best.configuration)}{picked(report)}"
+        return Answer(question, "None has learnt", f"the highest AP is {highest_ap(report)}", "results")
+    detail = f"AP {highest_ap(report)}, {seeds(best.configuration)}{picked(report)}"
     if report.corrected:
         corrected = with_interval(report.corrected.value, report.corrected)
         detail += f"; corrected for its being the highest {corrected}"
-    if len(order) > 1:
-        other = report.rows[order[1]].configuration
+    others = [report.rows[i].configuration for i in order if report.rows[i].configuration not in report.tied]
+    if others:
+        other = others[0]
         detail += f"; next of {len(order)} is {other.name_and_seeds}, {fraction(other.mean)}"
     names = [each.name for each in report.tied]
     return Answer(question, f"{listed(names)} tie" if len(names) > 1 else names[0], detail, "results")
@@ -67,7 +68,8 @@ def is_it_real(report: Report) -> Answer:
     """The answer whether the winner differs significantly from the runner-up."""
     question, order = "Is the difference real?", report.evaluated
     if len(order) < 2:
-        return Answer(question, "Nothing to compare with", "name two runs or more, or a study", "results")
+        remedy = "no other has an AP yet" if len(report.configurations) > 1 else "name two runs or more, or a study"
+        return Answer(question, "Nothing to compare with", remedy, "results")
     winner, other = report.rows[order[0]].configuration, report.rows[order[1]].configuration
     pair = report.pairs.get(order[1])
     if pair is None:

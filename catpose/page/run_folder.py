@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Run:
     starts: list[Start]  # what was written down at each start: time, command, git revision, versions, machine
     history: list[dict[str, str]]  # the rows of metrics.csv, an epoch each
     results: Path | None  # where the detections are
+    validations: Sequence[tuple[int, float]] = ()  # epoch and AP of each that has one, those within an epoch too
 
     @property
     def seed(self) -> int:
@@ -102,9 +103,12 @@ def read_run(folder: Path, study: Path | None) -> Run:
     Raises:
         InputError: a file in it is missing or damaged.
     """
-    settings, history = _settings(folder), _history(folder)
+    settings, rows = _settings(folder), _rows(folder)
+    history = [row for row in rows if row.get("epoch_seconds") != ""]
     results = next((folder / name for name in RESULTS if (folder / name).exists()), None)
-    return Run(folder, study, settings, run_directory(folder).starts, history, results)
+    aps = [(int(row["epoch"]), float(row.get("val/AP") or "nan")) for row in rows]
+    validations = [(epoch, ap) for epoch, ap in aps if not math.isnan(ap)]
+    return Run(folder, study, settings, run_directory(folder).starts, history, results, validations)
 
 
 def early_training(run: Run) -> Training:
@@ -152,7 +156,6 @@ def complete_training(run: Run, split: CocoSplit) -> Training:
         raise InputError(
             f"{run.path}: was scored otherwise than here ({broken}); score it again with python -m catpose.test"
         )
-    aps = [float(row["val/AP"]) for row in run.history if row.get("val/AP")]
     last = run.history[-1] if run.history else {}
     label = run.settings.get("wandb.job_type") if run.study else None
     return Training(
@@ -161,7 +164,7 @@ def complete_training(run: Run, split: CocoSplit) -> Training:
         state="complete",
         label=str(label or run.path.resolve().name),
         values={key: float(value) for key, value in last.items() if key.startswith(("val/", "train/")) and value},
-        best_ap=max((ap for ap in aps if not math.isnan(ap)), default=math.nan),
+        best_ap=max((ap for _, ap in run.validations), default=math.nan),
         seconds=sum(float(row.get("epoch_seconds") or "nan") for row in run.history),
         protocol=asdict(protocol),
         versions=versions_of(run.starts),
@@ -185,10 +188,10 @@ def _settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def _history(folder: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv, every cell a number or empty."""
+def _rows(folder: Path) -> list[dict[str, str]]:
+    """All rows of metrics.csv, every cell a number or empty."""
     run = RunDirectory(folder)
-    rows = run.history()
+    rows = run.rows()
     try:
         if all(float(row["epoch"]) < MOST_EPOCHS for row in rows):
             for row in rows:

@@ -23,6 +23,7 @@ from catpose.fence import newest_claims
 from catpose.instances import AreaRule
 from catpose.page.run_folder import Run, Runs, complete_training, early_training, is_run, read_run, run_directory
 from catpose.run.lineage import is_free
+from catpose.run.wandb import job_type
 from catpose.study.directory import StudyDirectory
 from catpose.study.record import StudyRecord
 from catpose.study.results import Truth, truths_of
@@ -105,7 +106,8 @@ def _runs(path: Path, record: StudyRecord | None) -> list[Run]:
         raise InputError(f"{path}: {what}; name the folder of a run (of fit) or of a study (of sweep)")
     # What a study has given up isn't complete, whatever its folder holds.
     lost = {Path(each.run).name for each in (record.trainings if record else ()) if each.run and each.state in ENDS}
-    done = [run for run in (read_run(each, path) for each in trials if each.name not in lost) if run.is_done]
+    read = [read_run(each, path) for each in trials if each.name not in lost]
+    done = [run for run in read if run.is_done and (record is None or _planned(run, record))]
     if not done:
         raise InputError(f"{path}: none of its {len(trials)} trials is finished; go on with the study first")
     return done
@@ -140,12 +142,22 @@ def _notes(path: Path, record: StudyRecord | None) -> list[str]:
     return [f"{few} left out of {name}, not finished, or gone on under other settings."] if missing else []
 
 
+def _planned(run: Run, record: StudyRecord) -> Training | None:
+    """The training of a study's plan that a run is: configuration and seed say which, or else its folder's name.
+
+    None of one that the study's file no longer asks for, or of another study.
+    """
+    label = run.settings.get("wandb.job_type")
+    for each in record.trainings:
+        if (each.index, each.seed) == (run.index, run.seed) and each.label and job_type(each.label) == label:
+            return each
+    return next((each for each in record.trainings if each.run and Path(each.run).name == run.path.name), None)
+
+
 def _known(run: Run, found: Training, studies: Studies) -> Training:
-    """A complete training as its study has it: which one that is, its folder's name says, or configuration and seed."""
+    """A complete training as its study has it."""
     record = studies.get(run.study) if run.study else None
-    trainings = record.trainings if record else []
-    by_name = [each for each in trainings if each.run and Path(each.run).name == run.path.name]
-    known = next(iter(by_name or [e for e in trainings if (e.index, e.seed) == (found.index, found.seed)]), None)
+    known = _planned(run, record) if record else None
     if known is None:
         return found
     if known.state != "complete":  # when the record was written

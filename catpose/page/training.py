@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from catpose.analysis.configurations import Configuration
 from catpose.figures.configurations import draw_curves
 from catpose.page.html import Figure, Fold, Section, Table
 from catpose.page.run_folder import Run, Runs, runs_of
+from catpose.text import fraction
 
 METRICS = {
     "val/AP": "validation AP",
@@ -44,16 +46,15 @@ def _table(configurations: Sequence[Configuration], runs: Runs) -> Table:
     rows = []
     for each in configurations:
         for run in runs_of(each, runs):
-            epochs, aps = _curve(run, "val/AP")
-            epochs, aps = epochs[~np.isnan(aps)], aps[~np.isnan(aps)]
-            best = int(aps.argmax()) if len(aps) else -1
+            _, aps = _curve(run, "val/AP")
+            epoch, best = max(run.validations, key=lambda each: each[1], default=(0, math.nan))
             rows.append(
                 (
                     each.name,
                     str(run.seed),
                     run.lacks or str(len(run.history)),
-                    f"{aps[-1]:.3f}" if len(aps) else "",
-                    f"{aps[best]:.3f} ({epochs[best]})" if len(aps) else "",
+                    fraction(aps[-1]) if len(aps) else "",
+                    f"{fraction(best)} ({epoch})" if run.validations else "",
                 )
             )
     note = "This report is about last epochs: the best one was chosen on the very images it is measured on."

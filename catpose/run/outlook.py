@@ -28,6 +28,11 @@ SPREAD = 0.35
 #: Standard errors of a difference that is seen with 80 % power at a significance of 5 %.
 SEEN = 2.8
 
+UNVALIDATED = (
+    "its last step is followed by no validation, so that it has no AP for a study or a report; set"
+    " trainer.val_check_interval or trainer.check_val_every_n_epoch to what ends with the run"
+)
+
 
 class Schedule(NamedTuple):
     """A training in numbers."""
@@ -39,6 +44,7 @@ class Schedule(NamedTuple):
     total_steps: float  # of the run; infinite where nothing ends it
     warmup: float  # steps
     milestones: Sequence[float]  # steps; none with a cosine
+    is_end_validated: bool = True
 
     @property
     def epochs(self) -> int:
@@ -116,6 +122,8 @@ def outlook(schedule: Schedule) -> Iterator[str]:
             f"warning: data.batch_size {schedule.batch} exceeds the {counted(schedule.animals, 'animal')}: an epoch is"
             f" one step; set data.batch_size to {max(2, schedule.animals // 4)} or so"
         )
+    if not schedule.is_end_validated:
+        yield f"warning: {UNVALIDATED}"
     visible = SEEN * SPREAD / math.sqrt(schedule.validated)
     if visible > VISIBLE:
         fewest = math.ceil((SEEN * SPREAD / VISIBLE) ** 2)
@@ -126,6 +134,21 @@ def outlook(schedule: Schedule) -> Iterator[str]:
         )
 
 
+def ends_validated(batches: int, accumulate: int, steps: int, every: int | None, interval: float | None) -> bool:
+    """Whether a run validates with its last step, so that its AP is its end's.
+
+    Args:
+        batches: of an epoch. accumulate: batches a step. steps: of the whole run.
+        every, interval: trainer's check_val_every_n_epoch and val_check_interval.
+    """
+    apart = interval if isinstance(interval, int) else max(1, int(batches * (1.0 if interval is None else interval)))
+    epochs, step = divmod(steps - 1, math.ceil(batches / accumulate))
+    last = min((step + 1) * accumulate, batches)  # the batch of its epoch with which the run ends
+    if every is None:
+        return (epochs * batches + last) % apart == 0
+    return (epochs + 1) % every == 0 and last % apart == 0
+
+
 def _schedule(trainer: pl.Trainer, model: PoseModel) -> Schedule:
     loader: Any = trainer.train_dataloader
     # The trainer has no validation loader yet where the first epoch isn't validated.
@@ -133,6 +156,8 @@ def _schedule(trainer: pl.Trainer, model: PoseModel) -> Schedule:
     total_steps = trainer.estimated_stepping_batches
     steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
     milestones = model.milestones if model.schedule == "multistep" else ()
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
+    batches, accumulate = int(trainer.num_training_batches), trainer.accumulate_grad_batches
     return Schedule(
         animals=len(loader.dataset),
         validated=len(validation.dataset),
@@ -141,6 +166,8 @@ def _schedule(trainer: pl.Trainer, model: PoseModel) -> Schedule:
         total_steps=total_steps,
         warmup=steps_of(model.warmup_iterations, 1, total_steps) if model.warmup_iterations else 0,
         milestones=[steps_of(milestone, steps, total_steps) for milestone in milestones],
+        is_end_validated=math.isinf(total_steps)
+        or ends_validated(batches, accumulate, int(total_steps), every, interval),
     )
 
 

@@ -159,7 +159,7 @@ class _File(BaseModel):
     experiment: str
     settings: Annotated[dict[str, Any], AfterValidator(_settings)] = {}
     space: Any
-    published: list[float | None] | None = None
+    published: list[Annotated[float, Field(ge=0, le=1)] | None] | None = None
     reference: Any = None
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], BeforeValidator(_seeds)] = [0]
     splits: Annotated[int, Field(ge=2, le=100)] | None = None
@@ -276,7 +276,7 @@ def read_study(
     settings = tuple(argument(key, value) for key, value in written.settings.items())
     _refuse_varied(space, settings, f"{file}: settings")
     _refuse_varied(space, overrides, "the command line")
-    labels = [each.label for each in space.configurations()] if written.trials is None else []
+    labels = _labels(file, space) if written.trials is None else []
     default_name = file.stem if is_own else f"{file.stem}-{path.stem}"
     return Study(
         file=file,
@@ -370,9 +370,23 @@ def _refuse_varied(space: Space, args: Sequence[str], where: str) -> None:
             )
 
 
+def _labels(file: Path, space: Space) -> list[str]:
+    labels = [each.label for each in space.configurations()]
+    if len({*labels}) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise InputError(f"{file}: space: two configurations are called {one_line(twice)}; rename a choice")
+    return labels
+
+
+def _require_grid(file: Path, key: str, labels: Sequence[str]) -> None:
+    if not labels:
+        raise InputError(f"{file}: {key}: is of a grid's configurations, and these are sampled; leave it out")
+
+
 def _published(file: Path, published: list[float | None] | None, labels: list[str]) -> tuple[float | None, ...]:
     if published is None:
         return (None,) * len(labels)
+    _require_grid(file, "published", labels)
     if len(published) != len(labels):
         raise InputError(
             f"{file}: published: give one number a configuration ({len(labels)}: {', '.join(labels)}), null where none"
@@ -384,6 +398,7 @@ def _published(file: Path, published: list[float | None] | None, labels: list[st
 def _reference(file: Path, reference: Any, labels: list[str]) -> str | None:
     if reference is None:
         return None
+    _require_grid(file, "reference", labels)
     name = setting(reference) if isinstance(reference, str | int | float | bool) else str(reference)
     if name not in labels:
         raise InputError(

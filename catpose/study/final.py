@@ -24,7 +24,7 @@ from catpose.instances import AreaRule
 from catpose.score.full import evaluate_ap
 from catpose.study.directory import StudyDirectory
 from catpose.study.final_record import NO_LABELS, Copies, Difference, Final, MeanAP, Models, Record, earlier
-from catpose.text import known
+from catpose.text import known, listed
 
 if TYPE_CHECKING:
     from catpose.score.detections import Detections
@@ -81,6 +81,9 @@ def final(
     ]
     outcome = _report(report.design, compared, tested) if _has_labels(scored) else None
     record = _record(study, compared, tested, outcome, split, copies)
+    if len(report.tied) > 1:
+        tied = listed([each.name for each in report.tied])
+        record.sentences.insert(0, f"{tied} tie on validation, of which {best.name} is the first.")
     write_json(file, record.model_dump())
     return Final(file, record, before=False)
 
@@ -103,14 +106,14 @@ def _decided(study: Study, trials: Sequence[Trial], report: Report) -> Configura
 
 
 def _checkpoint(run: str | None, out: Path, configuration: Configuration) -> Path:
-    """A run's last checkpoint: where the trial wrote it, or in a study's folder that has moved since."""
+    """A run's last checkpoint: in the study's folder, which may have moved since, or where the trial wrote it."""
     folder = Path(str(run))
-    places = [folder / "last.ckpt", out / "trials" / folder.name / "last.ckpt"]
+    places = [StudyDirectory(out).trials / folder.name / "last.ckpt", folder / "last.ckpt"]
     for file in places:
         if file.is_file():
             return file
     raise InputError(
-        f"{places[0]}: no such checkpoint of {configuration.name}; bring the run's folder here from the machine that"
+        f"{places[1]}: no such checkpoint of {configuration.name}; bring the run's folder here from the machine that"
         " trained it"
     )
 

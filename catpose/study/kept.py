@@ -74,7 +74,8 @@ def taken(place: Path, args: Sequence[str], folder: Path, mixed_versions: bool, 
     if not place.exists() or folder.exists():
         return False
     why = _take(place, args, folder, mixed_versions)
-    print(printable(f"{title}{place}: {f'not taken, since {why}' if why else 'finished, taken as it is'}"), flush=True)
+    stays = f"not taken, since {why}; it stays, and what is trained isn't kept: delete it, or name another --results"
+    print(printable(f"{title}{place}: {stays if why else 'finished, taken as it is'}"), flush=True)
     return why is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from catpose.run.lineage import is_free
 from catpose.run.provenance import numeric_versions
 from catpose.study.file import Study
 from catpose.study.ledger import Ledger
-from catpose.study.space import Configuration
+from catpose.study.space import NOT_VARIED, Configuration
 from catpose.study.storage import AwayError, masked, normal_url, open_engine
 from catpose.study.stored import Facts
 from catpose.text import first
@@ -53,15 +54,14 @@ def facts_of(study: Study) -> tuple[Facts, Namespace]:
     Raises:
         InputError: the experiment, a setting, a configuration or the data can't be used.
     """
-    base = FitCLI(study.args(None, 0))
+    base = _base(study)
     varied = study.space.keys
     shared = {
         key: value
         for key, value in flatten(base.resolved()).items()
         if not is_free(key, value) and not any(key == free or key.startswith(free + ".") for free in LOCAL | varied)
     }
-    for configuration in study.space.samples():
-        settings_of(study, configuration)
+    _require_comparable(study)
     root = Path(base.config.data.root)
     distributions = study.space.distributions() if study.trials is not None else {}
     facts = Facts(
@@ -74,6 +74,30 @@ def facts_of(study: Study) -> tuple[Facts, Namespace]:
         versions=numeric_versions(),
     )
     return facts, base.config
+
+
+def _base(study: Study) -> FitCLI:
+    """The experiment with the settings that all configurations share. Raises as `facts_of`."""
+    try:
+        return FitCLI(study.args(None, 0))
+    except InputError as error:
+        named = str(error).startswith((str(study.experiment), "--import"))
+        raise InputError(str(error) if named else f"{study.file}: settings, or the command line: {error}") from None
+
+
+def _require_comparable(study: Study) -> None:
+    """InputError where a configuration can't be read, is one of the others again, or has another protocol than they."""
+    read = [(each.label, settings_of(study, each)) for each in study.space.samples()]
+    first, same = read[0][1], dict[str, str]()
+    for label, settings in read:
+        for key, why in NOT_VARIED.items():
+            if settings.get(key) != first.get(key):
+                raise InputError(f"{study.file}: space: {key} can't be varied, as {one_line(label)} does: {why}")
+        other = same.setdefault(json.dumps(settings, sort_keys=True, default=str), label)
+        if other != label:
+            raise InputError(
+                f"{study.file}: space: {one_line(other)} and {one_line(label)} are the same settings; leave out one"
+            )
 
 
 def settings_of(study: Study, configuration: Configuration) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import zlib
@@ -61,12 +62,16 @@ def result(run: RunDirectory, metric: str, outcome: Outcome, is_pruned: bool) ->
         protocol = Score.read(run.val_score).protocol
         if protocol.is_partial:
             raise InputError(f"its validation looked at {protocol.seen} of {protocol.instances} instances")
+        if short is None and not history[-1].get(metric):
+            raise InputError("its last epoch wasn't validated; see trainer.val_check_interval, check_val_every_n_epoch")
         rows = [row for row in history if row.get(metric)]
-        last, best = rows[-1], max(rows, key=lambda row: float(row.get("val/AP") or "nan"))
+        last = rows[-1]
+        aps = [(float(row["val/AP"]), row["epoch"]) for row in run.rows() if row.get("val/AP")]  # within epochs, too
+        best = max((each for each in aps if not math.isnan(each[0])), key=lambda each: each[0], default=None)
         found = {
             "values": {key: float(v) for key, v in last.items() if key.startswith(("val/", "train/")) and v},
-            "best_ap": float(best.get("val/AP") or "nan"),
-            "best_epoch": int(best["epoch"]),
+            "best_ap": best[0] if best else None,
+            "best_epoch": int(best[1]) if best else None,
             "epochs": int(last["epoch"]) + 1,
             "seconds": round(sum(float(row["epoch_seconds"]) for row in history), 1),
             "protocol": asdict(protocol),

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from catpose.analysis.configurations import Design, Training
 from catpose.errors import InputError, one_line
-from catpose.files import atomic_write, read_json
+from catpose.files import atomic_write, read_json, refuse_owned
+from catpose.study.directory import StudyDirectory
 from catpose.study.results import trainings_of
 from catpose.study.space import Configuration
 from catpose.study.stored import Natural, Number, Outcome, Stored, StoredConfiguration
@@ -85,6 +86,19 @@ class StudyRecord(Stored):
             first = error.errors(include_url=False)[0]
             what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
             raise InputError(f"{file}: {one_line(what)[:120]}; write it again with sweep --report") from None
+
+
+def require_own(directory: StudyDirectory, name: str) -> None:
+    """InputError where a folder is a run's, or another study's, whose trials and report would be mixed with these."""
+    refuse_owned(directory.path, "--out", "run")
+    try:
+        record = StudyRecord.read(directory.summary)
+    except InputError:  # damaged: it is written again
+        return
+    if record and record.name != name:
+        raise InputError(
+            f"--out {directory.path}: holds the study {one_line(record.name)}, not {name}; name another folder"
+        )
 
 
 def write_record(file: Path, design: Design, trials: Sequence[Trial], notes: Sequence[str]) -> None:

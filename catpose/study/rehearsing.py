@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from catpose.errors import InputError
+from catpose.run.outlook import UNVALIDATED, ends_validated
 from catpose.study.environment import environment
 from catpose.study.file import Study
 from catpose.study.outcome import last_words
@@ -61,6 +62,9 @@ def rehearse(
     for (configuration, _), answer in zip(configurations, found, strict=False):
         if "error" in answer:
             raise InputError(f"{study.file}: configuration {configuration.label}: {answer['error']}")
+    for i, (configuration, settings) in enumerate(configurations):
+        if not _has_ap(found[groups[i]], settings):
+            raise InputError(f"{study.file}: configuration {configuration.label}: {UNVALIDATED}")
     return [seconds_of_run(found[groups[i]], settings) for i, (_, settings) in enumerate(configurations)]
 
 
@@ -70,9 +74,23 @@ def seconds_of_run(answer: dict[str, Any], settings: Settings) -> float:
     Args:
         answer: of `answers`, with a step. settings: the training's, by dotted name.
     """
+    return answer["epoch_s"] * math.ceil(_steps(answer, settings) / answer["steps"])
+
+
+def _steps(answer: dict[str, Any], settings: Settings) -> int:
+    """Of a whole training; those of an epoch where nothing ends it."""
     epochs, steps = (int(settings.get(f"trainer.{key}") or -1) for key in ("max_epochs", "max_steps"))
-    lengths = [*([epochs] if epochs > 0 else []), *([math.ceil(steps / answer["steps"])] if steps > 0 else [])]
-    return answer["epoch_s"] * min(lengths, default=1)
+    ends = [*([epochs * answer["steps"]] if epochs > 0 else []), *([steps] if steps > 0 else [])]
+    return min(ends, default=answer["steps"])
+
+
+def _has_ap(answer: dict[str, Any], settings: Settings) -> bool:
+    """Whether a training ends with a validation, as far as one device tells."""
+    of = {key.removeprefix("trainer."): value for key, value in settings.items() if key.startswith("trainer.")}
+    if of["limit_val_batches"] == 0 or "batches" not in answer:
+        return of["limit_val_batches"] != 0
+    every, interval, steps = of["check_val_every_n_epoch"], of["val_check_interval"], _steps(answer, settings)
+    return ends_validated(answer["batches"], of["accumulate_grad_batches"], steps, every, interval)
 
 
 def _shape(settings: Settings) -> str:

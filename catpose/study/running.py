@@ -24,7 +24,7 @@ from catpose.study.deadline import Deadline, part_of, time_of
 from catpose.study.directory import StudyDirectory
 from catpose.study.file import OptunaClass, Study
 from catpose.study.opening import Opened, open_ledger, settings_of, trained
-from catpose.study.record import write_record
+from catpose.study.record import require_own, write_record
 from catpose.study.rehearsing import rehearse
 from catpose.study.results import design_of
 from catpose.study.rows import Rows
@@ -78,6 +78,7 @@ def run(
         if retry_failed:
             print(f"{patiently(ledger.retry_failed)} trials that failed or ended early are tried again")
         patiently(lambda: begin(study, rows))
+        require_own(directory, study.name)  # another one may have begun there meanwhile
         directory.record(f"python -m catpose.sweep {shlex.join(command)}", study.file.read_text(encoding="utf-8"))
         for note in opened.notes:
             print(note)

@@ -26,6 +26,7 @@ MOST_SAMPLES = 64
 NOT_VARIED = {
     "model.flip_test": "an AP with and one without flip test are measured under two protocols",
     "data.root": "an AP on other images is another figure; make it two studies",
+    "data.area": "an AP under one area rule and one under the other are measured under two protocols",
 }
 
 
@@ -247,6 +248,8 @@ def _range(name: str, described: dict[str, Any], where: str) -> Range:
         raise InputError(f"{where}.log: is true or false")
     if low >= high or (log and low <= 0) or (step is not None and (step <= 0 or log)):
         raise InputError(f"{where}: needs low < high (above 0 where log is true), and a step above 0 only without log")
+    if step is not None and not math.isclose((high - low) / step, max(round((high - low) / step), 1), rel_tol=1e-9):
+        raise InputError(f"{where}: high is no whole number of steps above low, and would never be tried; change it")
     if isinstance(low, int) and isinstance(high, int) and high - low < 2 and step is None:
         raise InputError(f"{where}: holds the whole numbers {low} and {high} alone; write {low}.0 for all between them")
     return Range(name, low, high, log, step)

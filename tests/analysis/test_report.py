@@ -20,11 +20,12 @@ from made_up_study import Trials, study, validation
 from catpose.analysis.configurations import SHOWN, Configuration, Design, Training, front, gather, winner
 from catpose.analysis.rendering import csv_text, decision, figures, markdown, terminal, trends, write
 from catpose.analysis.report import Report, report
-from catpose.analysis.sentences import sentences
+from catpose.analysis.sentences import highest_ap, sentences
 from catpose.analysis.statistics import ENOUGH, difference, estimate, holm
 from catpose.data.coco import read_split
 from catpose.data.coco_split import CocoSplit
 from catpose.errors import InputError
+from catpose.page.results import which_is_better
 from catpose.score.bootstrap import image_weights
 from catpose.study.file import Study
 from catpose.study.results import Truth, design_of, resampled, trainings_of
@@ -197,11 +198,32 @@ def test_ties_and_nothing_learnt_are_named(grid: Study, truth: CocoSplit) -> Non
         trials.compressed[1, seed] = trials.compressed[0, seed]
         first = next(trial for trial in trials.trials if trial.key == (0, seed))
         trials.change(1, seed, outcome=dict(first.outcome))
-    assert "lr 1e-05 and lr 0.0001 tie for the highest mean AP: 0." in text(made(grid, truth, trials))
-    assert "Nothing was learnt" not in text(made(grid, truth, trials))
+    out = made(grid, truth, trials)
+    assert "lr 1e-05 and lr 0.0001 tie for the highest mean AP: 0." in text(out)
+    assert "Nothing was learnt" not in text(out)
+    assert out.corrected is None  # neither is the highest
+    assert "corrected for its" not in text(out) + str(which_is_better(out))
+    assert "next of 3 is lr 0.0005" in which_is_better(out).detail
     nothing = made(grid, truth, trials_of(grid, truth, [2000.0] * 3))
     assert text(nothing).startswith("Nothing was learnt: no configuration reaches an AP of 0.01")
     assert decision(nothing).conclusion.startswith("Nothing was learnt")
+
+
+def test_each_of_a_tie_has_its_own_interval(grid: Study, truth: CocoSplit) -> None:
+    out = made(grid, truth, trials_of(grid, truth, [5.0, 5.0, 9.0]))
+    twice = [dataclasses.replace(out.rows[0], configuration=row.configuration) for row in out.rows[:2]]
+    for row in twice:
+        row.configuration.__dict__["ap"] = np.full(3, 0.9)
+    assert row.estimate is not None
+    low, high = (dataclasses.replace(row.estimate, low=end, high=0.95) for end in (0.1, 0.2))
+    said = {"0.900 [0.100, 0.950] and [0.200, 0.950]": (low, high), "0.900 [0.100, 0.950]": (low, low)}
+    for ap, estimates in said.items():
+        rows = [dataclasses.replace(row, estimate=each) for row, each in zip(twice, estimates, strict=True)]
+        for ordered in (rows, rows[::-1]):  # as a cost may sort them
+            tie = dataclasses.replace(out, rows=(*ordered, out.rows[2]), corrected=None)
+            assert highest_ap(tie) == ap
+            assert f"lr 1e-05 and lr 0.0001 tie for the highest mean AP: {ap}" in text(tie)
+            assert f"AP {ap}, 3 seeds" in which_is_better(tie).detail
 
 
 def test_partial_failed_and_pruned_trials_are_said_and_nothing_is_invented(grid: Study, truth: CocoSplit) -> None:

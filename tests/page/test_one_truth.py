@@ -28,6 +28,7 @@ from catpose.page.report import compared
 from catpose.page.report import report as page_of
 from catpose.page.results import is_it_real, results, what_does_it_vary_with, which_is_better
 from catpose.page.runs import read_runs
+from catpose.plain_yaml import dump_yaml
 from catpose.score.bootstrap import image_weights
 from catpose.score.detections import Detections
 from catpose.score.protocol import EvaluationProtocol, Score
@@ -173,8 +174,12 @@ def trials_of(case: Case, study: Study, truth: CocoSplit) -> Trials:
     return trials
 
 
-def write_runs(trials: Trials, out: Path) -> None:
-    """The folders of complete trials, as far as `report` reads them."""
+def write_runs(trials: Trials, out: Path, labelled: bool = True) -> None:
+    """The folders of complete trials, as far as `report` reads them.
+
+    Args:
+        labelled: with what they tell W&B of themselves, as 0.1.0's didn't.
+    """
     for trial in list(trials.trials):
         if trial.state != "complete":
             continue
@@ -187,7 +192,10 @@ def write_runs(trials: Trials, out: Path) -> None:
             "data": {"root": str(truth.file.parent.parent), "input_size": [64, 64]},
             "trainer": {"max_epochs": 1},
         }
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        if trial.configuration is not None and labelled:
+            about = {"configuration_index": trial.configuration_index}
+            config["wandb"] = {"job_type": trial.configuration.label, "config": about}
+        (folder / "config.yaml").write_text(dump_yaml(config))
         (folder / "run.json").write_text('{"wandb_id": "x", "starts": [{}]}')
         columns = "epoch,step,val/AP,epoch_seconds,train_seconds,images_per_second"
         (folder / "metrics.csv").write_text(f"{columns}\n0,5,0.1,90.0,80.0,9.0\n")
@@ -204,11 +212,39 @@ EACH_CASE = [
 ]
 
 
+@pytest.mark.parametrize("how", ["names are swapped", "a folder is renamed", "choices are left out", "two studies"])
+def test_a_page_has_the_runs_that_the_study_has(truth: CocoSplit, tmp_path: Path, how: str) -> None:
+    grid, out = study(tmp_path, GRID), tmp_path / "out"
+    trials = trials_of(CASES["one is better"], grid, truth)
+    write_runs(trials, out)
+    first, other = (out / "trials" / name for name in ("000-seed0", "001-seed0"))
+    match how:
+        case "names are swapped":
+            first.rename(out / "x")
+            other.rename(first)
+            (out / "x").rename(other)
+        case "a folder is renamed":
+            first.rename(first.with_name("first"))
+        case "choices are left out":
+            grid = study(tmp_path, GRID.replace("5e-4", "5e-3").replace("seeds: 3", "seeds: 2"))
+            trials.trials = [each for each in trials.trials if each.configuration_index < 2 and each.seed < 2]
+        case "two studies":
+            shutil.copytree(first, first.with_name("000-other-seed0"))
+            config = yaml.safe_load((first / "config.yaml").read_text())
+            config["wandb"]["job_type"] = "other"
+            (first.with_name("000-other-seed0") / "config.yaml").write_text(dump_yaml(config))
+    design = design_of(grid)
+    sweep = report(design, resampled(design, trials.trials, trials.results, [Truth(truth)]))
+    write_record(StudyDirectory(out).summary, design, trials.trials, [])
+    page = compared(read_runs([out]), draws=DRAWS)
+    assert terminal(page) == terminal(sweep)
+
+
 @pytest.mark.parametrize("case", EACH_CASE)
 def test_sweep_page_and_wandb_say_the_same(case: Case, truth: CocoSplit, tmp_path: Path) -> None:
     grid, out = study(tmp_path, case.text), tmp_path / "out"
     trials, design = trials_of(case, grid, truth), design_of(grid)
-    write_runs(trials, out)
+    write_runs(trials, out, labelled=case is not CASES["one is better"])
     sweep = report(design, resampled(design, trials.trials, trials.results, [Truth(truth)]))
     write_record(StudyDirectory(out).summary, design, trials.trials, [])
     page = compared(read_runs([out]), draws=DRAWS)

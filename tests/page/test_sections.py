@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from catpose.errors import InputError
 from catpose.instances import Instances
 from catpose.model.backbones.resnet import ResNet
 from catpose.model.backbones.timm_backbone import TimmBackbone
-from catpose.page.cost import Price, what_does_it_cost
+from catpose.page.cost import Price, price, what_does_it_cost
 from catpose.page.failures import where_does_it_fail
 from catpose.page.html import Beside, Figure, Fold, Listing, Section, Table, Text
 from catpose.page.results import is_it_real, ours, published, read_published, results
@@ -50,6 +51,14 @@ def found(finished: Path) -> Found:
 def run(found: Found) -> Run:
     (run,) = found.runs.values()
     return run
+
+
+def test_what_fit_counted_and_what_is_counted_here_are_the_same(run: Run, truth: CocoSplit, tmp_path: Path) -> None:
+    shutil.copyfile(run.path / "config.yaml", tmp_path / "config.yaml")  # as of 0.1.0, without complexity.json
+    written = price([run], truth.skeleton, ()).complexity
+    assert written is not None
+    assert written.macs > 0
+    assert price([dataclasses.replace(run, path=tmp_path, history=[])], truth.skeleton, ()).complexity == written
 
 
 def configuration(found: Found, truth: Instances, label: str, off_px: float = 0.0, index: int = 0) -> Configuration:
@@ -199,7 +208,8 @@ def test_a_model_stands_beside_the_rows_that_have_its_settings(
 def test_an_unknown_ap_is_not_the_best_and_captions_keep_their_capitals(two: Report, run: Run) -> None:
     mine = [two.rows[0].configuration]
     history = [{"epoch": str(i), "val/AP": ap, "lr": "1e-3"} for i, ap in enumerate(("0.3", "nan", "0.2", ""))]
-    section = training(mine, {str(run.path): dataclasses.replace(run, history=history)})
+    aps = [(0, 0.3), (2, 0.2)]
+    section = training(mine, {str(run.path): dataclasses.replace(run, history=history, validations=aps)})
     assert "Validation AP" in [block.caption for block in section.blocks if isinstance(block, Figure)]
     table = last_epochs(section)
     assert table.rows[0][-2:] == ("0.200", "0.300 (0)")

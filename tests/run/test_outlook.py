@@ -6,9 +6,12 @@ import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from catpose.fit import main
-from catpose.run.outlook import Schedule, outlook, progress
+from catpose.run.directory import RunDirectory
+from catpose.run.outlook import UNVALIDATED, Schedule, ends_validated, outlook, progress
 
 #: The published settings on 1000 cats.
 PUBLISHED = Schedule(
@@ -36,6 +39,7 @@ def test_few_animals() -> None:
     [
         ({"warmup": 900}, "the whole run, which never reaches model.lr; set model.warmup_iterations to 0.1"),
         ({"milestones": [80, 840]}, "model.milestones 210 lie behind the run's end after 210 epochs"),
+        ({"is_end_validated": False}, "its last step is followed by no validation"),
         ({"batch": 64}, "data.batch_size 64 exceeds the 49 animals: an epoch is one step; set data.batch_size to 12"),
     ],
 )
@@ -45,6 +49,52 @@ def test_each_warning_names_its_remedy(differing: dict[str, object], said: str) 
     (_, warning) = outlook(quiet._replace(**differing))
     assert said in warning
     assert "set " in warning
+
+
+#: trainer.max_epochs, max_steps, check_val_every_n_epoch, val_check_interval, accumulate_grad_batches
+LENGTHS = [
+    (2, -1, 1, 1.0, 1),
+    (2, -1, 1, 0.5, 1),
+    (2, -1, 1, 0.3, 2),
+    (3, -1, 2, None, 1),
+    (4, -1, 2, None, 3),
+    (3, 5, 1, None, 1),
+    (-1, 6, None, 3, 1),
+    (-1, 7, None, 3, 1),
+    (3, -1, None, 4, 2),
+    (-1, 4, 1, 2, 3),
+]
+
+
+@given(
+    st.integers(1, 12), st.integers(1, 4), st.integers(1, 60), st.none() | st.integers(1, 3),
+    st.none() | st.integers(1, 12) | st.sampled_from([0.1, 0.3, 0.5, 1.0]),
+)  # fmt: skip
+def test_an_end_is_validated_where_counting_batch_by_batch_says_so(
+    batches: int, accumulate: int, steps: int, every: int | None, interval: float | None
+) -> None:
+    apart = interval if isinstance(interval, int) else max(1, int(batches * (interval or 1.0)))
+    batch = taken = 0
+    while taken < steps:  # Lightning's loop
+        epoch, of_epoch = batch // batches + 1, batch % batches + 1
+        batch += 1
+        taken += of_epoch % accumulate == 0 or of_epoch == batches
+        validates = batch % apart == 0 if every is None else epoch % every == 0 and of_epoch % apart == 0
+    assert ends_validated(batches, accumulate, steps, every, interval) == validates
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("epochs", "steps", "every", "interval", "accumulate"), LENGTHS)
+def test_fit_warns_where_its_end_has_no_ap(
+    tiny: Path, tmp_path: Path, epochs: int, steps: int, every: int | None, interval: float | None, accumulate: int
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    named = {"max_epochs": epochs, "max_steps": steps, "check_val_every_n_epoch": every, "val_check_interval": interval}
+    named["accumulate_grad_batches"] = accumulate
+    settings = [f"--trainer.{key}={'null' if value is None else value}" for key, value in named.items()]
+    main(["--config", str(tiny), "--out", str(run.path), "--wandb.mode=disabled", "--model.warmup_iterations=0",
+          *settings])  # fmt: skip
+    assert (UNVALIDATED in run.log.read_text()) == (not run.history()[-1].get("val/AP"))
 
 
 def test_an_endless_run_and_one_without_warm_up() -> None:

@@ -116,6 +116,15 @@ def test_what_still_runs_when_the_time_is_over_is_stopped(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("asked", ["--report", "--final"])
+def test_an_experiment_is_said_to_have_no_report(
+    asked: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--config", str(tiny), "--out", str(tmp_path / "out"), asked])
+    assert "experiment tiny: left out, since only studies have a report" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

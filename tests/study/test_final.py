@@ -156,6 +156,19 @@ def test_where_the_reference_has_won_nothing_is_compared(
 
 
 @pytest.mark.slow
+def test_a_winner_of_a_tie_is_not_said_to_have_won(
+    grid: Study, trials: list[Trial], scored: Final, out: Path, drawn: Path
+) -> None:
+    tie = trials
+    for i in range(len(trials)):
+        tie = changed(tie, i, 0.5)
+    said = "lr 1e-05 and lr 0.0001 tie on validation, of which lr 1e-05 is the first."
+    assert said in final(grid, tie, out, drawn).text()
+    assert said in final(grid, tie, out, drawn).text()  # as it is written down
+    assert "tie on validation" not in scored.text()
+
+
+@pytest.mark.slow
 def test_a_reference_without_a_trial_is_named(grid: Study, trials: list[Trial], out: Path, drawn: Path) -> None:
     failed = changed(changed(trials, 0, state="failed"), 1, state="failed")
     done = final(grid, failed, out, drawn)
@@ -296,6 +309,19 @@ def test_a_studys_folder_may_have_moved(
     (out / "trials" / "lr-seed1").mkdir(parents=True)
     shutil.copy(trained / "last.ckpt", out / "trials" / "lr-seed1" / "last.ckpt")
     moved = changed(trials, 3, outcome=outcome_with(trials[3], run="/elsewhere/trials/lr-seed1"))
+    assert len(final(grid, moved, out, drawn).record.values) == 2
+
+
+@pytest.mark.slow
+def test_a_moved_study_has_its_own_checkpoints_though_another_stands_where_it_was(
+    grid: Study, trials: list[Trial], out: Path, drawn: Path, trained: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "there" / "trials" / "lr-seed1"
+    for folder in (there, out / "trials" / "lr-seed1"):
+        folder.mkdir(parents=True)
+    shutil.copy(trained / "last.ckpt", out / "trials" / "lr-seed1" / "last.ckpt")
+    (there / "last.ckpt").write_bytes(b"another study's")
+    moved = changed(trials, 3, outcome=outcome_with(trials[3], run=str(there)))
     assert len(final(grid, moved, out, drawn).record.values) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import catpose.study.opening
 from catpose.errors import InputError
 from catpose.run.provenance import Provenance, numeric_versions, versions_of
 from catpose.study.file import Study, read_study
-from catpose.study.opening import Opened, open_ledger, reference_of
+from catpose.study.opening import Opened, facts_of, open_ledger, reference_of
 
 NOW = {"catpose": "0.3.0", "torch": "2.9.1", "numpy": "2.1"}
 
@@ -58,6 +59,38 @@ def test_the_reference_is_the_configuration_that_changes_nothing(tiny: Path, tmp
     ):
         file.write_text(f"experiment: {tiny}\nspace: {space}\n{more}\n")
         assert reference_of(read_study(file)) == label
+
+
+@pytest.mark.parametrize(
+    ("space", "named"),
+    [
+        ("{rate: {x: {model.lr: 1e-3}, y: {model.lr: 0.001}}}", "x and y are the same settings"),
+        ('{data.input_size: [[64, 64], "[64,64]"]}', "64×64 and [64,64] are the same"),
+        ("{model.codec: [UDPHeatmap, catpose.model.codec.UDPHeatmap, MSRAHeatmap]}", "are the same settings"),
+        (
+            "{data.augment: [{flip_probability: 0}, {flip_probability: 1}], data.augment.flip_probability: [0.1, 0.2]}",
+            "are the same settings",
+        ),
+        ("{test: {x: {model.flip_test: true}, y: {model.flip_test: false}}}", "model.flip_test can't be varied"),
+        ("{data: {x: {data: {root: here}}, y: {data: {root: there}}}}", "data.root can't be varied"),
+        ("{data: {x: {data.area: box}, y: {data.area: file}}}", "data.area can't be varied"),
+    ],
+)
+def test_configurations_that_could_not_be_compared_are_refused_before_they_train(
+    tiny: Path, tmp_path: Path, space: str, named: str
+) -> None:
+    file = tmp_path / "rate.yaml"
+    file.write_text(f"experiment: {tiny}\nspace: {space}\n")
+    with pytest.raises(InputError, match=f"^{re.escape(f'{file}: space: ')}.*{re.escape(named)}"):
+        facts_of(read_study(file))
+
+
+@pytest.mark.parametrize("settings", ["model.nope: 1", "new_lineage: true", "help: x", '"model.lr ": 3'])
+def test_a_setting_that_none_is_is_named_with_the_studys_file(tiny: Path, tmp_path: Path, settings: str) -> None:
+    file = tmp_path / "rate.yaml"
+    file.write_text(f"experiment: {tiny}\nspace: {{model.lr: [1e-4, 5e-3]}}\nsettings: {{{settings}}}\n")
+    with pytest.raises(InputError, match=f"^{re.escape(str(file))}: settings"):
+        facts_of(read_study(file))
 
 
 @pytest.mark.slow

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from catpose.analysis.configurations import Design, gather
 from catpose.errors import BAD_INPUT
+from catpose.page.runs import read_runs
 from catpose.run.directory import RunDirectory
 from catpose.study.outcome import failure, last_words, reason_of, result
 from catpose.study.stored import Outcome
@@ -73,3 +75,40 @@ def test_epochs_without_a_validation_take_time_too(trained: Path, tmp_path: Path
     assert sometimes.how == "complete"
     assert sometimes.outcome.seconds == always.outcome.seconds
     assert sometimes.outcome.seconds == pytest.approx(sum(float(row["epoch_seconds"]) for row in rows), abs=0.05)
+
+
+def test_the_best_validation_may_be_within_an_epoch_as_that_of_best_ckpt(finished: Path, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(finished, run.path, ignore=shutil.ignore_patterns("*.ckpt", "wandb"))
+    rows = list(csv.DictReader(run.metrics.open(newline="")))
+    within = rows[1] | {"epoch_seconds": "", "val/AP": "0.99"}
+    with run.metrics.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows([rows[0] | {"val/AP": "nan"}, within, *rows[1:]])
+    outcome = result(run, "val/AP", Outcome(), False).outcome
+    (training,) = read_runs([run.path]).trainings
+    assert (outcome.best_ap, outcome.best_epoch, training.best_ap) == (0.99, 1, 0.99)
+    assert outcome.values["val/AP"] == training.values["val/AP"] == float(rows[-1]["val/AP"])
+
+
+@pytest.mark.parametrize("reader", ["study", "page"])
+def test_a_run_whose_last_epoch_has_no_validation_has_no_ap(finished: Path, tmp_path: Path, reader: str) -> None:
+    """Neither in a study nor on a page, where the AP is the last epoch's, of the weights that --final takes."""
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(finished, run.path, ignore=shutil.ignore_patterns("*.ckpt", "wandb"))
+    rows = list(csv.DictReader(run.metrics.open(newline="")))
+    rows[-1] |= {key: "" for key in rows[-1] if key.startswith("val/")}
+    with run.metrics.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    if reader == "study":
+        ended = result(run, "val/AP", Outcome(), False)
+        assert (ended.how, ended.outcome.values) == ("failed", {})
+        reason = ended.outcome.reason
+    else:
+        (configuration,) = gather(Design("page"), read_runs([run.path]).trainings)
+        assert not configuration.seeds
+        reason = str(configuration.losses[0])
+    assert "last epoch" in str(reason)

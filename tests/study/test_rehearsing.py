@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -125,12 +126,41 @@ def test_how_often_an_epoch_validates(every: int | None, interval: float | None,
 @pytest.mark.parametrize(("every", "fits"), [("null", True), ("1", False)])
 def test_a_validation_after_more_batches_than_an_epoch_has(tiny: Path, tmp_path: Path, every: str, fits: bool) -> None:
     steps = f"trainer.max_steps: 40, trainer.val_check_interval: 40, trainer.check_val_every_n_epoch: {every}"
-    made = study(tiny, tmp_path, f"space: {{length: {{a: {{{steps}}}, b: {{{steps}, trainer.max_epochs: -1}}}}}}\n")
+    made = study(
+        tiny,
+        tmp_path,
+        f"space: {{length: {{a: {{{steps}, trainer.max_epochs: 99}}, b: {{{steps}, trainer.max_epochs: -1}}}}}}\n",
+    )
     if fits:
         assert min(tried(made)) > 0
     else:
         with pytest.raises(InputError, match=r"val_check_interval"):
             tried(made)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("space", "refused"),
+    [
+        ("{trainer.check_val_every_n_epoch: [1, 3]}", "3"),  # of two epochs
+        (
+            "{trainer.max_epochs: [2, 4, 3]}\n'settings': {trainer.check_val_every_n_epoch: 2}",
+            "3",
+        ),  # one takes the steps
+        ("{trainer.val_check_interval: [1.0, 0.9]}", "0.9"),
+        ("{trainer.limit_val_batches: [1, 0]}", "0"),
+        ("{end: {epochs: {trainer.max_epochs: 2}, steps: {trainer.max_steps: 2}}}", "steps"),
+    ],
+)
+def test_a_configuration_that_would_end_without_an_ap_is_refused(
+    tiny: Path, tmp_path: Path, space: str, refused: str
+) -> None:
+    space, _, settings = space.partition("\n'settings': ")
+    text = (settings or "{}").replace("{", "{wandb.mode: disabled, ", 1)
+    file = tmp_path / "study.yaml"
+    file.write_text(f"experiment: {tiny}\nsettings: {text}\nspace: {space}\n")
+    with pytest.raises(InputError, match=f"configuration {re.escape(refused)}: its last step is followed by no"):
+        tried(read_study(file))
 
 
 @pytest.mark.slow
