@@ -17,7 +17,6 @@ import sys
 from typing import Any
 
 import numpy as np
-from skeletons import FLIP, SIGMA_ARRAY, similarity
 
 from catpose.analysis.configurations import evaluate_runs
 from catpose.analysis.diagnosis import Diagnosis
@@ -27,7 +26,8 @@ from catpose.score.bootstrap import image_weights
 from catpose.score.by_slice import SliceAP, ap_by_slice
 from catpose.score.detections import Detections
 from catpose.score.error_types import delta_ap
-from catpose.score.oks import instance_score
+from catpose.score.oks import instance_score, similarity
+from catpose.skeleton import AP10K
 
 POOL, DRAWS, SIZES = 6000, 300, (60, 132, 200)
 #: How often cats on photographs have each keypoint labelled.
@@ -61,17 +61,17 @@ def pool(badness: float, excess: float, rng: np.random.Generator) -> Pool:
     bad = badness * rng.gamma(2.0, 0.5, POOL)[image][:, None]  # of a picture, to both models
     mate = np.where(np.roll(image, 1) == image, np.roll(ids, 1), np.roll(ids, -1))
     fate, noise = rng.random((n, 17)), rng.normal(size=(n, 17, 2))
-    models = []
+    models, sigmas = [], np.array(AP10K.sigmas)
     for own in (0.0, 0.5):  # what the second has for itself
         chance = np.where(rng.random((n, 17)) < own, rng.random((n, 17)), fate)
         off = np.sqrt(1 - own**2) * noise + own * rng.normal(size=(n, 17, 2))
-        found = points + off * ((1 + 0.1 * own) * bad * SIGMA_ARRAY * np.sqrt(area)[:, None])[..., None]
-        found = np.where((chance < 0.05 * bad)[..., None], points[:, FLIP], found)
+        found = points + off * ((1 + 0.1 * own) * bad * sigmas * np.sqrt(area)[:, None])[..., None]
+        found = np.where((chance < 0.05 * bad)[..., None], points[:, AP10K.flip], found)
         found = np.where((chance > 1 - 0.05 * bad)[..., None], _within(box, rng), found)
         swapped = (abs(chance - 0.5) < 0.025 * bad) & (image[mate] == image)[:, None]
         found = np.where(swapped[..., None], points[mate], found)
         sure = (-bad - rng.gamma(1.0, 0.6, (n, 17))).argsort(axis=None).argsort() * 200 // (n * 17)
-        right = (similarity(found, points, area) >= 0.5).ravel()
+        right = (similarity(found, points, area, sigmas) >= 0.5).ravel()
         confidence = (np.bincount(sure, right) / np.bincount(sure))[sure].reshape(n, 17)  # is the share that is right
         confidence = np.clip(confidence + excess, 0, 1)
         models.append(Detections(image, ones, found, confidence, instance_score(confidence), ids))

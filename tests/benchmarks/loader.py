@@ -19,11 +19,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from skeletons import KEYPOINTS
 
 from catpose.data.augment import Augmentation
 from catpose.data.cache import Cache
 from catpose.data.datamodule import CatDataModule
+from catpose.skeleton import AP10K
 
 WIDTH, HEIGHT, QUALITY = 640, 480, 90
 N_IMAGES = 128
@@ -65,11 +65,11 @@ def write_data(root: Path, picture: np.ndarray) -> Path:
     for i in range(1, N_IMAGES + 1):
         (root / "images" / f"{i}.jpg").write_bytes(jpeg.tobytes())
         images.append({"id": i, "file_name": f"{i}.jpg", "width": WIDTH, "height": HEIGHT})
-        points = np.column_stack([rng.uniform([120, 80], [520, 400], (len(KEYPOINTS), 2)), np.full(len(KEYPOINTS), 2)])
+        points = np.column_stack([rng.uniform([120, 80], [520, 400], (len(AP10K), 2)), np.full(len(AP10K), 2)])
         annotation = {"id": i, "image_id": i, "category_id": 1, "bbox": [100, 60, 440, 360], "area": 440 * 360}
-        keypoints = {"keypoints": points.round(1).ravel().tolist(), "num_keypoints": len(KEYPOINTS), "iscrowd": 0}
+        keypoints = {"keypoints": points.round(1).ravel().tolist(), "num_keypoints": len(AP10K), "iscrowd": 0}
         annotations.append(annotation | keypoints)
-    category = {"id": 1, "name": "cat", "keypoints": list(KEYPOINTS), "skeleton": []}
+    category = {"id": 1, "name": "cat", "keypoints": list(AP10K.names), "skeleton": []}
     coco = json.dumps({"images": images, "annotations": annotations, "categories": [category]})
     for split in ("train", "val"):
         (root / "annotations" / f"{split}.json").write_text(coco)

@@ -21,13 +21,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from skeletons import KEYPOINTS
 
 from catpose.data.cache import open_pictures
 from catpose.data.copies import N_BITS, Fingerprint, near_pairs
 from catpose.run.training import sound_data
 from catpose.score.ap import own_oks
 from catpose.score.metric import KeypointAP
+from catpose.skeleton import AP10K
 
 WIDTH, HEIGHT = 640, 480
 BATCH = 32
@@ -38,12 +38,12 @@ def write_data(root: Path, n: int) -> None:
     for name in ("annotations", "images"):
         (root / name).mkdir(parents=True)
     cv2.imwrite(str(root / "picture.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-    categories = [{"id": 1, "name": "cat", "keypoints": list(KEYPOINTS)}]
+    categories = [{"id": 1, "name": "cat", "keypoints": list(AP10K.names)}]
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         boxes = np.concatenate([rng.uniform(0, 200, (n, 2)), rng.uniform(100, 250, (n, 2))], axis=1).round(1)
-        points = boxes[:, None, :2] + rng.random((n, len(KEYPOINTS), 2)) * boxes[:, None, 2:]
-        seen = rng.choice([0, 1, 2], (n, len(KEYPOINTS), 1), p=[0.2, 0.2, 0.6])
+        points = boxes[:, None, :2] + rng.random((n, len(AP10K), 2)) * boxes[:, None, 2:]
+        seen = rng.choice([0, 1, 2], (n, len(AP10K), 1), p=[0.2, 0.2, 0.6])
         triples = np.concatenate([points.round(1) * (seen > 0), seen], axis=-1).reshape(n, -1)
         names = [f"{split}{i}.png" for i in range(n)]
         for name in names:
@@ -82,7 +82,7 @@ def measure(n: int, folder: Path) -> dict[str, float]:
     timed("disk cache opened", lambda: open_pictures(split, range(n), "disk", folder / "cache"))
     metric = KeypointAP(split, (256, 256))
     keypoints = torch.from_numpy(np.nan_to_num(split.keypoints) + np.random.default_rng(1).normal(0, 5, (n, 17, 2)))
-    confidence, ids = torch.rand(n, len(KEYPOINTS)), torch.from_numpy(split.ids)
+    confidence, ids = torch.rand(n, len(AP10K)), torch.from_numpy(split.ids)
 
     def validate() -> None:
         for some in torch.arange(n).split(BATCH):
