@@ -350,7 +350,7 @@ SOURCES: dict[str, tuple[Any, ...]] = {
     "results over the source": (
         lambda root: ["data/annotations/val.json", "--out=data/annotations/val.json"],
         "--out data/annotations/val.json",
-        "another file",
+        "another place",
     ),
     "overlays into a file": (
         lambda root: ["data/images", "--overlays=data/images/1.png"],
