@@ -26,6 +26,7 @@ from catpose.cost.metrics import costs
 from catpose.errors import InputError, one_line
 from catpose.run.cli import FitCLI
 from catpose.run.directory import RunDirectory
+from catpose.run.outlook import batches_apart
 from catpose.run.training import fit, sound_data
 
 #: Training steps, of which the first is slower than those that follow.
@@ -103,7 +104,7 @@ def validations_an_epoch(batches: int, every: int | None, interval: float | None
     Args:
         every, interval: trainer.check_val_every_n_epoch and .val_check_interval, batches or a part of an epoch.
     """
-    apart = interval if isinstance(interval, int) else max(1, int(batches * (interval or 1.0)))
+    apart = batches_apart(batches, interval)
     return batches / apart if every is None else batches // apart / every
 
 

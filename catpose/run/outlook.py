@@ -134,6 +134,12 @@ def outlook(schedule: Schedule) -> Iterator[str]:
         )
 
 
+def batches_apart(batches: int, interval: float | None) -> int:
+    """How many batches lie between validations, of an epoch of so many: trainer's val_check_interval as Lightning takes
+    it, a number of batches or a part of an epoch."""
+    return interval if isinstance(interval, int) else max(1, int(batches * (1.0 if interval is None else interval)))
+
+
 def ends_validated(batches: int, accumulate: int, steps: int, every: int | None, interval: float | None) -> bool:
     """Whether a run validates with its last step, so that its AP is its end's.
 
@@ -141,7 +147,7 @@ def ends_validated(batches: int, accumulate: int, steps: int, every: int | None,
         batches: of an epoch. accumulate: batches a step. steps: of the whole run.
         every, interval: trainer's check_val_every_n_epoch and val_check_interval.
     """
-    apart = interval if isinstance(interval, int) else max(1, int(batches * (1.0 if interval is None else interval)))
+    apart = batches_apart(batches, interval)
     epochs, step = divmod(steps - 1, math.ceil(batches / accumulate))
     last = min((step + 1) * accumulate, batches)  # the batch of its epoch with which the run ends
     if every is None:

@@ -87,8 +87,10 @@ def _steps(answer: dict[str, Any], settings: Settings) -> int:
 def _has_ap(answer: dict[str, Any], settings: Settings) -> bool:
     """Whether a training ends with a validation, as far as one device tells."""
     of = {key.removeprefix("trainer."): value for key, value in settings.items() if key.startswith("trainer.")}
-    if of["limit_val_batches"] == 0 or "batches" not in answer:
-        return of["limit_val_batches"] != 0
+    if of["limit_val_batches"] == 0:
+        return False
+    if "batches" not in answer:
+        return True
     every, interval, steps = of["check_val_every_n_epoch"], of["val_check_interval"], _steps(answer, settings)
     return ends_validated(answer["batches"], of["accumulate_grad_batches"], steps, every, interval)
 

@@ -189,7 +189,7 @@ def evaluation(matches: Matches) -> Evaluation:
 
 
 def remade(results: Path) -> list[tuple[str, list[str]]]:
-    """What RESULTS.md has to say, by the folder that says so: lines of tables, or parts of them."""
+    """What RESULTS.md has to say, by the folder that says so: the lines of tables."""
     made = [(f"results/{name}", lines) for name, lines in tables(results)]
     return [*made, ("results/claims", list(cells(results / "claims")))]
 
