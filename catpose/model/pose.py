@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -84,6 +85,8 @@ class PoseModel(pl.LightningModule):
             training too, rather than by those of each batch; their scale and shift still learn. For few images.
         keypoint_weights: factors on keypoints' part in the loss, by name, such as {tail_end: 2}; 1 for the others.
         flip_test: predict from the mean of the heatmaps of the crop and of its mirror image.
+        compile: compile the forward and backward passes of training steps with `torch.compile`, which takes minutes at
+            the start, for quicker ones on a GPU; a last batch with fewer crops, validation and prediction do without.
         skeleton: the K keypoints. Not a setting: `fit` takes it from the data, a checkpoint holds it.
     """
 
@@ -116,11 +119,11 @@ class PoseModel(pl.LightningModule):
         freeze_norm_statistics: bool = False,
         keypoint_weights: dict[str, float] | None = None,
         flip_test: bool = True,
+        compile: bool = False,
         skeleton: Skeleton = AP10K,
     ) -> None:
         super().__init__()
-        _require_optimizer(optimizer, lr, weight_decay, layer_decay)
-        require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
+        _require_optimizer(optimizer, lr, weight_decay, layer_decay, global_batch_size)
         require_schedule(schedule, warmup_iterations, warmup_ratio, milestones, gamma, cosine_from)
         self.skeleton = skeleton
         if hasattr(head, "set_outputs"):
@@ -146,11 +149,11 @@ class PoseModel(pl.LightningModule):
         self.freeze_norm_statistics = freeze_norm_statistics
         self.keypoint_weights = _weights_of(keypoint_weights, skeleton)
         self.flip_test = flip_test
+        self.is_compiled = compile
         for name, value in normalisation(config_of(backbone), f"model: {self.timm_name or 'the backbone'}").items():
             self.register_buffer(name, value)  # saved in checkpoints
         # Metrics, since Lightning's own epoch mean truncates the count of samples where processes hold unequal shares.
-        self.train_loss = Mean(nan_strategy="disable")
-        self.val_loss = Mean(nan_strategy="disable")
+        self.train_loss, self.val_loss = Mean(nan_strategy="disable"), Mean(nan_strategy="disable")
         if weights is not None:
             load_weights(self, weights)
 
@@ -181,11 +184,16 @@ class PoseModel(pl.LightningModule):
         return self.codec.loss(heatmaps, target, weight)  # ()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, K, h, w)
+        is_compiled = self.is_compiled and len(batch["crop"]) == self._batch_per_device()
+        heatmaps = (self._compiled_forward if is_compiled else self)(batch["crop"])  # (B, H, W, 3) to (B, K, h, w)
         loss = self.loss(heatmaps, batch)  # ()
         self.train_loss.update(loss.detach().expand(len(heatmaps)))
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
+
+    @functools.cached_property
+    def _compiled_forward(self) -> Callable[[Tensor], Tensor]:
+        return torch.compile(self.forward)
 
     def validation_step(self, batch: Batch, batch_index: int) -> Batch:
         heatmaps = self(batch["crop"])  # (B, H, W, 3) to (B, K, h, w)
@@ -333,9 +341,7 @@ class PoseModel(pl.LightningModule):
 
     def lr_scale(self) -> float:
         """Factor on `lr` for the run's global batch, 1 unless `scale_lr`; logs a line where the batches differ."""
-        loader: Any = self.trainer.train_dataloader
-        per_device = loader.batch_size or loader.batch_sampler.batch_size
-        batch = per_device * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        batch = self._batch_per_device() * self.trainer.world_size * self.trainer.accumulate_grad_batches
         if batch == self.global_batch_size:
             return 1.0
         scale = batch / self.global_batch_size if self.scale_lr else 1.0
@@ -344,6 +350,11 @@ class PoseModel(pl.LightningModule):
             + (f"scaled to {self.lr * scale:g}" if self.scale_lr else "left as it is (model.scale_lr true scales it)")
         )
         return scale
+
+    def _batch_per_device(self) -> int:
+        """The crops of a whole batch of training."""
+        loader: Any = self.trainer.train_dataloader
+        return loader.batch_size or loader.batch_sampler.batch_size
 
 
 def _validation_name(trainer: pl.Trainer) -> str:
@@ -379,8 +390,11 @@ def _weights_of(by_name: Mapping[str, float] | None, skeleton: Skeleton) -> list
     return [float(by_name.get(name, 1.0)) for name in skeleton.names]
 
 
-def _require_optimizer(optimizer: str, lr: float, weight_decay: float, layer_decay: float) -> None:
+def _require_optimizer(
+    optimizer: str, lr: float, weight_decay: float, layer_decay: float, global_batch_size: int
+) -> None:
     require(optimizer in OPTIMIZERS, "optimizer", optimizer, "adam, adamw or adamax")
     require(0 < lr < math.inf, "lr", lr, "a number above 0, such as 1e-4")
     require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "0 or a number above")
+    require(global_batch_size >= 1, "global_batch_size", global_batch_size, "the batch that lr belongs to, from 1")
     require(0 < layer_decay <= 1, "layer_decay", layer_decay, "a factor above 0 and at most 1, such as 0.75")

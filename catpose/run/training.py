@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from torch._dynamo.exc import TorchDynamoException
 
 from catpose.data.checks import examine_folder
 from catpose.data.coco_split import CocoSplit
 from catpose.data.finding import refuse_errors
 from catpose.data.layout import split_file
 from catpose.data.turned import turned_findings
-from catpose.errors import INTERRUPTED, TERMINATED, InputError, printable
+from catpose.errors import INTERRUPTED, TERMINATED, InputError, one_line, printable
 from catpose.fence import Superseded
 from catpose.instances import AreaRule
 from catpose.model.pose import PoseModel
@@ -139,6 +140,8 @@ def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
             f"the GPU's memory is too small: {str(error).splitlines()[0]} Lower data.batch_size"
             f" ({cli.config.data.batch_size}) or data.input_size"
         ) from error
+    except TorchDynamoException as error:  # no compiler, or a network that it can't take
+        raise InputError(f"model.compile: {one_line(error)[:160]}; set it to false") from error
     except MisconfigurationException as error:
         raise input_error(error, cli.config.trainer) from error
 

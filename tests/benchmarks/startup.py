@@ -67,6 +67,7 @@ def commands(run: Path, data: Path, folder: Path) -> dict[str, tuple[tuple[str, 
     profile = (*CATPOSE, "profile", "--config", "hrnet", "--data.root", str(data), "--model.weights", "null")
     return {
         REFERENCE: ((*PYTHON, REFERENCE), False),
+        f"{REFERENCE}, timm": ((*PYTHON, f"{REFERENCE}, timm"), False),
         "import catpose": ((*PYTHON, "import catpose"), False),
         "import numpy, scipy.stats": ((*PYTHON, "import numpy, scipy.stats"), False),
         "compare of two results files": ((*CATPOSE, "compare", results, "other.json", "--truth", truth), False),

@@ -1,9 +1,10 @@
 """What might make networks quicker and isn't done, for RESULTS.md: CPU milliseconds before and after, and deviations.
 
-    python tests/benchmarks/tried.py [--models quickstart best_small resnet50 hrnet] [--crops 1] [--batch 4]
+    python tests/benchmarks/tried.py [--models quickstart best_small resnet50 hrnet] [--crops 1] [--batch 4] [--compile]
 
 One thread, the sides by turns; random weights, the norms' statistics of one batch. Of predictions with the flip test:
-both passes as one, batch norm folded into the convolutions, contiguous weights; of a training step: a fused Adam.
+both passes as one, batch norm folded into the convolutions, contiguous weights; of a training step: a fused Adam, and
+what `model.compile` does, whose first step is printed, too.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import argparse
 import copy
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,21 +86,29 @@ def predictions(model: PoseModel, crop: Tensor, rounds: int) -> tuple[dict[str, 
     return by_turns(keypoints, rounds), apart
 
 
-def steps(model: PoseModel, batch: Batch, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Milliseconds, and how far a weight is from the plain Adam's after all rounds."""
+def steps(
+    model: PoseModel, batch: Batch, rounds: int, measures: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Milliseconds, and how far a weight is from the plain steps' after all rounds."""
     sides: dict[str, Callable[[], object]] = {}
-    models = {name: copy.deepcopy(model).train() for name in ("before", "fused Adam")}
+    models = {name: copy.deepcopy(model).train() for name in ("before", *measures)}
     for name, own in models.items():
-        optimizer = torch.optim.Adam(own.parameters(), lr=1e-4, fused=name != "before")
+        optimizer = torch.optim.Adam(own.parameters(), lr=1e-4, fused=name == "fused Adam")
+        forward = torch.compile(own.forward) if name == "compiled" else own
 
-        def step(own: PoseModel = own, optimizer: torch.optim.Optimizer = optimizer) -> None:
+        def step(own: PoseModel = own, forward: Any = forward, optimizer: torch.optim.Optimizer = optimizer) -> None:
             optimizer.zero_grad()
-            own.loss(own(batch["crop"]), batch).backward()
+            own.loss(forward(batch["crop"]), batch).backward()
             optimizer.step()
 
+        start = time.process_time()
+        step()
+        if name == "compiled":
+            print(f"the first compiled step: {time.process_time() - start:.0f} CPU s", file=sys.stderr)
         sides[name] = step
-    times, (plain, fused) = by_turns(sides, rounds), (own.parameters() for own in models.values())
-    return times, {"fused Adam": max((p - q).abs().max().item() for p, q in zip(plain, fused, strict=True))}
+    times, (plain, *others) = by_turns(sides, rounds), ([*own.parameters()] for own in models.values())
+    apart = [max((p - q).abs().max().item() for p, q in zip(plain, own, strict=True)) for own in others]
+    return times, dict(zip(measures, apart, strict=True))
 
 
 def main() -> None:
@@ -105,8 +116,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["quickstart", "best_small", "resnet50", "hrnet"])
     parser.add_argument("--crops", type=int, default=1, help="of a prediction (%(default)s)")
     parser.add_argument("--batch", type=int, default=4, help="of a training step (%(default)s)")
+    parser.add_argument("--compile", action="store_true", help="compile training steps, too, which takes minutes")
     parser.add_argument("--rounds", type=int, default=6, help="(%(default)s)")
     arguments = parser.parse_args()
+    measures = ("fused Adam", "compiled") if arguments.compile else ("fused Adam",)
     torch.set_num_threads(1)
     print("| model | measure | before, ms | after, ms | deviation |\n|---|---|---:|---:|---:|")
     for name in arguments.models:
@@ -122,7 +135,7 @@ def main() -> None:
                 norm.momentum = momentum
             crop = made_up_batch(arguments.crops, data.input_size, 17)["crop"]
             found = [predictions(model.eval(), crop, arguments.rounds)]
-        for times, apart in (*found, steps(model, batch, arguments.rounds)):
+        for times, apart in (*found, steps(model, batch, arguments.rounds, measures)):
             for what in times.keys() - {"before"}:
                 print(
                     f"| {name} | {what} | {times['before']:.1f} | {times[what]:.1f} | {apart[what]:.1g} |", flush=True

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import logging
 import pkgutil
+import shutil
 
 import lightning.pytorch as pl
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from jsonargparse import ArgumentParser
 from skeletons import FLIP
 from torch import nn
+from torch._dynamo.utils import counters
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
@@ -318,6 +320,25 @@ def test_a_run_resumed_at_an_epochs_end_is_the_run_left_alone(tmp_path, monkeypa
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_training_is_the_same_training(tmp_path, monkeypatch):
+    """Only whole batches are compiled, once; the last one of two crops and the validation aren't."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    ends = []
+    for is_compiled in (False, True):
+        counters.clear()
+        model = tiny(lr=0.01, warmup_iterations=0, compile=is_compiled)
+        trainer(tmp_path, max_epochs=2).fit(model, loader(10), loader(7, 3, seed=1))
+        assert counters["stats"]["unique_graphs"] == is_compiled
+        ends.append(model.state_dict())
+    plain, compiled = ends
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-5)
+
+
 def test_another_seed_drops_others(tmp_path, monkeypatch):
     ends = []
     for seed in ("1", "1", "2"):
@@ -433,7 +454,7 @@ def test_signatures_are_the_settings(backbone):
     parser.add_class_arguments(backbone, "model")
     found = set(parser.get_defaults(skip_validation=True).model.as_dict())
     common = {"codec", "weights", "optimizer", "lr", "weight_decay", "warmup_iterations", "warmup_ratio", "schedule"}
-    common |= {"milestones", "gamma", "global_batch_size", "scale_lr", "freeze_norm_statistics", "flip_test"}
+    common |= {"milestones", "gamma", "global_batch_size", "scale_lr", "freeze_norm_statistics", "flip_test", "compile"}
     assert common <= found
     assert not {"backbone", "head", "kwargs"} & found
 

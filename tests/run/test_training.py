@@ -121,3 +121,17 @@ def test_the_detections_kept_are_those_that_the_last_epoch_was_scored_by(trained
         distance = np.linalg.norm(np.reshape(entry["keypoints"], (17, 3))[:, :2] - split.keypoints[i], axis=1)
         similar = np.exp(-(distance**2) / (2 * split.areas[i] * (2 * np.array(SIGMAS)) ** 2))
         assert entry["oks"] == pytest.approx(similar[split.labelled[i]].mean(), abs=1e-9)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_a_line_says_so_and_no_run_is_begun(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    torch._dynamo.reset()
+    with torch._inductor.config.patch({"cpp.cxx": (None, str(tmp_path / "none"))}):
+        assert fit("--config", tiny, "--out", tmp_path / "run", "--model.compile=true", OFF) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "model.compile: " in last
+    assert "set it to false" in last
+    assert not (tmp_path / "run" / "run.json").exists()
