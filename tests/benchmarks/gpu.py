@@ -5,8 +5,8 @@
 Of each model and precision, on drawn cats at the experiment's own crops and batch, from random weights: images a second
 of bare training steps (made-up crops, nothing waited for) and of `fit`'s loop with its loader, the milliseconds of each
 part of a step, the peak memory; how often a step launches, waits, copies and reads values; and the quickstart's AP in
-each precision, from one seed. `--tiny` is the same with the quickstart alone in small sizes, which a CPU does in a
-minute: nothing is launched then, and torch's operators are what is counted.
+each precision, from one seed. `--tiny` is the same in small sizes, of the quickstart where no models are named, which a
+CPU does in a minute: nothing is launched then, and torch's operators are what is counted.
 """
 
 from __future__ import annotations
@@ -66,12 +66,16 @@ class Counting(Callback):
             self.profiler.stop()
             for event in self.profiler.events() or ():
                 self.counts.update(what for what, names in COUNTED.items() if event.name in names)
-                self.counts["operators"] += event.name.startswith("aten::")
+                self.counts["operators"] += _is_operator(event) and not _is_operator(event.cpu_parent)
             trainer.should_stop = True
 
 
+def _is_operator(event: Any) -> bool:
+    return event is not None and event.name.startswith("aten::")
+
+
 def step_counts(args: Sequence[str], device: torch.device) -> dict[str, float]:
-    """Of one training step: the operators called, and each of `COUNTED`."""
+    """Of one training step: the operators that Python and autograd call, and each of `COUNTED`."""
     cli, counting = FitCLI([*args]), Counting()
     model, datamodule = build(cli)
     with quiet():
@@ -130,7 +134,7 @@ def parity(args: Sequence[str], precisions: Sequence[str], out: Path) -> Iterato
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=["resnet50", "hrnet", "vit"])
+    parser.add_argument("--models", nargs="+", help="experiments (resnet50 hrnet vit; of --tiny, quickstart)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seconds", type=float, default=8.0, help="for the steps of a row (%(default)s)")
     parser.add_argument("--epochs", type=int, default=8, help="of the quickstart (%(default)s)")
@@ -145,7 +149,7 @@ def main() -> None:
         with contextlib.redirect_stdout(sys.stderr):
             prepare.main(["drawn", "--out", root, *(("--sizes", "24", "8", "8") if options.tiny else ())])
         common = [f"--data.cache_dir={folder}/cache", "--trainer.enable_progress_bar=false", *tiny]
-        names = ["quickstart"] if options.tiny else options.models
+        names = options.models or (["quickstart"] if options.tiny else ["resnet50", "hrnet", "vit"])
         files = {name: str(EXPERIMENTS / f"{name}.yaml") for name in ("quickstart", *names)}
         models = [(name, ["--config", files[name], "--model.weights=null", *common]) for name in names]
         print(f"catpose {__version__}, torch {torch.__version__}, {name_of(device)}, {os.cpu_count()} cores")
