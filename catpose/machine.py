@@ -11,10 +11,15 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
+#: The environment variable that says how many of the machine's cores are a process's, where others share them.
+CORES = "CATPOSE_CORES"
+
 
 def usable_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processor cores this process may use: those it may run on, or its share of them, by `CORES`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get(CORES, "")
+    return min(cores, max(1, int(share))) if share.isdecimal() else cores
 
 
 def map_ahead(function: Callable[[Item], Made], items: Iterable[Item], n_threads: int) -> Iterator[Made]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from catpose.data.datamodule import MOST_WORKERS, default_workers
+from catpose.machine import CORES, usable_cores
 from catpose.study.environment import environment, share
 
 
@@ -25,3 +29,20 @@ def test_gpus_are_shared_out(gpus: int, workers: int) -> None:
     if workers <= gpus:
         assert sorted(gpu for part in shares for gpu in part) == names
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize(("workers", "each"), [(1, MOST_WORKERS), (2, 8), (3, 5), (4, 4), (16, 1), (40, 1)])
+def test_cores_are_shared_out_and_with_them_the_loading_processes(
+    workers: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(CORES, raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(16)}, raising=False)
+    for index in range(workers):
+        given = environment(workers, index)
+        assert given[CORES] == given["OMP_NUM_THREADS"] == str(max(1, 16 // workers))
+    monkeypatch.setenv(CORES, given[CORES])  # as the trial has it
+    assert default_workers("cuda") == each
+    assert default_workers("cuda", local_devices=2) == max(1, min(MOST_WORKERS, 16 // workers // 2))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert usable_cores() == 1  # a share is no more than there are
