@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from catpose import machine
 from catpose.data.datamodule import MOST_WORKERS, default_workers
 from catpose.machine import CORES, usable_cores
 from catpose.study.environment import environment, share
@@ -37,6 +39,7 @@ def test_cores_are_shared_out_and_with_them_the_loading_processes(
 ) -> None:
     monkeypatch.delenv(CORES, raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "_QUOTA", Path("nowhere"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(16)}, raising=False)
     for index in range(workers):
         given = environment(workers, index)
@@ -46,3 +49,25 @@ def test_cores_are_shared_out_and_with_them_the_loading_processes(
     assert default_workers("cuda", local_devices=2) == max(1, min(MOST_WORKERS, 16 // workers // 2))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert usable_cores() == 1  # a share is no more than there are
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000", 16),
+        ("400000 100000", 4),
+        ("150000 100000", 2),
+        ("10000 100000", 1),
+        ("6400000 100000", 16),
+        ("", 16),
+    ],
+)
+def test_a_containers_limit_of_processor_time_counts(
+    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`docker run --cpus 4`, or Kubernetes' limits: the container sees all cores of its machine."""
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    monkeypatch.setattr(machine, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.delenv(CORES, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(16)}, raising=False)
+    assert usable_cores() == cores
