@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
+#: The environment variable that says how many of the machine's cores are a process's, where others share them.
+CORES = "CATPOSE_CORES"
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: µs of processor time in each period of so many µs
+
 
 def usable_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processor cores this process may use: those it may run on, as many as its container has the time of, or
+    its share of them, by `CORES`."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        quota, period = map(int, _QUOTA.read_text(encoding="ascii").split())
+        cores = min(cores, max(1, math.ceil(quota / period)))
+    share = os.environ.get(CORES, "")
+    return min(cores, max(1, int(share))) if share.isdecimal() else cores
 
 
 def map_ahead(function: Callable[[Item], Made], items: Iterable[Item], n_threads: int) -> Iterator[Made]:

@@ -25,7 +25,19 @@ from catpose.study.file import read_study
 
 PAGE_NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 #: What a page's shell blocks call beside catpose.
-OTHER_PROGRAMS = {"pip", "export", "sbatch", "docker", "kubectl", "read", "printf", "zensical", "python"}
+OTHER_PROGRAMS = {
+    "pip",
+    "export",
+    "sbatch",
+    "docker",
+    "kubectl",
+    "read",
+    "printf",
+    "zensical",
+    "python",
+    "echo",
+    "nvidia-cuda-mps-control",
+}
 #: Two steps of a small picture in place of a training.
 SHORT = [
     *("--data.input_size=[64, 64]", "--data.batch_size=4", "--trainer.limit_train_batches=2", "--trainer.max_epochs=1"),

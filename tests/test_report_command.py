@@ -97,6 +97,17 @@ def test_the_published_complexity_is_reproduced_to_the_digit(made: Path) -> None
     assert "68.64 M 17.02 G 68.64 M 17.02 G 16.99 G" in page
 
 
+def test_of_many_animals_a_page_shows_the_worst(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catpose.page.report.MOST", 2)
+    assert report(finished, "--out", tmp_path / "page", "--draws", 20) == 0
+    html = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    shown, of = map(int, re.findall(r"(\d+) of the validation split&#39;s (\d+) instances, the best model", html)[0])
+    assert 2 <= shown < of
+    assert 1 <= html.count("data:image/webp") <= 2
+
+
 @pytest.mark.slow
 def test_a_page_needs_no_torch() -> None:
     """Which takes longer to import than the page of a small run to be made."""

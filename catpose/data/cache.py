@@ -273,9 +273,9 @@ def _open_to_fill(path: Path) -> BinaryIO:
 
 
 def _created(file: Path, source: _Source) -> _CacheFile:
-    """A new cache file without a picture, made beside its place and then moved there; it takes room as it is filled.
+    """A cache file without a picture, made beside its place and then moved there; it takes room as it is filled.
 
-    If two processes create it at once, the later one's stays; the other goes on with its own open file.
+    If several processes create it at once, as a study's trials do at their start, the first one's is everybody's.
     """
     part = file.with_name(f"{file.name}.{secrets.token_hex(8)}.part")  # pids repeat between machines
     opened = open(part, "x+b")  # noqa: SIM115 (it stays open with what is returned)
@@ -283,7 +283,14 @@ def _created(file: Path, source: _Source) -> _CacheFile:
         opened.write(_header(source.key))
         opened.flush()
         os.truncate(part, source.end)
-        os.replace(part, file)
+        try:
+            os.link(part, file)
+        except OSError:  # another's, perhaps of other content; or a file system without links
+            found = _CacheFile.find(file, source)
+            if found:
+                opened.close()
+                return found
+            os.replace(part, file)
         return _CacheFile(opened, file, source)
     except BaseException:
         opened.close()
@@ -308,8 +315,9 @@ def _make_room(folder: Path, file: Path, needed: int) -> None:
     room = shutil.disk_usage(folder).free + on_disk
     for each in sorted(taken, key=lambda each: last_used[each]):
         if needed + sum(taken.values()) > room * _SHARE and last_used[each] < time.time() - _IN_USE_SECONDS:
-            each.unlink(missing_ok=True)
-            del taken[each]
+            with contextlib.suppress(OSError):  # another user's
+                each.unlink(missing_ok=True)
+                del taken[each]
     if needed + sum(taken.values()) > room * _SHARE:
         others = f", those of other data {_gib(sum(taken.values()))}" if taken else ""
         why = f"the decoded pictures take {_gib(needed)}{others}, {_gib(int(room * _SHARE))} are for them"
@@ -318,7 +326,7 @@ def _make_room(folder: Path, file: Path, needed: int) -> None:
 
 def _remove_leftovers(folder: Path) -> None:
     for part in folder.glob("*.rgb.*.part"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone, or another user's
             if part.stat().st_mtime < time.time() - _LEFT_BEHIND_SECONDS:
                 part.unlink()
 

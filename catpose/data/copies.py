@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +21,7 @@ from catpose.data.coco_split import CocoSplit
 from catpose.data.images import read_image
 from catpose.errors import InputError
 from catpose.files import read_json
-from catpose.machine import usable_cores
+from catpose.machine import map_ahead, usable_cores
 
 T = TypeVar("T")
 #: What `prepare` writes beside annotations/ and images/: how the split was drawn, its hashes, its known copies.
@@ -66,63 +65,88 @@ def fingerprints(files: Sequence[Path]) -> Iterator[Fingerprint | InputError]:
         except InputError as error:
             return error
 
-    with ThreadPoolExecutor(min(8, usable_cores())) as threads:
-        looks = threads.map(look, files)
-        yield from tqdm(looks, "pictures", len(files), unit="", delay=2, mininterval=1, leave=False, disable=None)
+    looks = map_ahead(look, files, min(8, usable_cores()))
+    yield from tqdm(looks, "pictures", len(files), unit="", delay=2, mininterval=1, leave=False, disable=None)
 
 
-def near_pairs(seen: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:
-    """Places (i, j), i < j, of pictures that are nearly the same; those without contrast have nothing to compare.
+class _Groups:
+    """n things in groups, at first each by itself."""
 
-    Of 256 bits in 11 bands, 20 or fewer differing ones leave a band in which at most one differs. So the pairs to look
-    at are those whose bands are equal or a bit apart (multi-index hashing; Norouzi, Punjani and Fleet, 2012), which
-    sorted numbers give without comparing all with all: 100,000 pictures take seconds.
-    """
-    places = np.array([i for i, look in enumerate(seen) if look.contrast > FLAT], dtype=np.int64)
-    bits = np.array([seen[i].gradients for i in places], dtype=bool).reshape(-1, N_BITS)
-    packed = np.packbits(bits, axis=1)
-    found = [np.empty(0, np.int64)]
-    for band in range(_BANDS):
-        own = bits[:, band::_BANDS].astype(np.int64)  # spread over the picture: neighbouring gradients are alike
-        for i, j in _band_pairs(own @ (1 << np.arange(own.shape[1])), own.shape[1]):
-            near = _ONES[packed[i] ^ packed[j]].sum(axis=1) <= NEAR_BITS
-            found.append(np.minimum(i, j)[near] * len(places) + np.maximum(i, j)[near])
-    for first, second in zip(*divmod(np.unique(np.concatenate(found)), max(len(places), 1)), strict=True):
-        yield int(places[first]), int(places[second])
+    def __init__(self, n: int) -> None:
+        self._parent = list(range(n))
 
-
-def _band_pairs(keys: np.ndarray, n_bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All pairs of keys (n,) int64 that differ in one of their bits at most, once each, as places (m,) and (m,)."""
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    for flip in (0, *(1 << np.arange(n_bits))):
-        partner = ordered ^ flip
-        start = ordered.searchsorted(partner) if flip else np.arange(1, len(keys) + 1)
-        end = ordered.searchsorted(partner, side="right")
-        n = np.where(partner >= ordered, end - start, 0)  # partners of each; of two keys the lower has the other
-        first, total = np.flatnonzero(n), n[n > 0].cumsum()
-        for some in np.split(first, total.searchsorted(np.arange(_AT_ONCE, total.max(initial=0), _AT_ONCE))):
-            within = np.arange(n[some].sum()) - np.repeat(n[some].cumsum() - n[some], n[some])
-            yield order[np.repeat(some, n[some])], order[np.repeat(start[some], n[some]) + within]
-
-
-def group_copies(seen: Mapping[T, Fingerprint]) -> dict[T, T]:
-    """For each picture the first, in the mapping's order, of those that it is a copy of, over any number of steps."""
-    keys = list(seen)
-    parent = list(range(len(keys)))
-
-    def root(i: int) -> int:
+    def of(self, i: int) -> int:
+        """The first of the group that i is in."""
+        parent = self._parent
         while parent[i] != i:
             parent[i] = i = parent[parent[i]]
         return i
 
+    def join(self, i: int, j: int) -> bool:
+        """Make one group of those of i and j; False where they are one already."""
+        a, b = sorted((self.of(i), self.of(j)))
+        self._parent[b] = a
+        return a != b
+
+
+def near_pairs(seen: Sequence[Fingerprint]) -> list[tuple[int, int]]:
+    """Places (i, j), i < j, of pictures that are nearly the same, one pair fewer than each group of such has pictures:
+    they join all that are nearly the same, over any number of steps. Those without contrast have nothing to compare.
+
+    Of 256 bits in 11 bands, 20 or fewer differing ones leave a band in which at most one differs. So the pairs to look
+    at are those whose bands are equal or a bit apart (multi-index hashing; Norouzi, Punjani and Fleet, 2012), which
+    sorted numbers give without comparing all with all: 100,000 pictures take seconds. Nor do thousands of frames of one
+    scene: first each is compared with the first one of an equal band, then only what is in several groups still.
+    """
+    places = np.array([i for i, look in enumerate(seen) if look.contrast > FLAT], dtype=np.int64)
+    bits = np.array([seen[i].gradients for i in places], dtype=bool).reshape(-1, N_BITS)
+    packed = np.packbits(bits, axis=1)
+    groups = _Groups(len(places))
+    found: list[tuple[int, int]] = []
+
+    def join(i: np.ndarray, j: np.ndarray) -> None:
+        near = _ONES[packed[i] ^ packed[j]].sum(axis=1) <= NEAR_BITS
+        found.extend(pair for pair in zip(i[near].tolist(), j[near].tolist(), strict=True) if groups.join(*pair))
+
+    own = [bits[:, band::_BANDS] for band in range(_BANDS)]  # spread over the picture: neighbouring gradients are alike
+    keys = [each.astype(np.int64) @ (1 << np.arange(each.shape[1])) for each in own]
+    for key in (np.unique(packed, axis=0, return_inverse=True)[1].reshape(-1), *keys):
+        _, first, which = np.unique(key, return_index=True, return_inverse=True)
+        others = np.flatnonzero(first[which] != np.arange(len(key)))
+        join(first[which[others]], others)
+    for key, each in zip(keys, own, strict=True):
+        for i, j in _band_pairs(key, each.shape[1], np.array([groups.of(i) for i in range(len(key))], dtype=np.int64)):
+            join(i, j)
+    return sorted((int(places[min(pair)]), int(places[max(pair)])) for pair in found)
+
+
+def _band_pairs(keys: np.ndarray, n_bits: int, group: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All pairs of keys (n,) int64 that differ in one of their bits at most and are in different groups (n,), 0 to
+    n - 1, once each, as places (m,) and (m,)."""
+    n = len(keys)
+    order = np.lexsort((group, keys))
+    key, own = keys[order], group[order]
+    ordered = key * n + own
+    for flip in (0, *(1 << np.arange(n_bits))):
+        partner = key ^ flip
+        start = ordered.searchsorted(partner * n + own, side="right")  # the one of the lower group has the other
+        count = ordered.searchsorted((partner + 1) * n) - start
+        first, total = np.flatnonzero(count), count[count > 0].cumsum()
+        for some in np.split(first, total.searchsorted(np.arange(_AT_ONCE, total.max(initial=0), _AT_ONCE))):
+            within = np.arange(count[some].sum()) - np.repeat(count[some].cumsum() - count[some], count[some])
+            yield order[np.repeat(some, count[some])], order[np.repeat(start[some], count[some]) + within]
+
+
+def group_copies(seen: Mapping[T, Fingerprint]) -> dict[T, T]:
+    """For each picture the first, in the mapping's order, of those that it is a copy of, over any number of steps."""
+    keys, looks = list(seen), list(seen.values())
+    groups = _Groups(len(keys))
     first: dict[bytes, int] = {}
-    exact = ((first.setdefault(look.digest, i), i) for i, look in enumerate(seen.values()))
-    for pairs in (exact, near_pairs(list(seen.values()))):
-        for i, j in pairs:
-            a, b = sorted((root(i), root(j)))
-            parent[b] = a
-    return {key: keys[root(i)] for i, key in enumerate(keys)}
+    for i, look in enumerate(looks):
+        groups.join(first.setdefault(look.digest, i), i)
+    for i, j in near_pairs(looks):
+        groups.join(i, j)
+    return {key: keys[groups.of(i)] for i, key in enumerate(keys)}
 
 
 def copies_among(files: Sequence[Path]) -> dict[Path, Path]:

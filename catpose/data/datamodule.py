@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from catpose.data.augment import Augmentation
-from catpose.data.cache import Cache, open_pictures
+from catpose.data.cache import Cache, Pictures, open_pictures
 from catpose.data.coco import DEFAULT_ROOT, read_split
 from catpose.data.coco_split import CocoSplit, labelled
 from catpose.data.dataset import ANY_EPOCH, CropDataset, collate
@@ -50,7 +50,8 @@ class CatDataModule(LightningDataModule):
         root: The data folder.
         input_size: Width and height of the crops, px.
         batch_size: Samples in a batch on each device.
-        num_workers: Loading processes for each device; null is none on the CPU, else one a free core and at most 8.
+        num_workers: Loading processes for each device; null is none on the CPU, else one for each core that is the
+            run's (a study's workers share the machine's) and at most 8.
         cache: Where decoded pictures of train and val are kept: "disk" (3 bytes a pixel, in one file that all
             processes share, filled as pictures are first used), "memory" (4 bytes a pixel, decoded at the start, once
             for each device's process) or "off" (decoded each time).
@@ -194,9 +195,9 @@ class CatDataModule(LightningDataModule):
             sources.append((split, _some_labelled(split)))
             counts.append(max(1, round(times * len(sources[-1][1]))))
         opened = [
-            open_pictures(split, split.image_index[these].tolist(), self.cache, self.cache_dir)
+            self._pictures(split, these if self.cache == "memory" else labelled(split), self.cache)
             for split, these in sources
-        ]
+        ]  # on the disk one file for whichever `train_images`, or runs of others would take it from one another
 
         def under(changes: Augmentation) -> list[CropDataset]:
             return [
@@ -210,8 +211,10 @@ class CatDataModule(LightningDataModule):
         return TrainingSet(phases, counts, self.seed)
 
     def _crops(self, split: CocoSplit, instances: np.ndarray, cache: Cache) -> CropDataset:
-        pictures = open_pictures(split, split.image_index[instances].tolist(), cache, self.cache_dir)
-        return CropDataset(split, instances, pictures, self.input_size)
+        return CropDataset(split, instances, self._pictures(split, instances, cache), self.input_size)
+
+    def _pictures(self, split: CocoSplit, instances: np.ndarray, cache: Cache) -> Pictures:
+        return open_pictures(split, split.image_index[instances].tolist(), cache, self.cache_dir)
 
     def _in_order(self, crops: CropDataset) -> DataLoader:
         rank, world = self._place()

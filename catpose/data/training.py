@@ -27,7 +27,7 @@ class TrainingSet(Dataset[Sample]):
         self.phases, self.counts, self.seed = phases, counts, seed
         self.input_size = phases[0][1][0].input_size
         self._starts = np.cumsum([0, *counts])
-        self._order: tuple[tuple[int, int], np.ndarray] | None = None
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}  # by data set, that of the epoch asked for last
 
     def __len__(self) -> int:
         """Samples of an epoch."""
@@ -44,10 +44,9 @@ class TrainingSet(Dataset[Sample]):
     def _index(self, which: int, place: int, n: int, epoch: int) -> int:
         if self.counts[which] == n:
             return place
-        if self._order is None or self._order[0] != (which, epoch):
-            order = np.random.default_rng((self.seed, epoch, which, 1)).permutation(n)
-            self._order = ((which, epoch), order)
-        return int(self._order[1][place % n])
+        if self._orders.get(which, (-1,))[0] != epoch:
+            self._orders[which] = epoch, np.random.default_rng((self.seed, epoch, which, 1)).permutation(n)
+        return int(self._orders[which][1][place % n])
 
 
 def first_pictures(image_index: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -114,20 +114,29 @@ class Thumbnail(NamedTuple):
     height: int
 
 
+def worst_pictures(split: CocoSplit, detections: Detections, most: int) -> set[int]:
+    """The pictures, by their places among the split's, of the `most` instances of lowest OKS that are no crowds: those
+    without a detection first, those without a labelled keypoint last."""
+    shown = np.flatnonzero(~split.crowd)
+    _, similar, _ = _scored(split, detections)
+    value = np.where(split.labelled.any(axis=1), np.nan_to_num(similar, nan=-1.0), 2.0)[shown]
+    return set(split.image_index[shown[np.argsort(value, kind="stable")[:most]]].tolist())
+
+
 def gallery(
     split: CocoSplit,
     thumbnails: Mapping[int, Thumbnail],
     models: Sequence[tuple[str, Detections, np.ndarray]],
     slices: Mapping[str, np.ndarray] | None = None,
 ) -> Gallery:
-    """Every instance of a split but crowds, in its order.
+    """The instances of some pictures of a split but crowds, in its order.
 
     Args:
-        thumbnails: of the pictures that they are on, by their places among the split's.
+        thumbnails: of these pictures, by their places among the split's.
         models: of each its label, its detections, and its keypoints' error types, (N, K).
         slices: by attribute, (N,) in the split's order; "" for an instance in none.
     """
-    shown = np.flatnonzero(~split.crowd).tolist()
+    shown = [i for i in np.flatnonzero(~split.crowd).tolist() if int(split.image_index[i]) in thumbnails]
     matched = [_Matched(detections, types, *_scored(split, detections)) for _, detections, types in models]
     names = {category["id"]: str(category.get("name") or "animal") for category in split.coco["categories"]}
 

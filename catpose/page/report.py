@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from catpose.data.coco_split import CocoSplit
 from catpose.data.images import read_pictures
 from catpose.data.slices import colour_distances_in, slices
 from catpose.data.statistics import measure
-from catpose.figures.gallery import Thumbnail, gallery, thumbnail
+from catpose.figures.gallery import Thumbnail, gallery, thumbnail, worst_pictures
 from catpose.page.cost import cost, price, what_does_it_cost
 from catpose.page.data import page_blocks
 from catpose.page.failures import failures, where_does_it_fail
@@ -35,6 +35,8 @@ from catpose.version import __version__
 
 #: Most models that the error analysis and the gallery show, the best first.
 SHOWN = 2
+#: Instances that the gallery shows, of more the worst: a page of a thousand photographs has some 20 MB.
+MOST = 1000
 
 
 def report(
@@ -106,7 +108,7 @@ def _of_images(
 ) -> tuple[Answer, list[Section], list[Section]]:
     """What there is where all were scored on one set of images: where models fail, in an answer and in sections, and
     the data."""
-    thumbnails, colours = _looked_at(split)
+    thumbnails, colours = _looked_at(split, worst_pictures(split, shown[0].detections[0], MOST))
     found = slices(split, colours)
     sliced = varied(found)
     diagnoses = [diagnose(each, split, sliced, draws) for each in shown]
@@ -116,16 +118,20 @@ def _of_images(
     sliced_splits = {"train": slices(train), "val": found}
     return (
         where_does_it_fail(diagnoses[0]),
-        [failures(diagnoses), Section("gallery", "Gallery", [Text(GALLERY), pictures])],
+        [
+            failures(diagnoses),
+            Section("gallery", "Gallery", [Text(_about_gallery(len(pictures.items), split)), pictures]),
+        ],
         [Section("data", "The data", page_blocks(measure([train, split], pictures=False), sliced_splits))],
     )
 
 
-def _looked_at(split: CocoSplit) -> tuple[dict[int, Thumbnail], np.ndarray]:
-    """Thumbnails of the pictures and colour distances (N,) of the instances: each picture is decoded once."""
+def _looked_at(split: CocoSplit, shown: Container[int]) -> tuple[dict[int, Thumbnail], np.ndarray]:
+    """Thumbnails of the pictures `shown` and colour distances (N,) of all instances: each picture is decoded once."""
     thumbnails, colours = {}, np.full(len(split), np.nan)
     for i, picture in read_pictures(split, ~split.crowd):
-        thumbnails[i] = thumbnail(picture)
+        if i in shown:
+            thumbnails[i] = thumbnail(picture)
         colours[split.image_index == i] = colour_distances_in(split, i, picture)
     return thumbnails, colours
 
@@ -136,7 +142,12 @@ def _subtitle(outcome: Report, split: CocoSplit) -> str:
     return f"{of}, scored on {scored_on(outcome, split.file.stem)}."
 
 
-GALLERY = (
-    "Every instance of the validation split with what the models predict, the worst first. Of a model with several"
-    " seeds, the first."
-)
+def _about_gallery(n: int, split: CocoSplit) -> str:
+    """What the gallery's n instances are."""
+    of = int((~split.crowd).sum())
+    which = "Every instance of the validation split"
+    if n < of:
+        which = (
+            f"{n} of the validation split's {of} instances, the best model's worst and what else their pictures show,"
+        )
+    return f"{which} with what the models predict, the worst first. Of a model with several seeds, the first."

@@ -56,7 +56,8 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         if descriptor is not None:
             with contextlib.suppress(OSError):
-                (folder / LOCK).unlink()
+                if _is_still(folder / LOCK, descriptor):  # else it is another's: ours was removed by hand
+                    (folder / LOCK).unlink()
             _held.discard(descriptor)
             os.close(descriptor)
 

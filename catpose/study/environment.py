@@ -1,4 +1,4 @@
-"""What a trial's process is given of this machine: a worker's share of its GPUs or cores, and nothing private.
+"""What a trial's process is given of this machine: a worker's share of its GPUs and cores, and nothing private.
 
 Light, for a storage's URL is masked before anything else is imported.
 """
@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from catpose.errors import one_line
-from catpose.machine import usable_cores
+from catpose.machine import CORES, usable_cores
 
 #: The environment variable that holds a storage's URL.
 STORAGE = "CATPOSE_STORAGE"
@@ -21,14 +21,15 @@ PRIVATE_PREFIXES = ("SLURM_", "SLURMD_", "SUBMITIT_", "PMI_", "PMIX_")
 
 
 def environment(workers: int, index: int) -> dict[str, str]:
-    """A child's environment: the `index`th worker's share of this machine's GPUs or cores, and nothing private."""
+    """A child's environment: the `index`th worker's share of this machine's GPUs and cores, and nothing private."""
     variables = {
         key: value for key, value in os.environ.items() if key not in PRIVATE and not key.startswith(PRIVATE_PREFIXES)
     }
     gpus = visible_gpus()
     if gpus and workers > 1:
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(share(gpus, workers, index))
-    variables.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // workers)))
+    variables[CORES] = str(max(1, usable_cores() // workers))  # which its loading processes are as many as
+    variables.setdefault("OMP_NUM_THREADS", variables[CORES])
     return variables
 
 

@@ -338,3 +338,56 @@ def test_several_at_once(split: CocoSplit, folder: Path) -> None:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
     assert len(files(folder)) == 1
+
+
+def test_of_several_that_create_it_at_once_the_first_ones_is_everybodys(split: CocoSplit, folder: Path) -> None:
+    """Each has found none; what one of them decodes, none of the others does."""
+    folder.mkdir()
+    file, source = folder / "train-0123456789abcdef.rgb", cache._Source.of(split, [*range(N)])
+    first, second = (cache._created(file, source) for _ in range(2))
+    before = first[3].copy()
+    split.images[3].path.unlink()
+    assert (second[3] == before).all()
+    assert files(folder) == [file.name]
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_file_system_without_links(
+    split: CocoSplit, folder: Path, was_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    if was_there:  # of other pictures
+        open_pictures(split, range(N - 1), "disk", folder)
+    assert_right(split, folder)
+    assert len(files(folder)) == 1
+
+
+def test_files_of_another_user_that_cant_be_removed_stay(
+    split: CocoSplit, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder that users share: of those that might go the next goes; where that isn't enough, it is "off"."""
+    folder.mkdir()
+    size, unlink = cache._Source.of(split, [*range(N)]).end, Path.unlink
+    theirs, ours, part = (folder / f"val-{name}" for name in ("0" * 16 + ".rgb", "1" * 16 + ".rgb", "0.rgb.0.part"))
+    for i, file in enumerate((theirs, ours, part)):
+        file.touch()
+        os.truncate(file, size)
+        os.utime(file, (i, i))
+
+    def only_ours(path: Path, missing_ok: bool = False) -> None:
+        if path in (theirs, part):
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", only_ours)
+    disk = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=2 * 2 * size))
+    assert_right(split, folder)
+    assert (theirs.exists(), ours.exists(), part.exists()) == (True, False, True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=0))
+    open_pictures(split, range(N - 1), "disk", folder)
+    assert "pictures are decoded each time" in capsys.readouterr().err

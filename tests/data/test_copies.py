@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import made_up
@@ -41,36 +42,72 @@ def test_a_picture_encoded_anew_or_scaled_is_nearly_the_same_and_another_is_not(
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 24)), max_size=30))
-def test_near_pairs_are_those_of_comparing_all_with_all(seed: int, pictures: list[tuple[int, int]]) -> None:
+def test_near_pairs_join_what_comparing_all_with_all_does(seed: int, pictures: list[tuple[int, int]]) -> None:
     """Pictures of up to four scenes, 0 to 24 bits from their scene's: within, at and beyond what counts as near."""
     rng = np.random.default_rng(seed)
     scenes = rng.random((4, 256)) < 0.5
     seen = [plain(0, scenes[scene].copy()) for scene, _ in pictures]
     for look, (_, n) in zip(seen, pictures, strict=True):
         look.gradients[rng.permutation(256)[:n]] ^= True
-    differing = [(i, j, (seen[i].gradients ^ seen[j].gradients).sum()) for j in range(len(seen)) for i in range(j)]
-    assert list(near_pairs(seen)) == sorted((i, j) for i, j, n in differing if n <= NEAR_BITS)
+    differing = {(i, j): (seen[i].gradients ^ seen[j].gradients).sum() for j in range(len(seen)) for i in range(j)}
+    near, found = {pair for pair, n in differing.items() if n <= NEAR_BITS}, near_pairs(seen)
+    assert found == sorted(found)
+    assert near.issuperset(found)
+    assert joined(len(seen), found) == joined(len(seen), near)
+    assert len(found) == len(seen) - len(set(joined(len(seen), near)))  # none too many
 
 
-def test_few_pairs_of_many_pictures_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted, not timed: of 2000 pictures a pair in ten thousand; memory is bounded where all are alike."""
+def joined(n: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """For each of n the first that pairs lead to."""
+    first = [*range(n)]
+    for i, j in pairs:
+        a, b = sorted((first[i], first[j]))
+        first = [a if each == b else each for each in first]
+    return first
+
+
+@pytest.mark.parametrize(("kind", "expected", "most"), [("strangers", 0, 200), ("equal", 1999, 0), ("frames", 1999, 0)])
+def test_few_pairs_of_many_pictures_are_compared(
+    kind: str, expected: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, not timed: of 2000 pictures a pair in ten thousand, were they all one picture or a video's frames."""
     compared: list[int] = []
     pairs = copies._band_pairs
 
-    def counted(keys: np.ndarray, n_bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for i, j in pairs(keys, n_bits):
+    def counted(*args: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i, j in pairs(*args):
             compared.append(len(i))
             yield i, j
 
     monkeypatch.setattr(copies, "_band_pairs", counted)
     rng = np.random.default_rng(0)
-    assert list(near_pairs([plain(0, each) for each in rng.random((2000, 256)) < 0.5])) == []
-    assert sum(compared) < 2000**2 / 2 / 10_000
-    compared.clear()
+    gradients = rng.random((2000, 256)) < 0.5
+    if kind != "strangers":
+        gradients[:] = gradients[0]
+    if kind == "frames":
+        gradients ^= rng.random((2000, 256)) < 0.01
+    assert len(near_pairs([plain(0, each) for each in gradients])) == expected
+    assert sum(compared) <= most
+
+
+def test_memory_is_bounded_where_bands_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "_AT_ONCE", 1000)
-    n = sum(1 for _ in near_pairs([plain(0, np.zeros(256, bool))] * 100))
-    assert n == 100 * 99 / 2
-    assert max(compared) < 1000 + 100
+    pairs = [*copies._band_pairs(np.zeros(100, np.int64), 3, np.arange(100))]
+    assert sum(len(i) for i, _ in pairs) == 100 * 99 / 2
+    assert max(len(i) for i, _ in pairs) < 1000 + 100
+
+
+def test_a_picture_that_cant_be_read_is_told_before_all_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def refuse(path: Path) -> np.ndarray:
+        read.append(path)
+        raise InputError(f"{path}: is damaged")
+
+    monkeypatch.setattr(copies, "read_image", refuse)
+    with pytest.raises(InputError, match=r"^0: is damaged"):
+        copies_of([Path(str(i)) for i in range(200)], [])
+    assert len(read) < 100
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))

@@ -55,6 +55,16 @@ def test_each_set_has_its_share_of_an_epoch(sizes: list[tuple[int, int]], epoch:
     assert backwards[::-1] == samples  # in whichever order they are asked for
 
 
+def test_an_epoch_of_several_sets_draws_each_ones_order_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[object] = []
+    rng = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda key: (drawn.append(key), rng(key))[1])
+    together = TrainingSet([(0, [Part("a", 30), Part("b", 30)])], [10, 10])  # type: ignore[list-item]
+    for place in range(10):
+        assert [together[3, place + start][0] for start in (0, 10)] == ["a", "b"]
+    assert len(drawn) == 2
+
+
 def test_fewer_than_all_are_others_in_each_epoch() -> None:
     together = TrainingSet([(0, [Part("a", 30)])], [10])  # type: ignore[list-item]
     epochs = [{together[epoch, place][1] for place in range(10)} for epoch in range(20)]

@@ -20,8 +20,10 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, DistributedSampler
 
+from catpose.data import cache
 from catpose.data.augment import Augmentation
 from catpose.data.datamodule import CatDataModule, for_workers
+from catpose.data.images import read_image
 from catpose.errors import InputError
 
 Batch = dict[str, torch.Tensor]
@@ -89,6 +91,26 @@ class Frozen(torch.utils.data.Dataset):
 def test_a_worker_collects_nothing_that_it_was_forked_with() -> None:
     """A collection writes to each object that it looks at, and so gives each worker a copy of all annotations."""
     assert int(next(iter(DataLoader(Frozen(), **for_workers(1))))) > 10_000
+
+
+def test_runs_of_other_numbers_of_pictures_share_one_cache_file(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and one after another: a study of learning curves has many, each seed with pictures of its own."""
+    decoded: list[Path] = []
+    monkeypatch.setattr(cache, "read_image", lambda path: (decoded.append(path), read_image(path))[1])
+    runs = [
+        data_module(root, cache="disk", cache_dir=str(tmp_path), train_images=n, seed=seed)
+        for n, seed in ((2, 0), (3, 0), (3, 1), (None, 0))
+    ]
+    for data in runs:
+        data.setup("fit")
+    (file,) = tmp_path.glob("train-*")
+    for data in (*runs, *runs):
+        assert len([*data.train_dataloader()]) > 0
+    assert decoded
+    assert len(decoded) == len(set(decoded))
+    assert [*tmp_path.glob("train-*")] == [file]
 
 
 def test_the_seed_changes_order_and_augmentation(root: Path) -> None:

@@ -12,7 +12,7 @@ from page.made_up_page import HOSTILE, LABELS, detections, made_up_gallery, nast
 
 from catpose.data.coco import read_coco, read_split
 from catpose.data.coco_split import CocoSplit
-from catpose.figures.gallery import LONG_SIDE, Gallery, _natural, gallery
+from catpose.figures.gallery import LONG_SIDE, Gallery, _natural, gallery, worst_pictures
 from catpose.instances import Instances
 from catpose.score.ap import own_oks
 from catpose.score.detections import Detections
@@ -54,6 +54,26 @@ def test_instances_are_the_splits_in_its_order(shown: Gallery, split: CocoSplit)
         mates = np.flatnonzero(split.image_index == split.image_index[i]).tolist()
         assert item.title == (file if len(mates) == 1 else f"{file}, cat {mates.index(i) + 1} of {len(mates)}")
     assert any(HOSTILE in item.title for item in shown.items)
+
+
+def test_of_many_instances_the_pictures_of_the_worst_are_shown(split: CocoSplit) -> None:
+    rows = np.flatnonzero(~split.ignored)
+    off, lost = rows[5], rows[-1]
+    found = truth_as_prediction(split)
+    found.keypoints[off] += 1e4
+    found = found.subset(np.arange(len(split)) != lost)
+    order = [int(split.image_index[lost]), int(split.image_index[off])]
+    assert worst_pictures(split, found, 1) == {order[0]}
+    assert worst_pictures(split, found, 2) == {*order}
+    assert worst_pictures(split, found, len(split)) == set(split.image_index[~split.crowd].tolist())
+
+    small = {i: each for i, each in thumbnails(split).items() if i in order}
+    some, whole = (
+        gallery(split, shown, [("a", found, error_types(split, found))]) for shown in (small, thumbnails(split))
+    )
+    ids = {str(split.images[i].id) for i in order}
+    assert some.pictures.keys() == ids
+    assert [each.title for each in some.items] == [each.title for each in whole.items if each.picture in ids]
 
 
 @pytest.mark.parametrize("long_side", [64, LONG_SIDE])

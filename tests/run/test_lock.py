@@ -95,6 +95,16 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_counts_for_nothing(tmp_path
     process.wait()
 
 
+def test_whoever_lost_its_lock_file_leaves_the_next_ones(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        (tmp_path / LOCK).unlink()  # by hand
+        process = held(tmp_path)
+    with pytest.raises(InputError, match=rf"process {process.pid} "), locked(tmp_path):
+        pass
+    process.kill()
+    process.wait()
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
 def test_a_file_system_without_locks_is_said_once_and_nothing_fails(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
