@@ -124,7 +124,9 @@ def draw_trends(
                 axes.plot([x] * len(mark.points), mark.points, "o", ms=2.5, color=colour, mew=0, alpha=0.5, zorder=2)
                 axes.plot([x, x], [mark.low, mark.high], "-", color=colour, lw=1.0, alpha=0.8, zorder=1)
             values = [mark.value for _, mark in known]
-            axes.plot(places, values, "-", marker=MARKERS[i], ms=5, color=colour, lw=1.4, label=label, zorder=3)
+            axes.plot(
+                places, values, "-", marker=MARKERS[i], ms=5, color=colour, lw=1.4, zorder=3, label=wrapped(label)
+            )
         if log:
             axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -134,7 +136,9 @@ def draw_trends(
         axes.set_ylabel(f"{AXIS}: mean, 95 % interval, seeds")
         axes.grid(color=GRID, lw=0.6)
         axes.set_axisbelow(True)
-        figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=7.5)
+        longest = max(min(len(label), LINE) for label in trends)
+        columns = max(1, min(4, int(width / (0.6 + 0.06 * longest))))  # a mark's inches, and a character's
+        figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=7.5)
         return encoded(figure)
 
 

@@ -15,7 +15,7 @@ import results
 from catpose.analysis.rendering import mark
 from catpose.figures.configurations import Mark, draw_trends
 
-FEW = "few.yaml: EfficientNet-Lite0, other animals, 128×128"
+FEW = "other animals, few.yaml"
 
 
 def lines(folder: Path) -> dict[str, list[tuple[float, Mark]]]:

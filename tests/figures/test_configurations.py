@@ -37,7 +37,8 @@ def decoded(png: bytes) -> np.ndarray:
 
 def draw(kind: str, marks: list[Mark]) -> dict[str, bytes]:
     if kind == "trends":  # of numbers far apart where they are many
-        lines = {f"line {i}": [(4.0**x, mark) for x, mark in enumerate(marks[i::2])] for i in range(2)}
+        name = marks[0].label if marks else ""
+        lines = {f"{name} {i}": [(4.0**x, mark) for x, mark in enumerate(marks[i::2])] for i in range(2)}
         return draw_trends(lines, "train_images", "a title")
     return draw_configurations(marks, "a title") if kind == "arms" else draw_pareto(marks, "GMACs", "a title")
 
