@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from catpose.errors import InputError
 from catpose.geometry import box_to_center_size
 from catpose.skeleton import Skeleton
-
-if TYPE_CHECKING:
-    from albumentations import ImageOnlyTransform
 
 #: Lowest and highest value of each setting.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -210,7 +207,8 @@ class PixelChanges:
     for each crop, which is faster than a new one.
     """
 
-    def __init__(self, transforms: list[ImageOnlyTransform]) -> None:
+    # Not list[ImageOnlyTransform]: jsonargparse would import albumentations for the types of this file at every start.
+    def __init__(self, transforms: list[Any]) -> None:
         self._transforms = transforms
         self._generator = np.random.Generator(np.random.PCG64(0))
         self._state = self._generator.bit_generator.state

@@ -37,7 +37,7 @@ import claims
 from catpose.analysis.comparison import caption, comparison
 from catpose.analysis.configurations import Configuration, Design, Training
 from catpose.analysis.evaluations import estimate_of
-from catpose.analysis.report import report
+from catpose.analysis.report import Report, report
 from catpose.data.coco import read_split
 from catpose.data.coco_split import split_hash
 from catpose.errors import InputError, command
@@ -214,8 +214,8 @@ def tables(results: Path) -> Iterator[tuple[str, list[str]]]:
         yield name if name != "." else ", ".join(of.name for of in runs), compared(runs, reference)
 
 
-def compared(configurations: dict[Path, list[Kept]], reference: str | None = None) -> list[str]:
-    """The comparison of configurations, by their folders, as Markdown; `reference` is one of the folders' names."""
+def reported(configurations: dict[Path, list[Kept]], reference: str | None = None) -> Report:
+    """The report of configurations, by their folders; `reference` is one of the folders' names."""
     trained = [
         Configuration(
             folder.name,
@@ -227,7 +227,12 @@ def compared(configurations: dict[Path, list[Kept]], reference: str | None = Non
         )
         for i, (folder, runs) in enumerate(configurations.items())
     ]
-    made = report(Design("", labels=tuple(each.label for each in trained), reference=reference), trained)
+    return report(Design("", labels=tuple(each.label for each in trained), reference=reference), trained)
+
+
+def compared(configurations: dict[Path, list[Kept]], reference: str | None = None) -> list[str]:
+    """The comparison of configurations as Markdown; the arguments are `reported`'s."""
+    made = reported(configurations, reference)
     header, rows = comparison(made)
     more = ("AP50", "AP75", "AR", "95 % interval", "PCK@0.1", "best epoch's AP", "minutes a run", "torch")
     lines = []

@@ -264,6 +264,20 @@ def test_albumentations_is_imported_where_it_is_used_only() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
+def test_the_parser_of_fit_imports_no_library_for_types_alone() -> None:
+    code = (
+        "import sys; from catpose.fit import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('loaded', *{name.split('.')[0] for name in sys.modules})"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    loaded = set(output.rpartition("loaded ")[2].split())
+    assert "lightning" in loaded
+    assert not loaded & {"albumentations", "optuna", "onnx", "onnxruntime", "pycocotools", "fvcore"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
