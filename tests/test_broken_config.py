@@ -120,6 +120,17 @@ OPTIONS = {
     "an unknown precision": ("--trainer.precision=17", "trainer.precision", "17", "16-mixed"),
     "an unknown strategy": ("--trainer.strategy=ddpp", "trainer.strategy", "ddpp", "ddp_spawn"),
     "time in words": ("--trainer.max_time=soon", "soon", "DD:HH:MM:SS"),
+    "synchronised norms without a GPU": ("--trainer.sync_batchnorm=true", "trainer.sync_batchnorm", "GPUs"),
+    "other steps an epoch": (
+        "--trainer.callbacks={class_path: GradientAccumulationScheduler, init_args: {scheduling: {1: 2}}}",
+        "GradientAccumulationScheduler",
+        "trainer.accumulate_grad_batches",
+    ),
+    "more batches than an epoch has": (
+        "--trainer.val_check_interval=999",
+        "trainer.val_check_interval",
+        "trainer.check_val_every_n_epoch to null",
+    ),
     "a negative seed": ("--seed_everything=-1", "seed_everything", "from 0 to 4294967295"),
     "a seed in words": ("--seed_everything=x", "seed_everything", "a whole number"),
     "the data's seed alone": ("--data.seed=3", "data.seed", "seed_everything"),
@@ -152,6 +163,13 @@ OPTIONS = {
 def test_an_option(kind: str, arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     option, *words = OPTIONS[kind]
     says(refused(main, [*arguments, option], capsys, tmp_path), *words)
+
+
+def test_an_average_of_eight_bits(arguments: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would stay where it began: 0.999 times a bfloat16 number, and a thousandth of another, is that number."""
+    ema = "--trainer.callbacks={class_path: EMAWeightAveraging}"
+    line = refused(main, [*arguments, ema, "--trainer.precision=bf16-true"], capsys, tmp_path)
+    says(line, "trainer.precision", "bf16-mixed")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import filecmp
 import gc
 import multiprocessing
 import multiprocessing.util
 import signal
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from catpose.data.augment import Augmentation
 from catpose.data.cache import Cache, Pictures, open_pictures
 from catpose.data.coco import DEFAULT_ROOT, read_split
-from catpose.data.coco_split import CocoSplit, labelled
+from catpose.data.coco_split import CocoSplit, Image, labelled
 from catpose.data.dataset import ANY_EPOCH, CropDataset, collate
 from catpose.data.training import TrainingSet, TrainSampler, first_pictures
 from catpose.errors import InputError, whole_between
@@ -198,6 +200,9 @@ class CatDataModule(LightningDataModule):
             self._pictures(split, these if self.cache == "memory" else labelled(split), self.cache)
             for split, these in sources
         ]  # on the disk one file for whichever `train_images`, or runs of others would take it from one another
+        scored = [self._split("val"), *(self.splits[name] for name in ("test",) if name in self.splits)]
+        for split, these in sources[1:]:
+            _refuse_scored(split, these, scored)
 
         def under(changes: Augmentation) -> list[CropDataset]:
             return [
@@ -284,3 +289,18 @@ def _some_labelled(split: CocoSplit) -> np.ndarray:
             f"see `python -m catpose.check`"
         )
     return instances
+
+
+def _refuse_scored(train: CocoSplit, instances: np.ndarray, scored: Sequence[CocoSplit]) -> None:
+    """InputError where pictures of training instances (N,) are, byte for byte, some that a score is of."""
+    sizes: dict[int, list[Image]] = defaultdict(list)
+    for image in (image for split in scored for image in split.images if image.path.is_file()):
+        sizes[image.path.stat().st_size].append(image)
+    for place in np.unique(train.image_index[instances]).tolist():
+        image = train.images[place]
+        for other in sizes[image.path.stat().st_size] if image.path.is_file() else ():
+            if filecmp.cmp(image.path, other.path, shallow=False):
+                raise InputError(
+                    f"data.also: {train.file}: image {image.id} ({image.file_name}) is {other.path}, so that the score"
+                    " would no longer be honest; keep it in one"
+                )

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from catpose.data.images import picture_size
-from catpose.data.importers.names import ANIMAL_POSE
 from catpose.data.importers.own import keep_keypoints
 from catpose.data.structure import Entries, examine
 from catpose.errors import InputError, nearest, one_line
 from catpose.files import read_json, require_folder
+from catpose.naming import ANIMAL_POSE
 from catpose.skeleton import AP10K, Skeleton
 
 #: Limbs of Animal-Pose's own 20 keypoints beside those of AP-10K between their counterparts.

@@ -12,8 +12,6 @@ from catpose.errors import InputError
 #: A block's name in timm's networks: `blocks.5` (ViT), `layer1.0` (ResNet), `stage3.2` (HRNet), `blocks.3.1`
 #: (MobileNetV2), `stages_2.blocks.5` (ConvNeXt). What has none belongs to the block before it, a stem to none.
 _BLOCK = re.compile(r"(?:model\.)?((?!conv|stem|transition)\w+(?:\.\d+)*(?:\.blocks)?(?:\.\d+)+)\.")
-#: Parameters that are embeddings, which are shifts as biases are, whatever shape they have.
-_EMBEDDING = re.compile(r"(?:^|\.)(?:cls_token|reg_token|dist_token|pos_embed\w*|\w*relative_position_bias_table)$")
 
 
 def layers_of(backbone: nn.Module) -> dict[str, int]:
@@ -35,8 +33,11 @@ def layers_of(backbone: nn.Module) -> dict[str, int]:
 
 
 def is_shift_or_scale(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter, of any shape, shifts or scales activations: a bias, a norm's, an embedding, a token."""
-    return parameter.ndim <= 1 or _EMBEDDING.search(name) is not None
+    """Whether a parameter, of any shape, shifts or scales activations: a bias, a norm's, an embedding, a token.
+
+    It is no kernel, which torch and timm call weight.
+    """
+    return parameter.ndim <= 1 or "weight" not in name.rsplit(".", 1)[-1]
 
 
 def parameter_groups(

@@ -22,6 +22,7 @@ from catpose.files import read_json
 from catpose.model.layouts import LAYOUTS, TIMM, Rules, assembled, differing_heads
 from catpose.model.normalisation import IMAGENET, JAX_VIT, described, normalisation
 from catpose.model.tensor_file import read_content, tensors_of
+from catpose.naming import meanings
 from catpose.shipped import shipped_models
 from catpose.skeleton import AP10K, Skeleton
 
@@ -32,6 +33,9 @@ _OLD_FILE = "pytorch_model.bin"
 
 # A config.json is some hundred bytes long; a longer one isn't timm's.
 LONGEST_CONFIG = 2**20
+
+# What of a model learns: the codec's readout has weights too where it is SimCC's.
+_LEARNT = ("backbone.", "head.", "readout.")
 
 # Below this part of the backbone's elements, a file belongs to another network and is refused.
 LEAST_MATCH = 0.5
@@ -62,7 +66,7 @@ def load_weights(model: nn.Module, weights: str) -> str:
         source, config = _converted(file, model), JAX_VIT
     source, theirs = assembled({_bare(n): tensor for n, tensor in source.items() if "num_batches" not in n}, content)
     state = {_bare(name): tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
-    state = {name: tensor for name, tensor in state.items() if name.startswith(("backbone.", "head."))}
+    state = {name: tensor for name, tensor in state.items() if name.startswith(_LEARNT)}
 
     found = {layout: _in_our_names(source, rules, state, model) for layout, rules in LAYOUTS.items()}
     layout = max(LAYOUTS, key=lambda layout: _agreement(found[layout], state))
@@ -129,21 +133,25 @@ def _head_by_name(
     """The tensors of a file, the last convolution's rows put where the model has the same keypoints.
 
     Args:
-        theirs: the names of the file's keypoints.
+        theirs: the names of the file's keypoints, in the model's words or others that mean the same, as `L_F_Paw`.
 
     Returns:
         the tensors, as they are where both have the same keypoints; what was done, "" for nothing.
     """
     last = [name for name in ("head.final.weight", "head.final.bias") if name in named and name in state]
-    shared = [name for name in ours.names if name in theirs]
-    if ours.names == theirs or any(named[name].shape != (len(theirs), *state[name].shape[1:]) for name in last):
+    place = meanings(theirs)[0] | {name: i for i, name in enumerate(theirs)}
+    shared = [name for name in ours.names if name in place]
+    of = [place[name] for name in shared]
+    if of == [*range(len(theirs))] == [*range(len(ours))] or any(
+        named[name].shape != (len(theirs), *state[name].shape[1:]) for name in last
+    ):
         return named, ""
-    to, of = ours.indices(*shared), [theirs.index(name) for name in shared]
+    to = ours.indices(*shared)
     renamed = dict(named)
     for name in last:
         renamed[name] = state[name].detach().clone()
         renamed[name][to] = named[name][of].to(renamed[name])
-    new = [name for name in ours.names if name not in theirs]
+    new = [name for name in ours.names if name not in place]
     starts = f"; at their random start: {', '.join(new)}" if new else ""
     return renamed, f"heatmaps by name: {len(shared)} of {len(ours)} keypoints from the file's {len(theirs)}{starts}"
 

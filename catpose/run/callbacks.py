@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -308,10 +308,10 @@ def overlays(outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor], s
 
 
 class NewLineage(Callback):
-    """Gives a run that goes on under other settings the optimiser's of now; Lightning restores those of before.
+    """Leaves a run that goes on under other settings its new optimiser; Lightning would restore the one of before.
 
-    The schedule stands where the finished epochs have brought it, also where an epoch now has another number of steps.
-    An optimiser of another kind begins without what the one before had gathered.
+    What the optimiser had gathered stays, where it is of the same kind and has its parameters in the same groups. The
+    schedule stands where the finished epochs have brought it, also where an epoch now has another number of steps.
 
     Args:
         renewed: whether the settings are others. The first process tells all.
@@ -319,21 +319,34 @@ class NewLineage(Callback):
 
     def __init__(self, renewed: bool) -> None:
         self.renewed = renewed
+        self.before: list[dict[str, Any]] | None = None  # the optimiser's state
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        ours = type(pl_module).configure_optimizers is PoseModel.configure_optimizers
+        if trainer.strategy.broadcast(self.renewed) and ours:
+            self.before = checkpoint["optimizer_states"]
+            checkpoint["optimizer_states"], checkpoint["lr_schedulers"] = [], []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        ours = type(pl_module).configure_optimizers is PoseModel.configure_optimizers
-        if not trainer.strategy.broadcast(self.renewed) or not ours:
+        if self.before is None:
             return
-        now: Any = pl_module.configure_optimizers()
-        groups, new_groups = trainer.optimizers[0].param_groups, now["optimizer"].param_groups
-        if groups[0].keys() != new_groups[0].keys():
-            trainer.optimizers[0].state.clear()
+        (optimizer,) = trainer.optimizers
+        groups = optimizer.state_dict()["param_groups"]
+        for before in self.before:
+            if _layout(before["param_groups"]) == _layout(groups):
+                optimizer.load_state_dict({"state": before["state"], "param_groups": groups})
         scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
         steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)  # of an epoch
-        scheduler.last_epoch = trainer.current_epoch * steps
-        scheduler.base_lrs = now["lr_scheduler"]["scheduler"].base_lrs
-        scheduler._last_lr = [rate * scheduler.lr_lambdas[0](scheduler.last_epoch) for rate in scheduler.base_lrs]
-        for group, new, rate in zip(groups, new_groups, scheduler._last_lr, strict=True):
-            parameters = group["params"]
-            group.clear()
-            group.update(new, params=parameters, lr=rate)
+        ends_by_steps = trainer.max_steps == trainer.estimated_stepping_batches and pl_module.needs_the_end
+        scheduler.last_epoch = trainer.global_step if ends_by_steps else trainer.current_epoch * steps
+        factor = scheduler.lr_lambdas[0](scheduler.last_epoch)
+        scheduler._last_lr = [rate * factor for rate in scheduler.base_lrs]
+        for group, rate in zip(optimizer.param_groups, scheduler._last_lr, strict=True):
+            group["lr"] = rate
+
+
+def _layout(groups: Sequence[dict[str, Any]]) -> list[tuple[set[str], list[int]]]:
+    """An optimiser's settings by name, which tell its kind, and its parameters by place, group by group."""
+    return [({*group}, group["params"]) for group in groups]

@@ -20,7 +20,13 @@ import yaml
 from jsonargparse import Namespace, _loaders_dumpers, set_loader
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, Checkpoint, LearningRateMonitor
+from lightning.pytorch.callbacks import (
+    Callback,
+    Checkpoint,
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    WeightAveraging,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -44,6 +50,7 @@ from catpose.run.explain import explain, quieten
 from catpose.run.fit_help import full_help
 from catpose.run.network import default_precision, find_device
 from catpose.run.options import import_modules, split_imports
+from catpose.run.synced_norms import SyncedNorms
 from catpose.run.wandb_logger import wandb_logger
 from catpose.shipped import with_found_configs
 from catpose.skeleton import AP10K
@@ -152,7 +159,9 @@ class LoggedRate(LearningRateMonitor):
 
     def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         super().on_train_batch_start(trainer, *args, **kwargs)
-        trainer.callback_metrics.pop("lr", None)
+        metrics = trainer.callback_metrics
+        for name in [name for name in metrics if name.partition("/")[0] == "lr"]:  # lr/pg1, …: a group's
+            del metrics[name]
 
 
 class FitCLI(LightningCLI):
@@ -266,6 +275,7 @@ class FitCLI(LightningCLI):
             super().instantiate_classes()
         except (MisconfigurationException, ImportError, RuntimeError, ValueError, TypeError) as error:
             raise input_error(error, self.config.trainer) from error
+        self._refuse_callbacks()
         self.datamodule.splits = self.splits
         # Who puts off a stop comes after those who ask for one, Lightning's timer among them; checkpoints stay last.
         trainer: Any = self.trainer  # mypy doesn't see what Lightning's connector sets
@@ -291,12 +301,28 @@ class FitCLI(LightningCLI):
                 " another; give a number of batches, or a part of an epoch"
             )
         self._refuse_precision()
+        if trainer.sync_batchnorm and self._device_type() == "cpu":
+            raise InputError("trainer.sync_batchnorm: torch has it for GPUs only; leave it out")
         seconds = self.config.checkpoint_seconds
         if seconds is not None and not seconds >= 0:
             raise InputError(f"checkpoint_seconds: {seconds} can't be used; give 0 or more, or null")
         for key, least in LEAST.items():
             if trainer[key] is not None and trainer[key] < least:
                 raise InputError(f"trainer.{key}: {trainer[key]} can't be used; give {least} or more")
+
+    def _refuse_callbacks(self) -> None:
+        """Those of Lightning's that would silently do nothing, or put the learning rate's schedule wrong."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging) and self.trainer.precision == "bf16-true":
+                raise InputError(
+                    "trainer.precision: bf16-true: keeps 8 bits of a weight, too few for an average to move by; set"
+                    " bf16-mixed"
+                )
+            if isinstance(callback, GradientAccumulationScheduler) and len(callback.scheduling) > 1:
+                raise InputError(
+                    "trainer.callbacks: GradientAccumulationScheduler changes an epoch's steps, by which the learning"
+                    " rate goes; set trainer.accumulate_grad_batches"
+                )
 
     def _refuse_precision(self) -> None:
         """Precisions in which a run would be nonsense, or another than its settings say."""
@@ -334,6 +360,9 @@ class FitCLI(LightningCLI):
             kwargs["enable_progress_bar"] = False
         if shown.precision is None and not shown.plugins:  # one of which may be a precision's
             kwargs["precision"] = default_precision(self._device_type())
+        if shown.sync_batchnorm:
+            own = shown.plugins or []
+            kwargs["plugins"] = [*(own if isinstance(own, list) else [own]), SyncedNorms()]
         if loggers:  # it refuses to run without one
             self.trainer_defaults["callbacks"] = [*self.trainer_defaults["callbacks"], LoggedRate("step")]
         return super().instantiate_trainer(logger=loggers or False, default_root_dir=str(self.run.path), **kwargs)

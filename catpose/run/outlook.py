@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from lightning.pytorch.utilities import rank_zero_info
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,6 +20,8 @@ from catpose.text import counted, duration, number
 
 #: The part of a run that warm-up may take.
 LONGEST_WARMUP = 0.1
+#: What averaged weights may keep of the first step's.
+LARGEST_FIRST_SHARE = 0.05
 #: The difference in AP that a validation should be able to show.
 VISIBLE = 0.1
 #: Standard deviation of two models' difference on one animal, in AP: each has about 0.35 (an AP of 132 animals has a
@@ -45,6 +47,8 @@ class Schedule(NamedTuple):
     warmup: float  # steps
     milestones: Sequence[float]  # steps; none with a cosine
     is_end_validated: bool = True
+    late_from: int | None = None  # the epoch
+    first_share: float = 0.0  # that the first step's weights have in averaged ones at the end
 
     @property
     def epochs(self) -> int:
@@ -117,6 +121,17 @@ def outlook(schedule: Schedule) -> Iterator[str]:
             f"warning: model.milestones {epochs} lie behind the run's end after {counted(schedule.epochs, 'epoch')},"
             " so that the learning rate stays high; set shares of the run, such as [0.8, 0.95]"
         )
+    if schedule.late_from is not None and known and schedule.late_from * steps >= total:
+        yield (
+            f"warning: data.late_from {schedule.late_from} lies behind the run's end after"
+            f" {counted(schedule.epochs, 'epoch')}, so that data.late_augment is never used; set an earlier"
+            " epoch, or null"
+        )
+    if schedule.first_share > LARGEST_FIRST_SHARE:
+        yield (
+            f"warning: at the run's end averaged weights are still {schedule.first_share:.0%} those of its first step;"
+            " set a lower decay of EMAWeightAveraging, or train for more epochs"
+        )
     if schedule.batch > schedule.animals:
         yield (
             f"warning: data.batch_size {schedule.batch} exceeds the {counted(schedule.animals, 'animal')}: an epoch is"
@@ -155,6 +170,15 @@ def ends_validated(batches: int, accumulate: int, steps: int, every: int | None,
     return (epochs + 1) % every == 0 and last % apart == 0
 
 
+def first_share(callback: Callback, steps: float) -> float:
+    """The share of the first averaged weights in the average after so many steps of a run; 0 of any other callback."""
+    if not isinstance(callback, EMAWeightAveraging):
+        return 0.0
+    average: Any = callback._kwargs["avg_fn"]  # the one place where the decay is kept
+    updates = max(0.0, steps - (callback.update_starting_at_step or 0)) // max(1, callback.update_every_n_steps)
+    return float(average(torch.tensor(1.0), torch.tensor(0.0), 1)) ** max(0.0, updates - 1)
+
+
 def _schedule(trainer: pl.Trainer, model: PoseModel) -> Schedule:
     loader: Any = trainer.train_dataloader
     # The trainer has no validation loader yet where the first epoch isn't validated.
@@ -174,6 +198,8 @@ def _schedule(trainer: pl.Trainer, model: PoseModel) -> Schedule:
         milestones=[steps_of(milestone, steps, total_steps) for milestone in milestones],
         is_end_validated=math.isinf(total_steps)
         or ends_validated(batches, accumulate, int(total_steps), every, interval),
+        late_from=trainer.datamodule.late_from,  # type: ignore[attr-defined]
+        first_share=max([first_share(each, total_steps) for each in trainer.callbacks], default=0.0),  # type: ignore[attr-defined]
     )
 
 

@@ -92,8 +92,8 @@ def _train_in(run: RunDirectory, cli: FitCLI, settings: dict[str, Any], args: li
         best,
         WholeEpochs(run, renewed),
         FinalFigures(run),
-        NewLineage(renewed),
         ResumedAtEpochEnd(),
+        NewLineage(renewed),  # after it, so that it knows the run's end
         EndedBySIGTERM(),
         BatchOfOne(),
         Outlook(),
@@ -144,10 +144,17 @@ def fit(cli: FitCLI, run: RunDirectory, resume: bool) -> None:
         raise InputError(f"model.compile: {one_line(error)[:160]}; set it to false") from error
     except MisconfigurationException as error:
         raise input_error(error, cli.config.trainer) from error
+    except ValueError as error:  # Lightning's, once it knows how many batches an epoch has
+        if "`val_check_interval`" not in str(error):
+            raise
+        raise InputError(
+            f"trainer.val_check_interval: {cli.config.trainer.val_check_interval} batches are more than an epoch has;"
+            " give fewer, or set trainer.check_val_every_n_epoch to null, which counts them across epochs"
+        ) from error
 
 
 def sound_data(root: Path, area: AreaRule) -> tuple[dict[str, CocoSplit], list[str]]:
-    """The splits "train" and "val" of a data folder; as lines, how much of them is used, and how many warnings.
+    """The splits "train", "val" and, if there, "test" of a data folder; as lines, how much is used, how many warnings.
 
     Raises:
         InputError: the first error that the quick part of `catpose.check` finds.
@@ -158,10 +165,10 @@ def sound_data(root: Path, area: AreaRule) -> tuple[dict[str, CocoSplit], list[s
     for split in ("train", "val"):
         split_file(root, split)
     summary = f"{counted(len(findings), 'warning')} about the data; python -m catpose.check --data {root} lists them"
-    used = {name: splits[name] for name in ("train", "val")}
-    lines = [f"catpose.fit: {name}: {split.count()}" for name, split in used.items()]
-    skeleton = used["train"].skeleton
+    lines = [f"catpose.fit: {name}: {splits[name].count()}" for name in ("train", "val")]
+    skeleton = splits["train"].skeleton
     lines += [] if skeleton == AP10K else [f"catpose.fit: {skeleton.summary()}"]
+    used = {name: split for name, split in splits.items() if name in ("train", "val", "test")}
     return used, [*lines, *([f"catpose.fit: {summary}"] if findings else [])]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -133,3 +135,18 @@ def test_other_keypoints_are_refused(roots: tuple[Path, Path], tmp_path: Path) -
         file.write_text(text.replace("root_of_tail", "tip"))
     with pytest.raises(InputError, match=r"^data\.also: .* has other keypoints than "):
         crops(roots[0], also={str(heads): 1.0})
+
+
+def test_pictures_that_are_scored_are_refused(roots: tuple[Path, Path], tmp_path: Path) -> None:
+    """In whichever folder and under whichever name; the training pictures themselves may come again."""
+    cats = roots[0]
+    other = shutil.copytree(cats, tmp_path / "other")
+    assert len(crops(cats, also={str(other): 1.0})) == 2 * len(crops(cats))
+    train, val = (other / "annotations" / f"{name}.json" for name in ("train", "val"))
+    scored = json.loads(val.read_text())
+    image = scored["images"][0]
+    (other / "images" / image["file_name"]).rename(other / "images" / "elsewhere.png")
+    image["file_name"] = "elsewhere.png"
+    train.write_text(json.dumps(scored))
+    with pytest.raises(InputError, match=rf"^data\.also: {train}: image \d+ \(.*\) is {cats}/images/.*keep it in one"):
+        crops(cats, also={str(other): 1.0})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from test_backbones import batch, build, every_backbone
 from torch import nn
@@ -50,6 +51,27 @@ def test_each_parameter_is_in_one_group_and_what_shifts_or_scales_has_no_decay(b
         assert spared >= shifts if not decay_all else not spared
         kernels = {id(each.weight) for each in model.modules() if isinstance(each, nn.Conv2d | nn.Linear)}
         assert not spared & kernels
+
+
+#: Of networks of timm's that have parameters of other names and shapes than most.
+SPARING = (
+    *("coat_tiny", "crossvit_9_240", "efficientformerv2_s0", "fastvit_t8", "levit_128s", "mvitv2_tiny"),
+    *("samvit_base_patch16", "swin_tiny_patch4_window7_224", "tiny_vit_5m_224", "xcit_nano_12_p16_224"),
+)
+
+
+@pytest.mark.parametrize("name", SPARING)
+def test_what_timm_spares_of_decay_is_spared(name):
+    """And what scales channels or heads, whatever shape it has."""
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    for parameter_name, parameter in network.named_parameters():
+        last = parameter_name.rsplit(".", 1)[-1]
+        spared = {parameter_name, last} & {*network.no_weight_decay()} if hasattr(network, "no_weight_decay") else ()
+        if spared or (parameter.numel() == max(parameter.shape, default=1) and last != "weight"):
+            assert is_shift_or_scale(parameter_name, parameter), parameter_name
+        if last == "weight" and parameter.ndim > 1:
+            assert not is_shift_or_scale(parameter_name, parameter), parameter_name
 
 
 def test_vit_has_vitposes_layers():

@@ -192,6 +192,44 @@ def mmpose(names: tuple[str, ...], width: int = 4) -> dict[str, Any]:
     return {"meta": {"epoch": 1, "dataset_meta": meta | sigmas}, "state_dict": network.state_dict()}
 
 
+#: AP-10K's and Animal-Pose's keypoints as MMPose calls them (configs/_base_/datasets/ap10k.py, animalpose.py).
+MMPOSE_AP10K = (
+    *("L_Eye", "R_Eye", "Nose", "Neck", "Root of tail", "L_Shoulder", "L_Elbow", "L_F_Paw", "R_Shoulder", "R_Elbow"),
+    *("R_F_Paw", "L_Hip", "L_Knee", "L_B_Paw", "R_Hip", "R_Knee", "R_B_Paw"),
+)
+MMPOSE_ANIMAL_POSE = (
+    *("L_Eye", "R_Eye", "L_EarBase", "R_EarBase", "Nose", "Throat", "TailBase", "Withers", "L_F_Elbow", "R_F_Elbow"),
+    *("L_B_Elbow", "R_B_Elbow", "L_F_Knee", "R_F_Knee", "L_B_Knee", "R_B_Knee", "L_F_Paw", "R_F_Paw", "L_B_Paw"),
+    "R_B_Paw",
+)
+
+
+def test_mmposes_own_words_are_understood(tmp_path: Path) -> None:
+    """In AP-10K's order a head comes as it is; of Animal-Pose's 20 keypoints, whose elbow is AP-10K's shoulder, 17."""
+    content = mmpose(MMPOSE_AP10K)
+    torch.save(content, tmp_path / "ap10k.pth")
+    model = Small()
+    assert "by name" not in load_weights(model, str(tmp_path / "ap10k.pth"))
+    assert torch.equal(model.head.final.weight, content["state_dict"]["head.final_layer.weight"])  # type: ignore[union-attr,arg-type]
+    content = mmpose(MMPOSE_ANIMAL_POSE)
+    torch.save(content, tmp_path / "animalpose.pth")
+    report = load_weights(model, str(tmp_path / "animalpose.pth"))
+    assert "heatmaps by name: 17 of 17 keypoints from the file's 20" in report
+    weight = content["state_dict"]["head.final_layer.weight"]
+    for ours, theirs in (("left_shoulder", "L_F_Elbow"), ("right_knee", "R_B_Knee"), ("neck", "Throat")):
+        row = model.head.final.weight[AP10K.names.index(ours)]  # type: ignore[union-attr,index]
+        assert torch.equal(row, weight[MMPOSE_ANIMAL_POSE.index(theirs)])
+
+
+def test_a_skeletons_own_words_come_before_their_meaning(tmp_path: Path) -> None:
+    content = mmpose(("L_Eye", "left_eye", "R_Eye", "right_eye"))
+    torch.save(content, tmp_path / "epoch_1.pth")
+    model = Small(skeleton=skeleton_of(("right_eye", "left_eye")))
+    load_weights(model, str(tmp_path / "epoch_1.pth"))
+    expected = content["state_dict"]["head.final_layer.weight"][[3, 1]]
+    assert torch.equal(model.head.final.weight, expected)  # type: ignore[union-attr,arg-type]
+
+
 @pytest.mark.parametrize("names", [tuple(COCO_PERSON), AP10K.names[::-1], ("nose", "tail_tip")])
 def test_mmpose_tells_its_keypoints(names: tuple[str, ...], tmp_path: Path) -> None:
     content = mmpose(names)

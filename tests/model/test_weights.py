@@ -28,6 +28,7 @@ from catpose.model.backbones.timm_backbone import TimmBackbone
 from catpose.model.backbones.vit import ViT
 from catpose.model.head import DeconvolutionHead
 from catpose.model.pose import PoseModel
+from catpose.model.simcc import SimCC
 from catpose.model.weights import load_weights
 from catpose.skeleton import AP10K, Skeleton
 
@@ -259,7 +260,12 @@ def test_vitpose_names_fit(tmp_path: Path) -> None:
     assert "backbone.cls_token (1)" in report
 
 
-@pytest.mark.parametrize("make", [small, lambda: ViT("test_vit", head_channels=8, weights=None)])
+def simcc() -> PoseModel:
+    """A model whose codec has weights too."""
+    return TimmBackbone("test_resnet", head_channels=8, weights=None, codec=SimCC(input_size=(64, 64)))
+
+
+@pytest.mark.parametrize("make", [small, simcc, lambda: ViT("test_vit", head_channels=8, weights=None)])
 def test_checkpoint_of_our_own(make: Callable[[], PoseModel], tmp_path: Path) -> None:
     """What the trainer saves, hyperparameters and optimiser state beside the weights."""
     trained = randomised(make())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 import threading
 import time
@@ -121,9 +122,13 @@ RECIPE = (
 
 @pytest.mark.slow
 def test_a_run_with_the_whole_recipe_goes_on_as_if_it_had_not_stopped(tiny: Path, tmp_path: Path) -> None:
-    """Averaged weights, rates by layer, a late cosine, light changes, clipped gradients, other data beside the cats."""
+    """Averaged weights, rates by layer, a late cosine, light changes, clipped gradients, other data beside the cats.
+
+    A logger, which is told each group's rate, adds nothing to the numbers.
+    """
     recipe = (EPOCHS, *RECIPE, f"--data.also={{{tiny_root(tiny)}: 0.5}}")
-    whole, half = run(tiny, tmp_path / "whole", *recipe), interrupted(tiny, tmp_path / "half", *recipe)
+    whole = run(tiny, tmp_path / "whole", *recipe, "--wandb.mode=offline")
+    half = interrupted(tiny, tmp_path / "half", *recipe)
     run(tiny, half, *recipe)
     assert numbers(half) == numbers(whole)
     assert same_weights(half, whole)
@@ -233,6 +238,33 @@ def test_a_new_lineages_optimiser_is_the_one_that_was_asked_for(
     assert float(numbers(out)[-1]["lr"]) == pytest.approx(rate)
     (group,) = read_checkpoint(out / "last.ckpt")["optimizer_states"][0]["param_groups"]
     assert (group["lr"], group["weight_decay"]) == (pytest.approx(rate), 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--model.decay_all=false", "--model.layer_decay=0.5"])
+def test_a_new_lineages_optimiser_may_have_other_groups(
+    option: str, tiny: Path, halves: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    out = shutil.copytree(halves["multistep"][0], tmp_path / "out")
+    run(tiny, out, EPOCHS, "--model.weight_decay=0.5", option, "--new-lineage")
+    assert len(numbers(out)) == 2
+    optimizer = read_checkpoint(out / "last.ckpt")["optimizer_states"][0]
+    rates = [group["lr"] for group in optimizer["param_groups"]]
+    assert len(rates) > 1
+    assert float(numbers(out)[-1]["lr"]) == max(rates) == pytest.approx(2e-4)  # after the milestone
+    assert {float(state["step"]) for state in optimizer["state"].values()} == {4}  # none of the groups before
+
+
+@pytest.mark.slow
+def test_a_cosine_that_ended_within_an_epoch_goes_on_to_its_new_end(tiny: Path, tmp_path: Path) -> None:
+    options = ("--model.schedule=cosine", "--trainer.max_epochs=-1")
+    out = run(tiny, tmp_path / "out", *options, "--trainer.max_steps=6")
+    assert [row["step"] for row in numbers(out)] == ["4", "6"]
+    run(tiny, out, *options, "--trainer.max_steps=12", "--new-lineage")
+    steps, rates = zip(*((row["step"], float(row["lr"])) for row in numbers(out)), strict=True)
+    assert steps == ("4", "6", "10", "12")
+    assert rates[2] == pytest.approx(2e-3 * (1 + math.cos(math.pi * 10 / 12)) / 2)
+    assert rates[3] == 0
 
 
 class StopsWithin(Callback):

@@ -6,12 +6,14 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 
 from catpose.fit import main
 from catpose.run.directory import RunDirectory
-from catpose.run.outlook import UNVALIDATED, Schedule, ends_validated, outlook, progress
+from catpose.run.outlook import UNVALIDATED, Schedule, ends_validated, first_share, outlook, progress
 
 #: The published settings on 1000 cats.
 PUBLISHED = Schedule(
@@ -39,6 +41,8 @@ def test_few_animals() -> None:
     [
         ({"warmup": 900}, "the whole run, which never reaches model.lr; set model.warmup_iterations to 0.1"),
         ({"milestones": [80, 840]}, "model.milestones 210 lie behind the run's end after 210 epochs"),
+        ({"late_from": 210}, "data.late_from 210 lies behind the run's end after 210 epochs"),
+        ({"first_share": 0.37}, "averaged weights are still 37% those of its first step"),
         ({"is_end_validated": False}, "its last step is followed by no validation"),
         ({"batch": 64}, "data.batch_size 64 exceeds the 49 animals: an epoch is one step; set data.batch_size to 12"),
     ],
@@ -49,6 +53,22 @@ def test_each_warning_names_its_remedy(differing: dict[str, object], said: str) 
     (_, warning) = outlook(quiet._replace(**differing))
     assert said in warning
     assert "set " in warning
+
+
+@given(st.floats(0.5, 0.999), st.integers(1, 300), st.integers(1, 4), st.none() | st.integers(0, 20))
+def test_what_an_average_keeps_of_its_first_weights_is_what_lightnings_keeps(
+    decay: float, steps: int, every: int, start: int | None
+) -> None:
+    """Of weights that are 1 in the first step that is averaged and 0 after it."""
+    callback = EMAWeightAveraging(decay=decay, update_every_n_steps=every, update_starting_at_step=start)
+    average, n = torch.tensor(0.0), 0
+    for step in range(steps):
+        if callback.should_update(step_idx=step):
+            average = callback._kwargs["avg_fn"](average, torch.tensor(0.0), n) if n else torch.tensor(1.0)
+            n += 1
+    if n:
+        assert first_share(callback, steps) == pytest.approx(float(average), rel=1.1 / decay - 1, abs=1e-6)
+    assert first_share(EarlyStopping("val/AP"), steps) == 0
 
 
 #: trainer.max_epochs, max_steps, check_val_every_n_epoch, val_check_interval, accumulate_grad_batches

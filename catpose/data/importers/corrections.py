@@ -16,7 +16,7 @@ from catpose.data.coco_split import CocoSplit, split_hash
 from catpose.data.copies import RECORD
 from catpose.data.finding import Finding
 from catpose.data.importers.labels import Animal, Labels, Picture
-from catpose.data.importers.names import in_words, match_keypoints
+from catpose.data.importers.names import match_keypoints
 from catpose.data.importers.pictures import PictureFinder
 from catpose.data.importers.release import around, is_tight
 from catpose.data.importers.unpack import scratch
@@ -25,6 +25,7 @@ from catpose.data.skeletons import FILE
 from catpose.data.whole import WHOLE
 from catpose.errors import InputError, one_line
 from catpose.files import atomic_write, read_json
+from catpose.naming import in_words
 from catpose.skeleton import AP10K, Skeleton
 from catpose.text import counted
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from catpose.data.importers.names import LEFT_OUT, Match, in_words, meanings
+from catpose.data.importers.names import LEFT_OUT, Match
 from catpose.errors import InputError, one_line
+from catpose.naming import in_words, meanings
 from catpose.skeleton import AP10K, DEFAULT_SIGMA, skeleton_of
 
 Pairs = Sequence[tuple[int, int]]

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skeletons import KEYPOINTS
 
-from catpose.data.importers.names import in_words, match_keypoints, read_names
+from catpose.data.importers.names import match_keypoints, read_names
 from catpose.errors import InputError
+from catpose.naming import in_words
 
 SHORT = {"left": "l", "right": "r", "front": "f", "back": "h"}
 LONG = {"front": "fore", "back": "hind"}
