@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from catpose.errors import InputError
@@ -61,7 +61,7 @@ def write_weights(path: Path, model: nn.Module, texts: Mapping[str, str]) -> Non
     state = {name: tensor.half() if name in halved else tensor for name, tensor in model.state_dict().items()}
     content = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
     with atomic_write(path) as temporary:
-        save_file(content, temporary, {key: texts[key] for key in KEYS})
+        temporary.write_bytes(save(content, {key: texts[key] for key in KEYS}))  # `save_file`'s nobody else can read
 
 
 def add_text(path: Path, key: str, text: str) -> None:
@@ -74,7 +74,7 @@ def add_text(path: Path, key: str, text: str) -> None:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         texts = file.metadata() or {}
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, texts | {key: text})
+        temporary.write_bytes(save(tensors, texts | {key: text}))
 
 
 def as_checkpoint(tensors: dict[str, Tensor], texts: Mapping[str, str]) -> dict[str, Any]:

@@ -63,7 +63,11 @@ def test_a_weights_file_keeps_all_that_it_held(drawn: Path, tmp_path: Path) -> N
     write_weights(file, nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), texts)
     before = read_checkpoint(file)
     assert "calibration" not in before
+    (tmp_path / "any").touch()
+    modes = [file.stat().st_mode]
     learnt = calibrate(file, split, shaken(split, 0.06, 0))
+    modes.append(file.stat().st_mode)
+    assert modes == 2 * [(tmp_path / "any").stat().st_mode]  # whoever may read any file may read this one
     after = read_checkpoint(file)
     assert Trust.from_plain(after.pop("calibration"), 17) == learnt.trust
     assert equal(after, before)
