@@ -365,7 +365,11 @@ class FitCLI(LightningCLI):
             kwargs["plugins"] = [*(own if isinstance(own, list) else [own]), SyncedNorms()]
         if loggers:  # it refuses to run without one
             self.trainer_defaults["callbacks"] = [*self.trainer_defaults["callbacks"], LoggedRate("step")]
-        return super().instantiate_trainer(logger=loggers or False, default_root_dir=str(self.run.path), **kwargs)
+        trainer = super().instantiate_trainer(logger=loggers or False, default_root_dir=str(self.run.path), **kwargs)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging) and getattr(callback, "_device", "") is None:
+                callback._device = trainer.strategy.root_device  # else where the model is before it moves, the CPU
+        return trainer
 
 
 def _whole_numbers_first(action: Any) -> None:

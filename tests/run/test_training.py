@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from refused import exit_code, refused, says
 from skeletons import SIGMAS
 
 from catpose.data.coco import read_split
 from catpose.data.coco_split import split_hash
+from catpose.errors import InputError
 from catpose.fit import main
 from catpose.run.checkpoint import read_checkpoint
 from catpose.score.ap import average_precision, match
@@ -121,6 +124,24 @@ def test_the_detections_kept_are_those_that_the_last_epoch_was_scored_by(trained
         distance = np.linalg.norm(np.reshape(entry["keypoints"], (17, 3))[:, :2] - split.keypoints[i], axis=1)
         similar = np.exp(-(distance**2) / (2 * split.areas[i] * (2 * np.array(SIGMAS)) ** 2))
         assert entry["oks"] == pytest.approx(similar[split.labelled[i]].mean(), abs=1e-9)
+
+
+@pytest.mark.slow
+def test_averaged_weights_are_on_the_device_that_trains(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Lightning alone where the model is built: with a GPU each step would copy all weights to the CPU."""
+    devices = []
+
+    def setup(averaging: EMAWeightAveraging, *_: object, **__: object) -> None:
+        devices.append(averaging._device)
+        raise InputError("that is all")
+
+    monkeypatch.setattr(EMAWeightAveraging, "setup", setup)
+    monkeypatch.setattr(SingleDeviceStrategy, "root_device", torch.device("cpu", 0))
+    ema = "--trainer.callbacks={class_path: EMAWeightAveraging}"
+    assert fit("--config", tiny, "--out", tmp_path / "run", ema, OFF) == 2
+    assert devices == [torch.device("cpu", 0)]
 
 
 @pytest.mark.slow
