@@ -13,6 +13,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -85,6 +86,15 @@ class Study:
             return Ledger(open_engine(self.url), "freeze", GRACE).trials()
         return []
 
+    def is_locked(self) -> bool:
+        """Whether somebody is within a write; who is frozen there, SQLite lets nobody pass, this process neither."""
+        with contextlib.closing(sqlite3.connect(self.out / "study.db", timeout=1)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+        return False
+
     def is_running(self) -> bool:
         return any(worker.poll() is None for worker in self.workers)
 
@@ -152,6 +162,8 @@ def freeze(study: Study, dice: random.Random, until_taken: bool, done: Counter[s
     both = [worker, *family(training)]
     send([worker], signal.SIGSTOP)  # first, for a quick machine: what has no worker can't be written down as finished
     try:
+        if study.is_locked():
+            return
         trial = next((trial for trial in study.trials() if trial.key == (index, seed)), None)
         if trial is None or trial.state != "running" or trial.lost_attempts >= MOST_TAKEN:
             return
