@@ -119,6 +119,10 @@ def test_each_configuration_says_to_fit_what_it_means(file: Path) -> None:
         for key, value in expected.items():
             if key.endswith("class_path"):
                 assert settings[key].split(".")[-1] == value, (each.label, key)
+            elif key == "trainer.callbacks":  # as resolved, with all arguments
+                for own, resolved_one in zip(value, settings[key], strict=True):
+                    assert resolved_one["class_path"].endswith(f".{own['class_path']}")
+                    assert own["init_args"].items() <= resolved_one["init_args"].items()
             else:
                 assert settings[key] == (pytest.approx(value) if isinstance(value, float) else value)
         assert settings["seed_everything"] == 3
