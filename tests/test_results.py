@@ -45,6 +45,7 @@ def test_what_is_kept_is_small() -> None:
     folders = [each.parent for each in results.RESULTS.rglob("matches.npz")]
     kept = [file for each in folders for file in each.iterdir() if file.name != "test_predictions.json"]
     assert sum(file.stat().st_size for file in kept) < 5e6
+    assert all(file.stat().st_size < 5e5 for file in results.RESULTS.rglob("test_predictions.json"))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from catpose.data.coco_split import CocoSplit
+from catpose.data.groups import Groups
 from catpose.data.images import read_image
 from catpose.errors import InputError
 from catpose.files import read_json
@@ -69,26 +70,6 @@ def fingerprints(files: Sequence[Path]) -> Iterator[Fingerprint | InputError]:
     yield from tqdm(looks, "pictures", len(files), unit="", delay=2, mininterval=1, leave=False, disable=None)
 
 
-class _Groups:
-    """n things in groups, at first each by itself."""
-
-    def __init__(self, n: int) -> None:
-        self._parent = list(range(n))
-
-    def of(self, i: int) -> int:
-        """The first of the group that i is in."""
-        parent = self._parent
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    def join(self, i: int, j: int) -> bool:
-        """Make one group of those of i and j; False where they are one already."""
-        a, b = sorted((self.of(i), self.of(j)))
-        self._parent[b] = a
-        return a != b
-
-
 def near_pairs(seen: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     """Places (i, j), i < j, of pictures that are nearly the same, one pair fewer than each group of such has pictures:
     they join all that are nearly the same, over any number of steps. Those without contrast have nothing to compare.
@@ -101,7 +82,7 @@ def near_pairs(seen: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     places = np.array([i for i, look in enumerate(seen) if look.contrast > FLAT], dtype=np.int64)
     bits = np.array([seen[i].gradients for i in places], dtype=bool).reshape(-1, N_BITS)
     packed = np.packbits(bits, axis=1)
-    groups = _Groups(len(places))
+    groups = Groups({i: i for i in range(len(places))})
     found: list[tuple[int, int]] = []
 
     def join(i: np.ndarray, j: np.ndarray) -> None:
@@ -140,7 +121,7 @@ def _band_pairs(keys: np.ndarray, n_bits: int, group: np.ndarray) -> Iterator[tu
 def group_copies(seen: Mapping[T, Fingerprint]) -> dict[T, T]:
     """For each picture the first, in the mapping's order, of those that it is a copy of, over any number of steps."""
     keys, looks = list(seen), list(seen.values())
-    groups = _Groups(len(keys))
+    groups = Groups({i: i for i in range(len(keys))})
     first: dict[bytes, int] = {}
     for i, look in enumerate(looks):
         groups.join(first.setdefault(look.digest, i), i)

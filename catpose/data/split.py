@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from catpose.data.groups import Groups
 from catpose.errors import InputError
 from catpose.files import read_json
 from catpose.text import counted
@@ -198,18 +199,11 @@ def keep_together(copy_of: Mapping[int, int], origin: Mapping[int, str]) -> dict
         copy_of: as of `draw_split`.
         origin: by image id, the video or picture that it was made from, where that is known.
     """
-    root = dict(copy_of)
-
-    def find(id_: int) -> int:
-        while root[id_] != id_:
-            root[id_] = id_ = root[root[id_]]  # the way is halved, or thousands of frames of one video make it long
-        return id_
-
+    groups = Groups(copy_of)
     first: dict[str, int] = {}
     for id_, name in origin.items():
-        a, b = sorted((find(id_), find(first.setdefault(name, id_))))
-        root[b] = a
-    return {id_: find(id_) for id_ in copy_of}
+        groups.join(id_, first.setdefault(name, id_))
+    return {id_: groups.of(id_) for id_ in copy_of}
 
 
 def torn_groups(split: Mapping[str, Sequence[int]], origin: Mapping[int, str]) -> list[str]:

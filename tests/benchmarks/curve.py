@@ -22,9 +22,7 @@ def lines(folder: Path) -> dict[str, list[tuple[float, Mark]]]:
     """The configurations of both studies, for each line (training images, mark) pairs by the images."""
     found: dict[str, list[tuple[float, Mark]]] = {}
     for study in ("cats", "few"):
-        configurations: dict[Path, list[results.Kept]] = {}
-        for file in sorted((folder / study).rglob("matches.npz")):
-            configurations.setdefault(file.parents[1], []).append(results.kept(file.parent))
+        ((_, configurations),) = results.grouped(folder / study).items()  # of one protocol
         for row in results.reported(configurations).rows:
             start, _, images = row.configuration.label.rpartition(" ")
             found.setdefault(start or FEW, []).append((float(images), mark(row)))

@@ -201,13 +201,18 @@ def cells(folder: Path) -> Iterator[str]:
             yield claims.row(name, read_json(file))
 
 
-def tables(results: Path) -> Iterator[tuple[str, list[str]]]:
-    """A table for the kept runs of each folder and protocol, with what they are from: caption and lines."""
+def grouped(results: Path) -> dict[tuple[Path, str], dict[Path, list[Kept]]]:
+    """The kept runs below a folder: by the folder that they stand in and their protocol, by configuration."""
     groups: dict[tuple[Path, str], dict[Path, list[Kept]]] = {}
     for run in (kept(file.parent) for file in sorted(results.rglob("matches.npz"))):
         of = run.folder.parent if run.folder.name.isdecimal() else run.folder
         groups.setdefault((of.parent, repr(run.score.protocol)), {}).setdefault(of, []).append(run)
-    for (parent, _), runs in groups.items():
+    return groups
+
+
+def tables(results: Path) -> Iterator[tuple[str, list[str]]]:
+    """A table for the kept runs of each folder and protocol, with what they are from: caption and lines."""
+    for (parent, _), runs in grouped(results).items():
         name = str(parent.relative_to(results))
         study = parent / "study.json"
         reference = read_json(study)["reference"] if study.is_file() else None
